@@ -1,0 +1,280 @@
+"""What a user passed to what a kernel may touch: the one place that looks at arguments.
+
+Every function takes a value and the argument's name, and returns a C-contiguous, aligned, native,
+writable-typed NumPy array (the user's own memory wherever that is possible; kernels never write to
+inputs) or raises an error that names the argument, what was given and what was expected. Nothing is
+written before all checks of a call have passed. The first line of each is the fast path: an array
+that needs nothing costs a few attribute look-ups.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from ..kernels import validate
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+_ndarray = np.ndarray
+
+
+class _Alias:
+    """Another view of an array's memory, for a kernel whose type is a writable array."""
+
+    def __init__(self, array):
+        self.owner = array
+        self.__array_interface__ = {
+            **array.__array_interface__,
+            "data": (array.__array_interface__["data"][0], False),
+        }
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """C-contiguous, aligned, native and of the writable type; a copy only where it must be."""
+    array = np.require(np.asarray(array), requirements=("C", "A"))
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable:
+        array = np.asarray(_Alias(array)) if array.size else array.copy()
+    return array
+
+
+def _as_array(value, name: str) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array; fill or drop its masked values first, "
+            f"e.g. {name}.filled(0) or {name}.compressed()"
+        )
+    if isinstance(value, np.matrix):
+        raise TypeError(f"{name} is a np.matrix; pass np.asarray({name})")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name} cannot be made an array: {error}") from None
+    return array
+
+
+def is_float(dtype) -> bool:
+    return dtype in (F32, F64)
+
+
+def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.ndarray:
+    """A float array of `dtype` (None: its own, float64 for integers) and `ndim` dimensions."""
+    if (
+        type(value) is _ndarray
+        and value.dtype is dtype
+        and value.ndim == ndim
+        and value.flags.carray
+    ):
+        return value
+    array = _as_array(value, name)
+    kind = array.dtype
+    if not isinstance(value, _ndarray) and kind == F64:
+        kind = I64  # a list's numbers have no precision of their own
+    if kind.kind in "biu":
+        array = array.astype(dtype or F64)
+    elif kind.newbyteorder("=") not in (F32, F64):
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; expected float32 or float64 "
+            f"(or integers or booleans): convert it with {name}.astype(...)"
+        )
+    elif dtype is not None and kind.newbyteorder("=") != dtype:
+        raise TypeError(
+            f"{name} has dtype {kind}, the parameters have {dtype}: "
+            f"convert one of them, e.g. {name}.astype(np.{dtype})"
+        )
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} has shape {array.shape}; expected {_rank(ndim)}")
+    return _plain(array)
+
+
+def _rank(ndim: int) -> str:
+    return {0: "a scalar", 1: "one dimension", 2: "two dimensions (rows, columns)"}[ndim]
+
+
+def common_dtype(*pairs) -> np.dtype:
+    """The float dtype that named values share; float64 where none of them is a float array."""
+    found, owner = None, None
+    for value, name in pairs:
+        dtype = getattr(value, "dtype", None)
+        if not isinstance(value, (_ndarray, np.generic)):
+            if isinstance(value, (list, tuple, int, float, bool)):
+                continue
+            dtype = _as_array(value, name).dtype
+        if dtype is None or dtype.kind in "biu":
+            continue
+        dtype = dtype.newbyteorder("=")
+        if dtype not in (F32, F64):
+            raise TypeError(
+                f"{name} has dtype {dtype}; expected float32 or float64 "
+                f"(or integers or booleans): convert it with {name}.astype(...)"
+            )
+        if found is None:
+            found, owner = dtype, name
+        elif dtype != found:
+            raise TypeError(
+                f"{name} has dtype {dtype}, {owner} has {found}: "
+                f"convert one of them, e.g. {name}.astype(np.{found})"
+            )
+    return F64 if found is None else (F32 if found == F32 else F64)
+
+
+def rows(array: np.ndarray, name: str, n: int, other: str = "X") -> np.ndarray:
+    if array.shape[0] != n:
+        raise ValueError(f"{name} has {array.shape[0]} rows, {other} has {n}")
+    return array
+
+
+def matrix(value, name: str, dtype, columns: int, nonempty: bool = False) -> np.ndarray:
+    """(n, columns); `nonempty`: at least one row, as a mean needs."""
+    array = float_array(value, name, dtype, 2)
+    if array.shape[1] != columns:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected (n, {columns}): "
+            f"{columns} columns, one for each input"
+        )
+    if nonempty and array.shape[0] == 0:
+        raise ValueError(f"{name} has 0 rows; the loss is a mean over rows and needs at least one")
+    return array
+
+
+def vector(value, name: str, dtype, size: int, unit: str = "") -> np.ndarray:
+    array = float_array(value, name, dtype, 1)
+    if array.shape[0] != size:
+        raise ValueError(f"{name} has shape {array.shape}; expected ({size},){unit}")
+    return array
+
+
+def scalar(value, name: str) -> float:
+    """A real number that is not a bool; 0-d arrays pass."""
+    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+        raise TypeError(f"{name} is {value!r}; expected one number")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}; expected one number") from None
+
+
+def non_negative(value, name: str) -> float:
+    number = scalar(value, name)
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{name} is {number}; expected a finite number, 0 or more")
+    return number
+
+
+def positive(value, name: str) -> float:
+    number = scalar(value, name)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} is {number}; expected a finite number above 0")
+    return number
+
+
+def integer(value, name: str, least: int = 1) -> int:
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected an integer") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}; expected {least} or more")
+    return number
+
+
+def targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
+    """(n, k) real targets; (n,) stands for (n, 1)."""
+    if type(value) is _ndarray and value.dtype is dtype and value.flags.carray:
+        array = value
+    else:
+        array = float_array(value, name, dtype)
+    if array.shape != (n, k) and not (k == 1 and array.shape == (n,)):
+        if array.ndim and array.shape[0] != n:
+            raise ValueError(f"{name} has {array.shape[0]} rows, X has {n}")
+        expected = f"({n}, {k})" + (f" or ({n},)" if k == 1 else "")
+        raise ValueError(f"{name} has shape {array.shape}; expected {expected}")
+    return array
+
+
+def unit_targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
+    """`targets` within [0, 1] (NaN passes and shows in the loss)."""
+    array = targets(value, name, dtype, n, k)
+    bad = validate.first_outside(array, 0.0, 1.0)
+    if bad >= 0:
+        raise ValueError(
+            f"{name} has the value {array.flat[bad]} at position {bad}; "
+            f"expected labels 0 or 1 (or probabilities between them)"
+        )
+    return array
+
+
+def labels(value, name: str, n: int, k: int) -> np.ndarray:
+    """(n,) integer class labels from 0 to k - 1, as int64."""
+    if not (type(value) is _ndarray and value.dtype is I64 and value.flags.carray):
+        array = _as_array(value, name)
+        if array.dtype.kind not in "iu":
+            raise TypeError(
+                f"{name} has dtype {array.dtype}; expected integer class labels "
+                f"0 to {k - 1}: convert them with {name}.astype(np.int64)"
+            )
+        if array.dtype == np.uint64 and array.size and array.max() >= k:
+            raise ValueError(f"{name} has the label {array.max()}; expected 0 to {k - 1}")
+        value = _plain(array.astype(I64))
+    if value.shape != (n,):
+        if value.ndim and value.shape[0] != n:
+            raise ValueError(f"{name} has {value.shape[0]} rows, X has {n}")
+        raise ValueError(f"{name} has shape {value.shape}; expected ({n},), one label a row")
+    bad = validate.first_label_outside(value, k)
+    if bad >= 0:
+        raise ValueError(
+            f"{name} has the label {value[bad]} at row {bad}; expected 0 to {k - 1}"
+        )
+    return value
+
+
+def weights(value, name: str, dtype, n: int) -> np.ndarray:
+    """(n,) sample weights: none negative, not all zero (NaN passes and shows in the loss)."""
+    array = float_array(value, name, dtype, 1)
+    if array.shape[0] != n:
+        raise ValueError(f"{name} has {array.shape[0]} rows, X has {n}")
+    bad = validate.first_outside(array, 0.0, np.inf)
+    if bad >= 0:
+        raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
+    if n and validate.all_zero(array):
+        raise ValueError(f"{name} is zero everywhere; at least one row must count")
+    return array
+
+
+def mask(value, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A bool array of `shape`, as uint8."""
+    array = _as_array(value, name)
+    if array.dtype != BOOL:
+        raise TypeError(f"{name} has dtype {array.dtype}; expected bool, as affine_relu returns it")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
+    return _plain(array).view(np.uint8)
+
+
+def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarray:
+    """An array to write to: exactly `shape` and `dtype`, contiguous, apart from the inputs."""
+    if not isinstance(value, _ndarray):
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a NumPy array")
+    if value.dtype != dtype or not value.dtype.isnative:
+        raise TypeError(f"{name} has dtype {value.dtype}; expected {dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{name} has shape {value.shape}; expected {shape}")
+    if type(value) is not _ndarray:
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a plain NumPy array")
+    if not value.flags.carray:
+        raise ValueError(f"{name} must be C-contiguous, aligned and writable")
+    for other, other_name in inputs:
+        if other is not None and np.may_share_memory(value, other):
+            raise ValueError(f"{name} overlaps {other_name}; pass an array of its own")
+    return value
+
+
+def addressable(elements: int, dtype, name: str) -> None:
+    """A MemoryError for what no machine can address, before anything is allocated."""
+    if elements * dtype.itemsize >= 2**47:
+        raise MemoryError(f"{name} asks for {elements} elements of {dtype}")

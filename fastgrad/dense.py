@@ -1,0 +1,205 @@
+"""One layer of k neurons: Z = X W + b, its ReLU with the mask, and the way back.
+
+A layer is a network of one layer whose output gradient is given, so the kernels are the network's.
+Formulas 1, 2, 15, 16 and 23 of the table in the README.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._core import check
+from ._core.plan import network_plan
+from .kernels import layout as at
+from .kernels.network import step, step_parallel
+from .runtime import launch
+
+_NO_LOSS = -1
+
+
+def _layer(X, W, b):
+    """Checked (X, W as (d, k), b (k,), dtype, single) of a layer or of one neuron."""
+    dtype = check.common_dtype((X, "X"), (W, "w"), (b, "b"))
+    W = check.float_array(W, "w", dtype)
+    single = W.ndim == 1
+    if single:
+        W = W.reshape(-1, 1)
+        b = np.array([check.scalar(b, "b")], dtype)
+    elif W.ndim == 2:
+        b = check.vector(b, "b", dtype, W.shape[1], ": one bias for each column of w")
+    else:
+        raise ValueError(f"w has shape {W.shape}; expected (d,) for one neuron or (d, k)")
+    _not_empty(W)
+    return check.matrix(X, "X", dtype, W.shape[0]), W, b, dtype, single
+
+
+def _not_empty(W):
+    if 0 in W.shape:
+        raise ValueError(f"w has shape {W.shape}; expected at least one input and one output")
+
+
+def _forward(X, W, b, dtype, relu, mask, threads):
+    n, (d, k) = X.shape[0], W.shape
+    out, nothing = np.empty((n, k), dtype), np.empty(1, dtype)
+    if n:
+        plan = network_plan((d, k), n, dtype, at.FORWARD, _NO_LOSS, relu, False, flat=False)
+        buffers = plan.acquire()
+        try:
+            launch(
+                step, step_parallel, plan.parallel, threads,
+                (W.reshape(-1), b, X, nothing if mask is None else mask, nothing, out.reshape(-1), nothing,
+                 *buffers, plan.vector),
+            )  # fmt: skip
+        finally:
+            plan.release(buffers)
+    return out
+
+
+def affine(X, w, b, *, threads: int | None = None):
+    """Z = X @ w + b.
+
+    Parameters
+    ----------
+    X : array (n, d)
+        float32 or float64; w and b have the same dtype (integers and lists are converted).
+    w : array (d,) or (d, k)
+        One neuron's weights, or a layer's.
+    b : float, or array (k,)
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    Z : ndarray (n,) for one neuron, (n, k) for a layer
+        Formula 1 (section 5 of the paper).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit; the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> fg.affine(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, -1.0]), 0.5)
+    array([-0.5, -0.5])
+    """
+    X, W, b, dtype, single = _layer(X, w, b)
+    out = _forward(X, W, b, dtype, False, None, threads)
+    return out[:, 0] if single else out
+
+
+def affine_relu(X, w, b, *, threads: int | None = None):
+    """max(0, X @ w + b) and the ReLU mask, fused.
+
+    Parameters
+    ----------
+    X : array (n, d)
+        float32 or float64; w and b have the same dtype (integers and lists are converted).
+    w : array (d,) or (d, k)
+    b : float, or array (k,)
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    a : ndarray (n,) or (n, k)
+        Activations (formula 2); NaN stays NaN.
+    mask : ndarray of bool, the shape of a
+        `not (z <= 0)`: the derivative of the ReLU (formula 16), 0 at the kink.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit; the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> X, W, b = np.array([[1.0, 2.0]]), np.array([[1.0, -1.0], [1.0, -1.0]]), np.zeros(2)
+    >>> fg.affine_relu(X, W, b)
+    (array([[3., 0.]]), array([[ True, False]]))
+    """
+    X, W, b, dtype, single = _layer(X, w, b)
+    mask = np.empty((X.shape[0], W.shape[1]), np.bool_)
+    out = _forward(X, W, b, dtype, True, mask.view(np.uint8).reshape(-1), threads)
+    return (out[:, 0], mask[:, 0]) if single else (out, mask)
+
+
+def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: int | None = None):
+    """Back through a layer: from d loss / d a to d loss / d X, d W and d b.
+
+    Parameters
+    ----------
+    grad_a : array (n, k), or (n,) for one neuron
+        Gradient of the loss with respect to the activations.
+    X : array (n, d)
+        The layer's inputs.
+    W : array (d, k) or (d,)
+    mask : array of bool, the shape of grad_a
+        As `affine_relu` returns it. All True makes this the backward of `affine`.
+    need_gX : bool
+        False saves the product for gX and returns None in its place.
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    gX : ndarray (n, d) or None
+        dZ W^T, with dZ = grad_a where the mask is set, else 0.
+    gW : ndarray, the shape of W
+        X^T dZ: the sum over rows, no mean is taken.
+    gb : ndarray (k,), or float for one neuron
+        The sum of dZ over rows. All three are formula 23.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit; the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> X, W = np.array([[1.0, 2.0]]), np.array([[1.0, -1.0], [1.0, -1.0]])
+    >>> mask = np.array([[True, False]])
+    >>> gX, gW, gb = fg.affine_relu_backward(np.array([[1.0, 5.0]]), X, W, mask)
+    >>> gX, gW, gb
+    (array([[1., 1.]]), array([[1., 0.],
+           [2., 0.]]), array([1., 0.]))
+    """
+    dtype = check.common_dtype((grad_a, "grad_a"), (X, "X"), (W, "W"))
+    W = check.float_array(W, "W", dtype)
+    single = W.ndim == 1
+    if W.ndim not in (1, 2):
+        raise ValueError(f"W has shape {W.shape}; expected (d,) for one neuron or (d, k)")
+    W = W.reshape(-1, 1) if single else W
+    _not_empty(W)
+    d, k = W.shape
+    X = check.matrix(X, "X", dtype, d)
+    n = X.shape[0]
+    shape = (n,) if single else (n, k)
+    grad_a = check.float_array(grad_a, "grad_a", dtype)
+    if grad_a.shape != shape:
+        raise ValueError(f"grad_a has shape {grad_a.shape}; expected {shape}")
+    mask = check.mask(mask, "mask", shape)
+    gX = np.empty((n, d), dtype) if need_gX else None
+    grad = np.zeros((d + 1) * k, dtype)
+    if n:
+        nothing = grad[:1]
+        job = at.GRADIENT_AND_INPUT if need_gX else at.GRADIENT
+        plan = network_plan((d, k), n, dtype, job, _NO_LOSS, False, False, flat=False)
+        buffers = plan.acquire()
+        try:
+            launch(
+                step, step_parallel, plan.parallel, threads,
+                (W.reshape(-1), nothing, X, grad_a.reshape(-1), mask.reshape(-1), grad,
+                 nothing if gX is None else gX.reshape(-1),
+                 *buffers, plan.vector),
+            )  # fmt: skip
+        finally:
+            plan.release(buffers)
+    gW, gb = grad[: d * k], grad[d * k :]
+    return (gX, gW, gb[0]) if single else (gX, gW.reshape(d, k), gb)

@@ -1,0 +1,1 @@
+"""One small file for each guest; nothing here is imported unless asked for."""

@@ -1,0 +1,257 @@
+"""The register-tiled micro-kernel and the packing around it: C = epilogue(init + A B).
+
+In: A (m, k) through any two strides, read in place by broadcast loads; B (k, n) in panels of up
+to NR columns, rows of a panel contiguous and padded to whole vectors. Out: C (m, n), row-major.
+Loop order: column panels, then blocks of KC products (a block of the panel stays in L1), then
+tiles of MR rows, then the K loop with MR x NV accumulators in registers. The order of a sum
+depends on k alone: a row's result is the same bits in any batch, at any edge, on any thread.
+
+One micro-kernel serves the three products of a layer by strides alone:
+forward A = X (rows), backward dX A = dZ (rows), weight gradient A = X^T (columns of X).
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .jit import inner
+from .simd import (
+    I64,
+    LANES_F32,
+    LANES_F64,
+    PATH,
+    VOID,
+    Vectors,
+    define,
+    element_type,
+    lanes,
+    llvm_arguments,
+    name_of,
+    shift,
+)
+
+# Rows of a tile by its width in vectors, tallest first: MR * NV accumulators, NV vectors of B and
+# a broadcast must fit the registers (32, or 16 with AVX2).
+TILE_ROWS = {
+    "avx512": {1: (8, 4, 2, 1), 2: (12, 6, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1)},
+    "avx2": {1: (8, 4, 2, 1), 2: (6, 4, 2, 1)},
+    "neon": {1: (8, 4, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1)},
+    "plain": {1: (8, 4, 2, 1), 2: (4, 2, 1)},
+}[PATH]
+NV = max(TILE_ROWS)
+NR_F32 = NV * LANES_F32
+NR_F64 = NV * LANES_F64
+KC = 256
+
+STORE, RELU, GATE = 0, 1, 2
+
+
+def _tile(vec: Vectors, mr: int, nv: int, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi,
+          gate, ldg, mode):
+    """MR rows by NV vectors from row `row`: init, K loop, epilogue."""
+    builder = vec.builder
+    function = builder.function
+    rows = [builder.add(row, I64(r)) for r in range(mr)]
+
+    def at(base, ld, r, v):
+        return builder.gep(base, [builder.add(builder.mul(rows[r], ld), I64(v * vec.lanes))])
+
+    def load(base, ld, r, v):
+        p = at(base, ld, r, v)
+        return vec.load(p) if v < nv - 1 else vec.load_masked(p, tail)
+
+    def store(value, r, v):
+        p = at(c, ldc, r, v)
+        vec.store(value, p) if v < nv - 1 else vec.store_masked(value, p, tail)
+
+    cells = [(r, v) for r in range(mr) for v in range(nv)]
+    start = [load(init, ldi, r, v) for r, v in cells]
+    row_pointers = [builder.gep(a, [builder.mul(rows[r], rs)]) for r in range(mr)]
+
+    before = builder.block
+    loop = function.append_basic_block("k")
+    after = function.append_basic_block("epilogue")
+    builder.cbranch(builder.icmp_signed(">", k, I64(0)), loop, after)
+
+    builder.position_at_end(loop)
+    index = builder.phi(I64)
+    a_offset = builder.phi(I64)
+    b_row = builder.phi(b.type)
+    sums = [builder.phi(vec.type) for _ in cells]
+    columns = [vec.load(builder.gep(b_row, [I64(v * vec.lanes)])) for v in range(nv)]
+    new = []
+    for r in range(mr):
+        scalar = vec.splat(builder.load(builder.gep(row_pointers[r], [a_offset])))
+        new += [vec.fma(scalar, columns[v], sums[r * nv + v]) for v in range(nv)]
+    next_index = builder.add(index, I64(1))
+    steps = [
+        (index, I64(0), next_index),
+        (a_offset, I64(0), builder.add(a_offset, cs)),
+        (b_row, b, builder.gep(b_row, [ldb])),
+        *zip(sums, start, new),
+    ]
+    for phi, first, following in steps:
+        phi.add_incoming(first, before)
+        phi.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", next_index, k), loop, after)
+
+    builder.position_at_end(after)
+    result = []
+    for first, last in zip(start, new):
+        phi = builder.phi(vec.type)
+        phi.add_incoming(first, before)
+        phi.add_incoming(last, loop)
+        result.append(phi)
+    done = function.append_basic_block("done")
+    plain, relu, gated = (function.append_basic_block(x) for x in ("store", "relu", "gate"))
+    switch = builder.switch(mode, plain)
+    switch.add_case(I64(RELU), relu)
+    switch.add_case(I64(GATE), gated)
+    zero = vec.const(0.0)
+    for block in (plain, relu, gated):
+        builder.position_at_end(block)
+        for (r, v), value in zip(cells, result):
+            if block is relu:
+                value = vec.select(vec.passes(value), value, zero)
+            elif block is gated:
+                value = vec.select(vec.passes(load(gate, ldg, r, v)), value, zero)
+            store(value, r, v)
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+def _panel(nv: int, elem: ir.Type):
+    def body(builder, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns):
+        vec = Vectors(builder, elem)
+        function = builder.function
+        tail = vec.first_lanes(builder.sub(columns, I64((nv - 1) * vec.lanes)))
+        first = I64(0)
+        for mr in TILE_ROWS[nv]:
+            came_from = builder.block
+            test = function.append_basic_block(f"rows{mr}")
+            tile = function.append_basic_block(f"tile{mr}")
+            rest = function.append_basic_block(f"rest{mr}")
+            builder.branch(test)
+            builder.position_at_end(test)
+            row = builder.phi(I64)
+            row.add_incoming(first, came_from)
+            following = builder.add(row, I64(mr))
+            builder.cbranch(builder.icmp_signed("<=", following, m), tile, rest)
+            builder.position_at_end(tile)
+            _tile(vec, mr, nv, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi, gate, ldg, mode)
+            row.add_incoming(following, builder.block)
+            builder.branch(test)
+            builder.position_at_end(rest)
+            first = row
+        builder.ret_void()
+
+    return body
+
+
+@intrinsic
+def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns):
+    """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
+
+    c[i, j] = epilogue(init[i, j] + sum_k a[i*rs + k*cs] * b[k*ldb + j]); only the first `columns`
+    of c, init and gate are touched; b is read in whole vectors.
+    """
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[1])
+        pointer = elem.as_pointer()
+        kinds = [pointer, I64, pointer, I64, I64, pointer, I64, I64, I64, pointer, I64, pointer,
+                 I64, I64, I64]
+        rest = types.void(*signature.args[1:])
+        values = llvm_arguments(context, builder, rest, args[1:], kinds)
+        width = context.cast(builder, args[0], signature.args[0], types.int64)
+        done = builder.append_basic_block("panel_done")
+        switch = builder.switch(width, done)
+        for nv_ in TILE_ROWS:
+            function = define(builder, f"fastgrad_panel_{name_of(elem)}_{nv_}", VOID, kinds,
+                              _panel(nv_, elem))
+            block = builder.append_basic_block(f"panel{nv_}")
+            switch.add_case(I64(nv_), block)
+            builder.position_at_end(block)
+            builder.call(function, values)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    sig = types.void(nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns)
+    return sig, codegen
+
+
+PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
+
+
+@inner
+def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
+    """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
+
+    a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
+    dimension ldb in memory that may be read to a whole vector past the last column.
+    mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0.
+    """
+    vl = lanes(c)
+    nr = NV * vl
+    for j in range(0, n, nr):
+        columns = min(nr, n - j)
+        nv = (columns + vl - 1) // vl
+        b_j = shift(b, j * k) if ldb == PACKED else shift(b, j)
+        step = nv * vl if ldb == PACKED else ldb
+        for p in range(0, max(k, 1), KC):
+            last = p + KC >= k
+            first = p == 0
+            panel(
+                nv, shift(c, j), ldc, shift(a, p * cs), rs, cs, shift(b_j, p * step), step,
+                m, k - p if last else KC,
+                shift(init, j) if first else shift(c, j), ldi if first else ldc,
+                shift(gate, j), ldg, mode if last else STORE, columns,
+            )
+
+
+@inner
+def pack(out, w, ldw, d, k, start, stop):
+    """Rows start..stop of w (d, k) into panels [panel][row][<= NR], zero padded to vectors.
+
+    A panel that starts at column j starts at out[j * d].
+    """
+    vl = lanes(out)
+    nr = NV * vl
+    for j in range(0, k, nr):
+        columns = min(nr, k - j)
+        width = (columns + vl - 1) // vl * vl
+        for i in range(start, stop):
+            row = shift(out, j * d + i * width)
+            source = shift(w, i * ldw + j)
+            for q in range(columns):
+                row[q] = source[q]
+            for q in range(columns, width):
+                row[q] = 0
+
+
+@inner
+def pack_transposed(out, w, ldw, d, k, start, stop):
+    """Rows start..stop of w (d, k), as columns of its transpose (k, d), into panels of it.
+
+    start is a multiple of the vector's lanes, and so is stop, or it is d. A panel that starts at
+    row j of w starts at out[j * k].
+    """
+    vl = lanes(out)
+    nr = NV * vl
+    for i in range(start, stop):
+        j = i // nr * nr
+        width = (min(nr, d - j) + vl - 1) // vl * vl
+        column = shift(out, j * k + (i - j))
+        source = shift(w, i * ldw)
+        for q in range(k):
+            column[q * width] = source[q]
+    if stop == d:
+        j = (d - 1) // nr * nr
+        columns = d - j
+        width = (columns + vl - 1) // vl * vl
+        for q in range(k):
+            for i in range(columns, width):
+                out[j * k + q * width + i] = 0

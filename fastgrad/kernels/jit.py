@@ -1,0 +1,119 @@
+"""Every jit option, and where compiled kernels are kept: the one place for both.
+
+`@kernel` makes a serial kernel, `@parallel_kernel` its twin with `prange`, `@inner` a function that
+they share. Nothing compiles at import. Machine code is cached in one file a specialisation (`_Store`), named by a digest of
+everything it depends on: signature, CPU name and features, Numba's version, the jit options and
+the sources of *all* kernels. So no process ever reads another's half-written index, an upgraded
+helper is never missed, and a damaged or unwritable cache costs a compilation, never an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import uuid
+from pathlib import Path
+
+import numba
+from numba.core.caching import FunctionCache
+
+# Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
+# `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
+OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundscheck=False)
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        try:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        except OSError:  # a package without sources beside it: the version must do
+            pass
+    return digest.hexdigest()
+
+
+SOURCES_DIGEST = _sources_digest()
+
+
+class _Store:
+    """One file a specialisation: no index, so no read-modify-write between processes."""
+
+    def __init__(self, folder: str, base: str):
+        self._folder, self._base = folder, base
+
+    def _path(self, key) -> str:
+        name = hashlib.sha256(repr((key, SOURCES_DIGEST)).encode()).hexdigest()[:32]
+        return os.path.join(self._folder, f"{self._base}.{name}.nbc")
+
+    def load(self, key):
+        try:
+            with open(self._path(key), "rb") as file:
+                digest, data = file.read(32), file.read()
+            if hashlib.sha256(data).digest() != digest:
+                return None
+            return pickle.loads(data)
+        except Exception:  # damaged, foreign or gone: compile again
+            return None
+
+    def save(self, key, data):
+        data = pickle.dumps(data, protocol=pickle.HIGHEST_PROTOCOL)
+        path = self._path(key)
+        temporary = f"{path}.{uuid.uuid4().hex[:12]}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(temporary, path)
+        except OSError:  # full or read-only: the kernel works, the next process compiles again
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+
+
+class _KernelCache(FunctionCache):
+    """Numba's function cache over `_Store`; failures to read or write are not errors."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = _Store(self._cache_path, self._impl.filename_base)
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            pass
+
+
+def _attach_cache(dispatcher) -> None:
+    if os.environ.get("FASTGRAD_CACHE", "1") == "0":
+        return
+    try:
+        dispatcher._cache = _KernelCache(dispatcher.py_func)
+    except (RuntimeError, OSError):  # no writable folder anywhere: run without a cache
+        pass
+
+
+def inner(function):
+    """A function that kernels call: compiled into its callers, so not cached itself."""
+    return numba.njit(**OPTIONS)(function)
+
+
+def kernel(function):
+    """A serial kernel that Python calls: cached, compiled at its first call."""
+    dispatcher = inner(function)
+    _attach_cache(dispatcher)
+    return dispatcher
+
+
+def parallel_kernel(function):
+    """A kernel with a `prange` loop; its name must differ from its serial twin's."""
+    dispatcher = numba.njit(parallel=True, **OPTIONS)(function)
+    _attach_cache(dispatcher)
+    return dispatcher

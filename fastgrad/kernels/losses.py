@@ -1,0 +1,282 @@
+"""The losses on a block of outputs: value summed, derivative written over the outputs.
+
+In: outputs z (m, k) with a leading dimension, targets, optional sample weights. Out: z becomes
+delta = d loss / d z (already divided by the normalisation), and the sum of s * loss is returned.
+Element-wise losses (mse, huber, logistic) walk rows, then vectors of columns; a one-column output
+is walked as one long row. Cross-entropy takes a row at a time: maximum, exponentials and their sum,
+then the logarithms of all the sums together, so that no scalar log is called.
+
+Formulas 18 to 20 and 25 to 27; normalised by the caller through `scale`.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from . import vmath
+from .simd import I1, I64, Vectors, define, element_type, llvm_arguments, name_of, VOID
+
+MSE, HUBER, LOGISTIC, CROSS_ENTROPY = 0, 1, 2, 3
+F64 = ir.DoubleType()
+
+
+def _mse(vec, z, y, _):
+    """e^2 and 2 e."""
+    e = vec.builder.fsub(z, y)
+    return vec.builder.fmul(e, e), vec.builder.fadd(e, e)
+
+
+def _huber(vec, z, y, threshold):
+    """Quadratic within the threshold, linear outside (formula 27)."""
+    b = vec.builder
+    e = b.fsub(z, y)
+    size = vmath.absolute(vec, e)
+    outside = b.fcmp_ordered(">", size, threshold)
+    half = b.fmul(vec.const(0.5), b.fmul(e, e))
+    linear = b.fmul(threshold, vec.fma(vec.const(-0.5), threshold, size))
+    negative = b.fcmp_ordered("<", e, vec.const(0.0))
+    slope = b.select(negative, b.fsub(vec.const(-0.0), threshold), threshold)
+    return b.select(outside, linear, half), b.select(outside, slope, e)
+
+
+def _logistic(vec, z, y, _):
+    """log(1 + exp(-|z|)) + max(z, 0) - y z and sigmoid(z) - y (formula 26)."""
+    b = vec.builder
+    one, zero = vec.const(1.0), vec.const(0.0)
+    e = vmath.exp(vec, b.fsub(vec.const(-0.0), vmath.absolute(vec, z)))
+    positive = vec.passes(z)
+    value = b.fsub(b.fadd(vmath.log1p(vec, e), b.select(positive, z, zero)), b.fmul(y, z))
+    sigmoid = b.fdiv(b.select(positive, one, e), b.fadd(one, e))
+    return value, b.fsub(sigmoid, y)
+
+
+def _accumulate(builder, total, value):
+    builder.store(builder.fadd(builder.load(total), value), total)
+
+
+def _to_double(builder, value):
+    return value if value.type == F64 else builder.fpext(value, F64)
+
+
+def _elementwise_body(elem, value_and_derivative):
+    def body(builder, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated):
+        """s is null without weights; s_row and s_column are its strides, one of them 0."""
+        vec = Vectors(builder, elem)
+        weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
+        scale_vector, parameter = vec.splat(scale), vec.splat(parameter)
+        total = cgutils.alloca_once_value(builder, vec.const(0.0))
+        weight = cgutils.alloca_once_value(builder, vec.const(1.0))
+        blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), I64(vec.lanes))
+        with cgutils.for_range(builder, m) as row:
+            with cgutils.for_range(builder, blocks) as block:
+                column = builder.mul(block.index, I64(vec.lanes))
+                mask = vec.first_lanes(builder.sub(k, column))
+
+                def at(base, ld):
+                    return builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
+
+                with builder.if_then(weighted):
+                    here = builder.gep(s, [builder.add(
+                        builder.mul(row.index, s_row), builder.mul(column, s_column))])
+                    with builder.if_else(builder.icmp_signed("==", s_column, I64(0))) as (a, b):
+                        with a:
+                            builder.store(vec.splat(builder.load(here)), weight)
+                        with b:
+                            builder.store(vec.load_masked(here, mask), weight)
+                place = at(z, ldz)
+                output = vec.load_masked(place, mask)
+                value, derivative = value_and_derivative(
+                    vec, output, vec.load_masked(at(y, ldy), mask), parameter)
+                w = builder.load(weight)
+                derivative = builder.fmul(derivative, builder.fmul(w, scale_vector))
+                open_ = builder.or_(vec.passes(output),
+                                    builder.not_(vec.splat(gated, vec.mask_type)))
+                derivative = builder.select(open_, derivative, vec.const(0.0))
+                vec.store_masked(derivative, place, mask)
+                value = builder.select(mask, builder.fmul(w, value), vec.const(0.0))
+                _accumulate(builder, total, value)
+        builder.ret(_to_double(builder, vec.reduce(vec.add, builder.load(total))))
+
+    return body
+
+
+def _elementwise(value_and_derivative, name):
+    """Sum of s * loss(z, y) over an (m, k) block; z becomes scale * s * loss'(z, y).
+
+    `gated`: the outputs went through a ReLU, so the derivative passes where `not (z <= 0)`.
+    """
+
+    def typed(typingctx, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated):
+        def codegen(context, builder, signature, args):
+            elem = element_type(signature.args[0])
+            pointer = elem.as_pointer()
+            kinds = [pointer, I64, pointer, I64, pointer, I64, I64, I64, I64, elem, elem, I1]
+            function = define(builder, f"fastgrad_{name}_{name_of(elem)}", F64, kinds,
+                              _elementwise_body(elem, value_and_derivative))
+            return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+
+        sig = types.float64(z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated)
+        return sig, codegen
+
+    typed.__name__ = typed.__qualname__ = name
+    typed.__doc__ = _elementwise.__doc__
+    return intrinsic(typed)
+
+
+mse = _elementwise(_mse, "mse")
+huber = _elementwise(_huber, "huber")
+logistic = _elementwise(_logistic, "logistic")
+
+
+def _softmax_row(vec, row, k, mask_of, blocks):
+    """exp(z - max) over a row in place: (maximum, sum of the exponentials) as scalars."""
+    builder = vec.builder
+    lowest = vec.const(float("-inf"))
+    top = cgutils.alloca_once_value(builder, lowest)
+    builder.store(lowest, top)
+    with cgutils.for_range(builder, blocks) as block:
+        column = builder.mul(block.index, I64(vec.lanes))
+        z = vec.load_masked(builder.gep(row, [column]), mask_of(column), lowest)
+        builder.store(vec.maximum(z, builder.load(top)), top)
+    maximum = vec.reduce(vec.maximum, builder.load(top))
+    shift = vec.splat(maximum)
+    total = cgutils.alloca_once_value(builder, vec.const(0.0))
+    builder.store(vec.const(0.0), total)
+    with cgutils.for_range(builder, blocks) as block:
+        column = builder.mul(block.index, I64(vec.lanes))
+        mask, place = mask_of(column), builder.gep(row, [column])
+        e = vmath.exp(vec, builder.fsub(vec.load_masked(place, mask), shift))
+        e = builder.select(mask, e, vec.const(0.0))
+        vec.store_masked(e, place, mask)
+        _accumulate(builder, total, e)
+    return maximum, vec.reduce(vec.add, builder.load(total))
+
+
+def _scale_row(vec, row, factor, mask_of, blocks):
+    with cgutils.for_range(vec.builder, blocks) as block:
+        column = vec.builder.mul(block.index, I64(vec.lanes))
+        mask, place = mask_of(column), vec.builder.gep(row, [column])
+        value = vec.builder.fmul(vec.load_masked(place, mask), factor)
+        vec.store_masked(value, place, mask)
+
+
+def _columns(vec, k):
+    """(mask of the vector at a column, number of vectors) of a row of k."""
+    builder = vec.builder
+    blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), I64(vec.lanes))
+    return lambda column: vec.first_lanes(builder.sub(k, column)), blocks
+
+
+def _cross_entropy_body(elem):
+    def body(builder, z, ldz, labels, s, m, k, scale):
+        vec = Vectors(builder, elem)
+        weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
+        mask_of, blocks = _columns(vec, k)
+        total = cgutils.alloca_once_value(builder, vec.const(0.0))
+        # Of `lanes` rows at a time: the sums of exponentials, z_label - max, the weights.
+        sums, offsets, weights = (
+            cgutils.alloca_once(builder, elem, size=vec.lanes) for _ in range(3))
+        lanes = I64(vec.lanes)
+        groups = builder.sdiv(builder.add(m, builder.sub(lanes, I64(1))), lanes)
+        with cgutils.for_range(builder, groups) as group:
+            first = builder.mul(group.index, lanes)
+            left = builder.sub(m, first)
+            count = builder.select(builder.icmp_signed("<", left, lanes), left, lanes)
+            vec.store(vec.const(1.0), sums)
+            vec.store(vec.const(0.0), offsets)
+            vec.store(vec.const(0.0), weights)
+            with cgutils.for_range(builder, count) as in_group:
+                index = builder.add(first, in_group.index)
+                row = builder.gep(z, [builder.mul(index, ldz)])
+                true = builder.gep(row, [builder.load(builder.gep(labels, [index]))])
+                z_true = builder.load(true)
+                maximum, sum_ = _softmax_row(vec, row, k, mask_of, blocks)
+                weight = cgutils.alloca_once_value(builder, ir.Constant(elem, 1.0))
+                with builder.if_then(weighted):
+                    builder.store(builder.load(builder.gep(s, [index])), weight)
+                w = builder.load(weight)
+                w_scaled = builder.fmul(w, scale)
+                _scale_row(vec, row, vec.splat(builder.fdiv(w_scaled, sum_)), mask_of, blocks)
+                builder.store(builder.fsub(builder.load(true), w_scaled), true)
+                for array, value in (
+                    (sums, sum_), (offsets, builder.fsub(z_true, maximum)), (weights, w)
+                ):
+                    builder.store(value, builder.gep(array, [in_group.index]))
+            value = builder.fsub(vmath.log(vec, vec.load(sums)), vec.load(offsets))
+            _accumulate(builder, total, builder.fmul(vec.load(weights), value))
+        builder.ret(_to_double(builder, vec.reduce(vec.add, builder.load(total))))
+
+    return body
+
+
+@intrinsic
+def cross_entropy(typingctx, z, ldz, labels, s, m, k, scale):
+    """Sum of s * (log sum exp z - z_label) over m rows; z becomes scale * s * (softmax - onehot).
+
+    The row maximum is taken out, so logits of any size are safe (formula 25).
+    """
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        pointer = elem.as_pointer()
+        kinds = [pointer, I64, I64.as_pointer(), pointer, I64, I64, elem]
+        function = define(builder, f"fastgrad_cross_entropy_{name_of(elem)}", F64, kinds,
+                          _cross_entropy_body(elem))
+        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+
+    return types.float64(z, ldz, labels, s, m, k, scale), codegen
+
+
+def _softmax_body(elem):
+    def body(builder, z, m, k):
+        vec = Vectors(builder, elem)
+        mask_of, blocks = _columns(vec, k)
+        with cgutils.for_range(builder, m) as index:
+            row = builder.gep(z, [builder.mul(index.index, k)])
+            _, sum_ = _softmax_row(vec, row, k, mask_of, blocks)
+            inverse = builder.fdiv(ir.Constant(elem, 1.0), sum_)
+            _scale_row(vec, row, vec.splat(inverse), mask_of, blocks)
+        builder.ret_void()
+
+    return body
+
+
+def _sigmoid_body(elem):
+    def body(builder, z, m, k):
+        vec = Vectors(builder, elem)
+        size = builder.mul(m, k)
+        mask_of, blocks = _columns(vec, size)
+        one = vec.const(1.0)
+        with cgutils.for_range(builder, blocks) as block:
+            column = builder.mul(block.index, I64(vec.lanes))
+            mask, place = mask_of(column), builder.gep(z, [column])
+            value = vec.load_masked(place, mask)
+            e = vmath.exp(vec, builder.fsub(vec.const(-0.0), vmath.absolute(vec, value)))
+            top = builder.select(vec.passes(value), one, e)
+            vec.store_masked(builder.fdiv(top, builder.fadd(one, e)), place, mask)
+        builder.ret_void()
+
+    return body
+
+
+def _in_place(make_body, name, doc):
+    def typed(typingctx, z, m, k):
+        def codegen(context, builder, signature, args):
+            elem = element_type(signature.args[0])
+            kinds = [elem.as_pointer(), I64, I64]
+            function = define(builder, f"fastgrad_{name}_{name_of(elem)}", VOID, kinds,
+                              make_body(elem))
+            builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+            return context.get_dummy_value()
+
+        return types.void(z, m, k), codegen
+
+    typed.__name__ = typed.__qualname__ = name
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+softmax = _in_place(_softmax_body, "softmax", "Rows of a contiguous (m, k) block to softmax.")
+sigmoid = _in_place(_sigmoid_body, "sigmoid", "A contiguous (m, k) block to 1 / (1 + exp(-z)).")

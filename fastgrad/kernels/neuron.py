@@ -1,0 +1,292 @@
+"""One neuron: loss, dC/dw and dC/db in one pass over X (formulas 18 to 20).
+
+In: X (n, d) row-major, w, b, y, weights. Out: the loss and db are returned, dw is written.
+Loop order: row tasks (fixed by the shapes), blocks of rows, groups of G rows. A group's G dot
+products run side by side, so that their sums do not wait on each other; the G sums become one
+vector by a transposing reduction (3 operations a row against 8 for one at a time); mask, error and
+loss are vector operations; then dw takes the G rows while they are in L1. Block sums go to float64.
+No array of n elements is made.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .jit import inner, kernel, parallel_kernel
+from .network import weight_sum
+from .simd import (
+    I32,
+    I64,
+    VOID,
+    Vectors,
+    define,
+    element_type,
+    llvm_arguments,
+    name_of,
+    null_like,
+    pointer,
+    shift,
+)
+
+# The plan's vector
+ROWS, INPUTS, TASKS, TASK_ROWS, BLOCK_ROWS, WEIGHTED, STRIDE = range(7)
+
+
+def _transposed_sums(vec: Vectors, vectors):
+    """The sums of G vectors as one vector of G, in the order of `Vectors.reduce`."""
+    builder, segment = vec.builder, vec.lanes
+
+    def fold(parts, segments):
+        """Add the upper half of every segment to its lower half."""
+        length = segments * segment
+        both = len(parts) == 2
+        starts = [p * length + q * segment for p in range(len(parts)) for q in range(segments)]
+        half = segment // 2
+        other = parts[1] if both else ir.Constant(parts[0].type, ir.Undefined)
+        lanes = ir.VectorType(I32, half * len(starts))
+        low = ir.Constant(lanes, [s + i for s in starts for i in range(half)])
+        high = ir.Constant(lanes, [s + half + i for s in starts for i in range(half)])
+        return builder.fadd(
+            builder.shuffle_vector(parts[0], other, low),
+            builder.shuffle_vector(parts[0], other, high),
+        )
+
+    segments = 1
+    while len(vectors) > 1:
+        vectors = [fold(pair, segments) for pair in zip(vectors[::2], vectors[1::2])]
+        segments *= 2
+        segment //= 2
+    vector = vectors[0]
+    while segment > 1:
+        vector = fold([vector], segments)
+        segment //= 2
+    return vector
+
+
+class _Group:
+    """G rows of X together: their errors, then their part of dw."""
+
+    def __init__(self, vec, count, d):
+        self.vec, self.count, self.builder = vec, count, vec.builder
+        self.whole = self.builder.sdiv(d, I64(vec.lanes))
+        self.rest = self.builder.srem(d, I64(vec.lanes))
+        self.tail = vec.first_lanes(self.rest)
+        self.has_tail = self.builder.icmp_signed(">", self.rest, I64(0))
+
+    def over_columns(self, step):
+        """`step(column, load, store)` for every vector of columns, the last one masked."""
+        vec, builder = self.vec, self.builder
+        with cgutils.for_range(builder, self.whole) as block:
+            step(builder.mul(block.index, I64(vec.lanes)), vec.load, vec.store)
+        with builder.if_then(self.has_tail):
+            step(
+                builder.mul(self.whole, I64(vec.lanes)),
+                lambda pointer: vec.load_masked(pointer, self.tail),
+                lambda value, pointer: vec.store_masked(value, pointer, self.tail),
+            )
+
+    def dots(self, rows, w):
+        """w . x of each row, as scalars' vector (G > 1) or a scalar (G = 1)."""
+        vec, builder = self.vec, self.builder
+        sums = [cgutils.alloca_once(builder, vec.type) for _ in rows]
+        for sum_ in sums:
+            builder.store(vec.const(0.0), sum_)
+
+        def step(column, load, store):
+            weights = load(builder.gep(w, [column]))
+            for row, sum_ in zip(rows, sums):
+                x = load(builder.gep(row, [column]))
+                builder.store(vec.fma(x, weights, builder.load(sum_)), sum_)
+
+        self.over_columns(step)
+        sums = [builder.load(sum_) for sum_ in sums]
+        return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else _transposed_sums(vec, sums)
+
+    def add_rows(self, dw, rows, errors):
+        """dw += sum of error * row: two chains, which halves the wait."""
+        vec, builder = self.vec, self.builder
+        factors = [vec.splat(e) for e in errors]
+
+        def step(column, load, store):
+            place = builder.gep(dw, [column])
+            chains = [load(place), vec.const(0.0)]
+            for r, (row, factor) in enumerate(zip(rows, factors)):
+                x = load(builder.gep(row, [column]))
+                chains[r % 2] = vec.fma(factor, x, chains[r % 2])
+            total = builder.fadd(*chains) if len(rows) > 1 else chains[0]
+            store(total, place)
+
+        self.over_columns(step)
+
+
+def _block_body(elem):
+    def body(builder, dw, sums, x, d, w, b, y, s, m):
+        vec = Vectors(builder, elem)
+        group = min(8, vec.lanes)
+        weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
+
+        def run(start, stop, count):
+            """Rows start..stop, `count` at a time."""
+            kind = ir.VectorType(elem, count) if count > 1 else elem
+            zero = ir.Constant(kind, [0.0] * count if count > 1 else 0.0)
+            one = ir.Constant(kind, [1.0] * count if count > 1 else 1.0)
+            bias = _spread(builder, b, kind)
+            loss, db = (cgutils.alloca_once_value(builder, zero) for _ in range(2))
+            weight = cgutils.alloca_once_value(builder, one)
+            steps = builder.sdiv(builder.sub(stop, start), I64(count))
+            columns = _Group(vec, count, d)
+            with cgutils.for_range(builder, steps) as step:
+                first = builder.add(start, builder.mul(step.index, I64(count)))
+                rows = [
+                    builder.gep(x, [builder.mul(builder.add(first, I64(r)), d)])
+                    for r in range(count)
+                ]
+                z = builder.fadd(columns.dots(rows, w), bias)
+                with builder.if_then(weighted):
+                    builder.store(_load(builder, s, first, kind), weight)
+                active = builder.fcmp_unordered(">", z, zero)  # not (z <= 0)
+                error = builder.fsub(builder.select(active, z, zero), _load(builder, y, first, kind))
+                scaled = builder.fmul(builder.load(weight), error)
+                _add_to(builder, loss, builder.fmul(scaled, error))
+                scaled = builder.select(active, scaled, zero)
+                _add_to(builder, db, scaled)
+                errors = [
+                    builder.extract_element(scaled, I32(r)) if count > 1 else scaled
+                    for r in range(count)
+                ]
+                columns.add_rows(dw, rows, errors)
+            for place, total in ((0, loss), (1, db)):
+                target = builder.gep(sums, [I64(place)])
+                value = builder.load(total)
+                for r in range(count):
+                    lane = builder.extract_element(value, I32(r)) if count > 1 else value
+                    lane = lane if lane.type == ir.DoubleType() else builder.fpext(
+                        lane, ir.DoubleType())
+                    _add_to(builder, target, lane)
+
+        whole = builder.mul(builder.sdiv(m, I64(group)), I64(group))
+        run(I64(0), whole, group)
+        run(whole, m, 1)
+        builder.ret_void()
+
+    return body
+
+
+def _spread(builder, scalar, kind):
+    if not isinstance(kind, ir.VectorType):
+        return scalar
+    undef = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(undef, scalar, I32(0))
+    return builder.shuffle_vector(
+        one, undef, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
+    )
+
+
+def _load(builder, base, index, kind):
+    place = builder.gep(base, [index])
+    value = builder.load(builder.bitcast(place, kind.as_pointer()))
+    value.align = 8 if base.type.pointee == ir.DoubleType() else 4
+    return value
+
+
+def _add_to(builder, place, value):
+    builder.store(builder.fadd(builder.load(place), value), place)
+
+
+@intrinsic
+def neuron_block(typingctx, dw, sums, x, d, w, b, y, s, m):
+    """dw += sum of s e x over active rows; sums[0] += sum of s e^2, sums[1] += sum of s e.
+
+    e is activation - y; `s` may be null. dw is (d,), sums two float64.
+    """
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        p = elem.as_pointer()
+        kinds = [p, ir.DoubleType().as_pointer(), p, I64, p, elem, p, p, I64]
+        function = define(builder, f"fastgrad_neuron_{name_of(elem)}", VOID, kinds,
+                          _block_body(elem))
+        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+        return context.get_dummy_value()
+
+    return types.void(dw, sums, x, d, w, b, y, s, m), codegen
+
+
+@inner
+def _task(index, w, b, x, y, s, workspace, workspace64, plan):
+    """One row task: its float64 sums of dw, loss and db into its own part of workspace64."""
+    d, stride = plan[INPUTS], plan[STRIDE]
+    dw = shift(pointer(workspace), index * stride)
+    sums = shift(pointer(workspace64), index * stride)
+    for j in range(d + 2):
+        sums[j] = 0.0
+    first = index * plan[TASK_ROWS]
+    stop = min(plan[ROWS], first + plan[TASK_ROWS])
+    for row in range(first, stop, plan[BLOCK_ROWS]):
+        m = min(plan[BLOCK_ROWS], stop - row)
+        for j in range(d):
+            dw[j] = 0
+        weights = shift(pointer(s), row) if plan[WEIGHTED] else null_like(pointer(s))
+        neuron_block(dw, shift(sums, d), shift(pointer(x), row * d), d, pointer(w), b,
+                     shift(pointer(y), row), weights, m)
+        for j in range(d):
+            sums[j] += dw[j]
+
+
+@inner
+def _finish(gw_out, s, workspace64, plan):
+    """The tasks' sums added in order; normalised. Returns (loss, db)."""
+    d, stride = plan[INPUTS], plan[STRIDE]
+    total = weight_sum(s, plan[ROWS]) if plan[WEIGHTED] else float(plan[ROWS])
+    for t in range(1, plan[TASKS]):
+        for j in range(d + 2):
+            workspace64[j] += workspace64[t * stride + j]
+    for j in range(d):
+        gw_out[j] = 2.0 * workspace64[j] / total
+    return workspace64[d] / total, 2.0 * workspace64[d + 1] / total
+
+
+@kernel
+def neuron_step(gw_out, w, b, x, y, s, workspace, workspace64, plan):
+    for index in range(plan[TASKS]):
+        _task(index, w, b, x, y, s, workspace, workspace64, plan)
+    return _finish(gw_out, s, workspace64, plan)
+
+
+@parallel_kernel
+def neuron_step_parallel(gw_out, w, b, x, y, s, workspace, workspace64, plan):
+    """`neuron_step` with the row tasks shared; a task writes its own part of the workspaces."""
+    for index in prange(plan[TASKS]):
+        _task(types.int64(index), w, b, x, y, s, workspace, workspace64, plan)
+    return _finish(gw_out, s, workspace64, plan)
+
+
+@kernel
+def neuron_rows(dw_out, db_out, w, b, x):
+    """Per row, formula 17: x and 1 where the neuron is active, else 0 (NaN counts as active)."""
+    n, d = x.shape
+    for i in range(n):
+        z = b
+        for j in range(d):
+            z += w[j] * x[i, j]
+        active = not (z <= 0)
+        db_out[i] = 1 if active else 0
+        for j in range(d):
+            dw_out[i, j] = x[i, j] if active else 0
+
+
+@kernel
+def relu(out, z):
+    """max(0, z), NaN kept, over contiguous memory."""
+    for i in range(z.size):
+        out[i] = 0 if z[i] <= 0 else z[i]
+
+
+@kernel
+def relu_mask(out, z):
+    """not (z <= 0)."""
+    for i in range(z.size):
+        out[i] = not (z[i] <= 0)

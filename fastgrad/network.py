@@ -1,0 +1,495 @@
+"""Networks of ReLU layers on one flat parameter vector.
+
+`MLP` holds shapes and a loss, never parameters: theta (p,) is the caller's array, layer by layer
+W (d, k) row-major and b (k,). Each method is check -> plan -> one kernel call -> result.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._core import check
+from ._core.plan import network_plan
+from .kernels import layout as at
+from .kernels.network import probabilities, step, step_parallel
+from .losses import get_loss
+from .runtime import launch
+
+_NO_LABELS = np.zeros(1, np.int64)
+
+
+class MLP:
+    """A multilayer perceptron: ReLU hidden layers, one loss, one flat parameter vector.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Inputs d, hidden widths, outputs k: at least two sizes, each 1 or more.
+    loss : {"mse", "huber", "logistic", "cross_entropy"}
+        - "mse": mean over samples *and* outputs of (a - y)^2, no 1/2 (formula 18);
+        - "huber": mean over samples and outputs of 1/2 e^2 within `huber_delta`,
+          `huber_delta` (|e| - `huber_delta`/2) outside (formula 27);
+        - "logistic": labels 0/1 on logits, summed over outputs, mean over samples (formula 26);
+        - "cross_entropy": integer labels on logits, mean over samples (formula 25).
+        With `sample_weight` s a mean over samples is sum(s * loss) / sum(s).
+    output_activation : {"identity", "relu"}
+        "relu" makes the last layer a ReLU too (only for "mse" and "huber").
+    dtype : float32 or float64
+        Of the parameters, and of every array that meets them.
+    l2 : float
+        `l2`/2 times the sum of squared weights is added to the loss; biases are not penalised.
+    huber_delta : float
+        Where the Huber loss turns linear.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size, a name or a number is not of that form.
+
+    Notes
+    -----
+    Formulas 23 and 24 of the table in the README (Parr & Howard, arXiv 1802.01528, extended to
+    layers). ReLU'(0) = 0; NaN passes every ReLU and shows in the loss. The same call gives the same
+    bits on any number of threads. Methods take `threads=`, the most threads of that call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([2, 8, 1], loss="mse")
+    >>> theta = net.init(seed=0)
+    >>> theta.shape
+    (33,)
+    >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> loss, grad = net.loss_and_grad(theta, X, np.array([1.0, 1.0, 0.0]))
+    >>> grad.shape
+    (33,)
+    """
+
+    def __init__(
+        self,
+        layer_sizes,
+        loss: str = "mse",
+        *,
+        output_activation: str = "identity",
+        dtype=np.float64,
+        l2: float = 0.0,
+        huber_delta: float = 1.0,
+    ):
+        try:
+            sizes = list(layer_sizes)
+        except TypeError:
+            raise TypeError(
+                f"layer_sizes is {layer_sizes!r}; expected a sequence of integers"
+            ) from None
+        if len(sizes) < 2:
+            raise ValueError(
+                f"layer_sizes is {sizes}; expected at least two sizes, inputs and outputs"
+            )
+        self.layer_sizes = tuple(
+            check.integer(size, f"layer_sizes[{i}]") for i, size in enumerate(sizes)
+        )
+        self._loss = get_loss(loss)
+        self.loss_name = self._loss.name
+        if output_activation not in ("identity", "relu"):
+            raise ValueError(
+                f"output_activation is {output_activation!r}; expected 'identity' or 'relu'"
+            )
+        if output_activation == "relu" and self._loss.takes_logits:
+            raise ValueError(
+                f"output_activation is 'relu', but the loss {loss!r} takes logits; "
+                f"expected 'identity'"
+            )
+        if self.loss_name == "cross_entropy" and self.layer_sizes[-1] == 1:
+            raise ValueError(
+                "layer_sizes ends with 1 output; cross_entropy needs one for each class, "
+                "2 or more (for two classes on one logit use loss='logistic')"
+            )
+        self.output_activation = output_activation
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype is {dtype!r}; expected float32 or float64") from None
+        if not check.is_float(self.dtype):
+            raise TypeError(f"dtype is {self.dtype}; expected float32 or float64")
+        self.l2 = check.non_negative(l2, "l2")
+        self.huber_delta = check.positive(huber_delta, "huber_delta")
+        self.n_inputs, self.n_outputs = self.layer_sizes[0], self.layer_sizes[-1]
+        pairs = list(zip(self.layer_sizes, self.layer_sizes[1:]))
+        self.n_parameters = sum((d + 1) * k for d, k in pairs)
+        check.addressable(self.n_parameters, self.dtype, "layer_sizes")
+        self._plans: dict = {}
+        self._no_targets = (
+            _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
+        )
+        self._nothing = np.zeros(1, self.dtype)
+
+    def __repr__(self) -> str:
+        parts = [str(list(self.layer_sizes)), f"loss={self.loss_name!r}"]
+        if self.output_activation != "identity":
+            parts.append(f"output_activation={self.output_activation!r}")
+        parts.append(f"dtype={self.dtype.name!r}")
+        if self.l2:
+            parts.append(f"l2={self.l2}")
+        if self.loss_name == "huber":
+            parts.append(f"huber_delta={self.huber_delta}")
+        return f"MLP({', '.join(parts)})"
+
+    def __getstate__(self):
+        return {**self.__dict__, "_plans": {}, "_loss": self.loss_name}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _loss=get_loss(state["_loss"]))
+
+    # parameters
+
+    def init(self, seed=None) -> np.ndarray:
+        """He initialisation: weights normal with variance 2/d, biases zero.
+
+        Parameters
+        ----------
+        seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            As for `numpy.random.default_rng`; an integer repeats the same parameters.
+
+        Returns
+        -------
+        theta : ndarray (p,) of `dtype`
+
+        Notes
+        -----
+        He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2. An identity output
+        layer has variance 1/d, since no ReLU halves it.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.MLP([3, 4, 1]).init(seed=0).shape
+        (21,)
+        """
+        rng = np.random.default_rng(seed)
+        theta = np.zeros(self.n_parameters, self.dtype)
+        layers = self.unflatten(theta)
+        for index, (W, _) in enumerate(layers):
+            is_relu = index < len(layers) - 1 or self.output_activation == "relu"
+            scale = np.sqrt((2.0 if is_relu else 1.0) / W.shape[0])
+            W[...] = scale * rng.standard_normal(W.shape)
+        return theta
+
+    def unflatten(self, theta) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The layers [(W, b), ...] as views of theta: writing to one writes to theta.
+
+        Parameters
+        ----------
+        theta : ndarray (p,)
+            Any dtype; a gradient unflattens the same way.
+
+        Raises
+        ------
+        ValueError
+            If theta is not a one-dimensional array of p elements.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([3, 4, 1])
+        >>> [(W.shape, b.shape) for W, b in net.unflatten(net.init(seed=0))]
+        [((3, 4), (4,)), ((4, 1), (1,))]
+        """
+        if not isinstance(theta, np.ndarray):
+            raise TypeError(f"theta is a {type(theta).__name__}; expected a NumPy array")
+        if theta.shape != (self.n_parameters,):
+            raise ValueError(f"theta has shape {theta.shape}; expected ({self.n_parameters},)")
+        layers, start = [], 0
+        for d, k in zip(self.layer_sizes, self.layer_sizes[1:]):
+            stop = start + d * k
+            layers.append((theta[start:stop].reshape(d, k), theta[stop : stop + k]))
+            start = stop + k
+        return layers
+
+    def flatten(self, layers) -> np.ndarray:
+        """[(W, b), ...] copied to a new flat vector: the way back from `unflatten`.
+
+        Parameters
+        ----------
+        layers : sequence of (W (d, k), b (k,))
+
+        Returns
+        -------
+        theta : ndarray (p,) of `dtype`
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the number of layers, a shape or a dtype differs from the network's.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([3, 4, 1])
+        >>> theta = net.init(seed=0)
+        >>> np.array_equal(net.flatten(net.unflatten(theta)), theta)
+        True
+        """
+        layers = list(layers)
+        theta = np.empty(self.n_parameters, self.dtype)
+        views = self.unflatten(theta)
+        if len(layers) != len(views):
+            raise ValueError(f"layers has {len(layers)} pairs (W, b); expected {len(views)}")
+        for i, (layer, view) in enumerate(zip(layers, views)):
+            try:
+                W, b = layer
+            except (TypeError, ValueError):
+                raise ValueError(f"layers[{i}] must be a pair (W, b)") from None
+            for name, value, target in (("W", W, view[0]), ("b", b, view[1])):
+                name = f"{name} of layers[{i}]"
+                array = check.float_array(value, name, self.dtype, target.ndim)
+                if array.shape != target.shape:
+                    raise ValueError(f"{name} has shape {array.shape}; expected {target.shape}")
+                target[...] = array
+        return theta
+
+    # what every method does
+
+    def _plan(self, n: int, job: int, weighted: bool):
+        key = (n, job, weighted)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= 32:
+                self._plans.clear()
+            plan = self._plans[key] = network_plan(
+                self.layer_sizes, n, self.dtype, job, self._loss.code,
+                self.output_activation == "relu", weighted, (self.huber_delta, self.l2),
+            )  # fmt: skip
+        return plan
+
+    def _inputs(self, theta, X, nonempty: bool):
+        theta = check.vector(theta, "theta", self.dtype, self.n_parameters, ": one flat vector")
+        return theta, check.matrix(X, "X", self.dtype, self.n_inputs, nonempty)
+
+    def _run(self, job, theta, X, y, sample_weight, out, dx, threads):
+        """Checked arrays to the loss; `out` and `dx` are written."""
+        weighted = sample_weight is not None
+        plan = self._plan(X.shape[0], job, weighted)
+        buffers = plan.acquire()
+        try:
+            return launch(
+                step, step_parallel, plan.parallel, threads,
+                (theta, theta, X, y, sample_weight if weighted else self._nothing,
+                 out, dx, *buffers, plan.vector),
+            )  # fmt: skip
+        finally:
+            plan.release(buffers)
+
+    def _checked(self, theta, X, y, sample_weight):
+        theta, X = self._inputs(theta, X, nonempty=True)
+        n = X.shape[0]
+        y = self._loss.targets(y, "y", self.dtype, n, self.n_outputs).reshape(-1)
+        if sample_weight is not None:
+            sample_weight = check.weights(sample_weight, "sample_weight", self.dtype, n)
+        return theta, X, y, sample_weight
+
+    # outputs
+
+    def predict(self, theta, X, *, threads: int | None = None) -> np.ndarray:
+        """Outputs of the last layer: values for "mse" and "huber", logits for the others.
+
+        Parameters
+        ----------
+        theta : array (p,)
+        X : array (n, d)
+            0 rows are allowed.
+        threads : int, optional
+            The most threads of this call.
+
+        Returns
+        -------
+        out : ndarray (n, k) of `dtype`
+            A row's output has the same bits in any batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a dtype or a shape does not fit; the message names the argument.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([2, 8, 3])
+        >>> net.predict(net.init(seed=0), np.zeros((5, 2))).shape
+        (5, 3)
+        """
+        theta, X = self._inputs(theta, X, nonempty=False)
+        out = np.empty((X.shape[0], self.n_outputs), self.dtype)
+        if X.shape[0]:
+            self._run(
+                at.FORWARD, theta, X, self._no_targets, None, out.reshape(-1), self._nothing,
+                threads,
+            )  # fmt: skip
+        return out
+
+    def predict_proba(self, theta, X, *, threads: int | None = None) -> np.ndarray:
+        """Probabilities: the softmax of the logits ("cross_entropy") or their sigmoid ("logistic").
+
+        Parameters
+        ----------
+        theta : array (p,)
+        X : array (n, d)
+        threads : int, optional
+
+        Returns
+        -------
+        proba : ndarray (n, k) of `dtype`
+            Rows sum to 1 for "cross_entropy"; each entry stands alone for "logistic".
+
+        Raises
+        ------
+        ValueError
+            If the loss has no probabilities.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([2, 4], loss="cross_entropy")
+        >>> net.predict_proba(np.zeros(net.n_parameters), np.ones((1, 2)))
+        array([[0.25, 0.25, 0.25, 0.25]])
+        """
+        if self._loss.probabilities is None:
+            raise ValueError(f"the loss {self.loss_name!r} has no probabilities; use predict")
+        out = self.predict(theta, X, threads=threads)
+        if out.size:
+            probabilities(out, self._loss.probabilities == "softmax")
+        return out
+
+    def classify(self, theta, X, *, threads: int | None = None) -> np.ndarray:
+        """Class labels: the largest logit ("cross_entropy"), or logit > 0 ("logistic").
+
+        Parameters
+        ----------
+        theta : array (p,)
+        X : array (n, d)
+        threads : int, optional
+
+        Returns
+        -------
+        labels : ndarray of int64
+            (n,) for "cross_entropy" and for "logistic" with one output, else (n, k) of 0 and 1.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not one of these two.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([2, 3], loss="cross_entropy")
+        >>> net.classify(net.init(seed=0), np.ones((4, 2))).shape
+        (4,)
+        """
+        if self._loss.probabilities is None:
+            raise ValueError(f"the loss {self.loss_name!r} has no classes; use predict")
+        out = self.predict(theta, X, threads=threads)
+        if self.loss_name == "cross_entropy":
+            return out.argmax(axis=1)
+        labels = (out > 0).astype(np.int64)
+        return labels[:, 0] if self.n_outputs == 1 else labels
+
+    # loss and gradients
+
+    def loss(self, theta, X, y, sample_weight=None, *, threads: int | None = None) -> float:
+        """The loss alone; parameters and errors as for `loss_and_grad`, and the same bits.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([2, 1], loss="mse")
+        >>> net.loss(np.zeros(3), np.ones((4, 2)), np.full(4, 3.0))
+        9.0
+        """
+        theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
+        return self._run(
+            at.LOSS_ONLY, theta, X, y, sample_weight, self._nothing, self._nothing, threads
+        )
+
+    def loss_and_grad(
+        self, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None
+    ) -> tuple[float, np.ndarray]:
+        """The loss and its gradient with respect to all parameters, in one pass over X.
+
+        Parameters
+        ----------
+        theta : array (p,)
+            Parameters, of the network's dtype.
+        X : array (n, d)
+            Inputs, n >= 1; any layout (C order needs no copy).
+        y : array
+            (n, k) values, or (n,) for k = 1 ("mse", "huber"; "logistic": labels 0/1 or
+            probabilities); (n,) integer labels 0 to k-1 ("cross_entropy").
+        sample_weight : array (n,), optional
+            Not negative, not all zero.
+        out : ndarray (p,), optional
+            Where to write the gradient: same dtype, contiguous, apart from the inputs.
+            Overwritten, never added to. Without it a fresh array is returned.
+        threads : int, optional
+            The most threads of this call; the bits do not depend on it.
+
+        Returns
+        -------
+        loss : float
+            Normalised as the class says.
+        grad : ndarray (p,)
+            In the order of theta; `unflatten` gives it layer by layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a dtype, a shape or a label does not fit: the message names the argument, and nothing
+            has been written.
+
+        Notes
+        -----
+        Formulas 18 to 20, 23 and 24. As `scipy.optimize.minimize(net.loss_and_grad, theta,
+        args=(X, y), jac=True)` for a float64 network.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([1, 1], loss="mse")
+        >>> net.loss_and_grad(np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0]))
+        (6.5, array([-3.,  1.]))
+        """
+        theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
+        if out is None:
+            out = np.empty(self.n_parameters, self.dtype)
+        else:
+            check.output(
+                out, "out", theta.shape, self.dtype,
+                (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
+            )  # fmt: skip
+        loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)
+        return loss, out
+
+    def grad_input(
+        self, theta, X, y, sample_weight=None, *, threads: int | None = None
+    ) -> np.ndarray:
+        """The gradient of the loss with respect to X, (n, d); parameters as for `loss_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> net = fg.MLP([1, 1], loss="mse")
+        >>> net.grad_input(np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0]))
+        array([[ 6.],
+               [-4.]])
+        """
+        theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
+        dx = np.empty(X.shape, self.dtype)
+        self._run(at.INPUT, theta, X, y, sample_weight, self._nothing, dx.reshape(-1), threads)
+        return dx

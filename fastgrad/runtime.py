@@ -1,0 +1,184 @@
+"""Threads, and what this machine is.
+
+Parallel kernels are used by themselves where the work is worth it, with the same bits on any number
+of threads. One parallel kernel runs at a time in a process: a second Python thread that comes
+meanwhile runs the serial twin, so no threading layer is ever entered twice. A child made by `fork`
+runs serial kernels, since the parent's thread pool did not survive.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+
+import numba
+
+_launch = threading.Lock()
+_limit: int | None = None
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked, _launch
+    _forked = True
+    _launch = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def max_threads() -> int:
+    """The threads that Numba may use: NUMBA_NUM_THREADS, by default the processors."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def get_num_threads() -> int:
+    """The most threads a call uses unless it says otherwise.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.get_num_threads() >= 1
+    True
+    """
+    return max_threads() if _limit is None else _limit
+
+
+def set_num_threads(threads: int | None) -> None:
+    """Bound the threads of every later call in this process.
+
+    Parameters
+    ----------
+    threads : int or None
+        1 to `NUMBA_NUM_THREADS` (the number of processors unless the environment says otherwise);
+        None takes the bound away.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `threads` is not an integer in that range.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.set_num_threads(1)
+    >>> fg.get_num_threads()
+    1
+    >>> fg.set_num_threads(None)
+    """
+    global _limit
+    _limit = None if threads is None else check_threads(threads)
+
+
+def check_threads(threads) -> int:
+    from ._core.check import integer
+
+    threads = integer(threads, "threads")
+    if threads > max_threads():
+        raise ValueError(
+            f"threads is {threads}; expected at most {max_threads()} "
+            f"(NUMBA_NUM_THREADS, set before Numba is imported)"
+        )
+    return threads
+
+
+@contextmanager
+def num_threads(threads: int | None):
+    """`set_num_threads` within a `with` block.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> with fg.num_threads(1):
+    ...     fg.get_num_threads()
+    1
+    """
+    global _limit
+    before = _limit
+    set_num_threads(threads)
+    try:
+        yield
+    finally:
+        _limit = before
+
+
+def launch(serial, parallel, worth_it: bool, threads, args):
+    """Run one of two kernels that compute the same bits.
+
+    `worth_it` is the plan's word; `threads` the call's own bound (None: the process's).
+    """
+    if worth_it or threads is not None:
+        threads = get_num_threads() if threads is None else check_threads(threads)
+        if worth_it and threads > 1 and not _forked and _launch.acquire(blocking=False):
+            try:
+                before = numba.get_num_threads()
+                if before == threads:
+                    return parallel(*args)
+                numba.set_num_threads(threads)
+                try:
+                    return parallel(*args)
+                finally:
+                    numba.set_num_threads(before)
+            finally:
+                _launch.release()
+    return serial(*args)
+
+
+def config() -> dict[str, object]:
+    """What this machine is to fastgrad: versions, CPU, SIMD path, threads, cache.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> sorted(fg.config())[:3]
+    ['cache', 'cpu', 'fastgrad']
+    """
+    import platform
+
+    import llvmlite
+    import llvmlite.binding
+    import numpy
+
+    from . import __version__
+    from .kernels import gemm, simd
+    from .kernels.network import step
+
+    cache = getattr(step._cache, "cache_path", None)
+    layer = numba.threading_layer() if _layer_started() else "not started"
+    return {
+        "fastgrad": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "cpu": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
+        "simd": simd.PATH,
+        "vector": f"{simd.LANES_F32} float32, {simd.LANES_F64} float64",
+        "tile": f"{gemm.TILE_ROWS[gemm.NV][0]} x {gemm.NR_F32} float32",
+        "threads": f"{get_num_threads()} of {max_threads()}",
+        "threading layer": layer,
+        "cache": cache or "off",
+    }
+
+
+def _layer_started() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+def show_config() -> None:
+    """Print `config()`, a line each.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.show_config()  # doctest: +ELLIPSIS
+    fastgrad ...
+    """
+    for key, value in config().items():
+        print(f"{key:<16} {value}")
