@@ -3,7 +3,7 @@
 Function and point → differences along a line θ + t v → entry-wise comparison → verdict. A line is
 a coordinate, or above ``full_limit`` parameters a seeded random direction; a direction that
 disagrees is halved down to the entry to blame. Where an entry disagrees and the differences show
-a kink, the step is shortened twice, so a kink *near* the point does no harm and a kink *at* the
+a kink, the step is shortened, so a kink *near* the point does no harm and a kink *at* the
 point is told apart from a wrong gradient. All of it is float64, and θ is never changed: every call
 gets a copy.
 """
@@ -34,8 +34,11 @@ _STENCILS = {
 }
 # Rounding of f as a multiple of ε |f|: 1.5 for exact f, the rest for sums inside f.
 _NOISE = 64 * np.finfo(np.float64).eps
-# Where a kink disturbs the differences the step is shortened by these factors.
-_SHORTER = (1.0, 1 / 32, 1 / 1024)
+# Where a kink disturbs the differences the step is shortened by these factors, not below 2⁻²⁵:
+# there the rounding, 64 ε |f| / h, is 5e-7 |f|. For a network 5-20-1 on 400 rows, 6 of 150 right
+# gradients stayed undecided down to 1e-6.
+_SHORTER = (1.0, 2.0**-5, 2.0**-10, 2.0**-15)
+_SHORTEST = 2.0**-25
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class GradientCheck:
     analytic, numerical : float
         The two values there.
     at_kink : bool
-        The entry disagrees and the differences from the left and from the right, at 1/1024 of the
-        step, do too: f is not differentiable there.
+        The entry disagrees, and so do the differences from the left and from the right at the
+        shortest step, about 3e-8: f is not differentiable there.
     inconclusive : bool
         Every disagreement is at a kink and lies between the one-sided derivatives: differences
         cannot judge, move the point. A wrong gradient has ``ok`` and ``inconclusive`` both False.
@@ -187,6 +190,12 @@ def _coordinate(call, theta, j):
     return line, unit
 
 
+def _direction(call, theta, v):
+    """Line along the direction v, (p,)."""
+    v = v.reshape(theta.shape)
+    return lambda t: call(theta + t * v)
+
+
 def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", layout="numerator"):
     """Jacobian ∂f/∂theta by differences (row 5, section 4 of arXiv 1802.01528).
 
@@ -261,6 +270,8 @@ def _assess(line, unit, analytic, settings):
     numerical = error = left = right = np.full(analytic.shape, np.nan)
     for shorter in _SHORTER:
         h = step * shorter
+        if h < min(step, _SHORTEST):
+            break
         slope, noise = (part / unit for part in _slope(line, h, stencil))
         least = np.maximum(floor, noise / rtol)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -276,7 +287,7 @@ def _assess(line, unit, analytic, settings):
             size = np.maximum.reduce([abs(left), abs(right), least])
             pending &= ~(uneven <= rtol * size)
     kink = pending & np.isfinite(left) & np.isfinite(right)
-    slack = rtol * np.maximum(abs(analytic), floor)
+    slack = rtol * np.maximum(abs(analytic), least)
     inside = (np.fmin(left, right) - slack <= analytic) & (analytic <= np.fmax(left, right) + slack)
     return _Line(analytic, numerical, error, kink, left, right, kink & inside)
 
@@ -293,20 +304,17 @@ def _assess_entries(call, theta, jacobian, settings):
 def _assess_directions(call, theta, jacobian, settings, directions, seed):
     """Assess random directions, fields (m, directions); stop at an entry (i, j) that is wrong."""
     rng = np.random.default_rng(seed)
-    unit = np.maximum(1.0, abs(theta)) / np.sqrt(theta.size)
+    unit = np.maximum(1.0, abs(theta.ravel())) / np.sqrt(theta.size)
     lines = []
     for _ in range(directions):
         # signs, not normal numbers: every entry has the same weight in every direction
-        v = rng.choice([-1.0, 1.0], theta.shape) * unit
-
-        def line(t, v=v):
-            return call(theta + t * v)
-
-        lines.append(_assess(line, 1.0, jacobian @ v.ravel(), settings))
+        v = rng.choice([-1.0, 1.0], theta.size) * unit
+        line = _direction(call, theta, v)
+        lines.append(_assess(line, 1.0, jacobian @ v, settings))
         wrong = ~(lines[-1].error <= settings.rtol) & ~lines[-1].undecided
         if wrong.any():
             i = int(np.argmax(wrong))
-            j = _blame(call, theta, jacobian[i], i, v.ravel(), settings)
+            j = _blame(call, theta, jacobian, i, v, settings)
             line, unit = _coordinate(call, theta, j)
             entry = _assess(line, unit, jacobian[:, j], settings)
             if not entry.error[i] <= settings.rtol and not entry.undecided[i]:
@@ -315,20 +323,17 @@ def _assess_directions(call, theta, jacobian, settings, directions, seed):
     return _Line(*(np.stack(part, axis=1) for part in zip(*lines, strict=True))), None
 
 
-def _blame(call, theta, gradient, i, v, settings):
-    """Halve a direction that disagrees, keeping the worse half, down to one entry."""
+def _blame(call, theta, jacobian, i, v, settings):
+    """Halve a direction along which row i disagrees, keeping the worse half, down to one entry."""
     entries = np.arange(v.size)
     while entries.size > 1:
         halves, gaps = np.array_split(entries, 2), []
         for half in halves:
             part = np.zeros_like(v)
             part[half] = v[half]
-
-            def line(t, part=part):
-                return call(theta + t * part.reshape(theta.shape))
-
-            slope, _ = _slope(line, settings.step * _SHORTER[1], settings.stencil)
-            gaps.append(abs(gradient @ part - slope[i]))
+            line = _direction(call, theta, part)
+            outcome = _assess(line, 1.0, jacobian @ part, settings)
+            gaps.append(abs(outcome.analytic[i] - outcome.numerical[i]))
         entries = halves[int(np.argmax(gaps))]
     return int(entries[0])
 
@@ -366,18 +371,17 @@ def _analytic(grad, theta, args, expected):
 
 def _places(theta, names, scalar):
     """Return the function from an entry (i, j) to its index and its name, as in W2[3, 1]."""
-    blocks = {"theta": theta.shape} if names is None else dict(names)
-    sizes = {block: math.prod(np.atleast_1d(shape).tolist()) for block, shape in blocks.items()}
-    if sum(sizes.values()) != theta.size:
-        raise ValueError(f"names has {sum(sizes.values())} entries, theta has {theta.size}")
+    names = {"theta": theta.shape} if names is None else dict(names)
+    blocks, sizes = list(names), [math.prod(np.atleast_1d(s).tolist()) for s in names.values()]
+    if sum(sizes) != theta.size:
+        raise ValueError(f"names has {sum(sizes)} entries, theta has {theta.size}")
+    ends = np.cumsum(sizes)
 
     def place(i, j):
         index = np.unravel_index(j, theta.shape) if scalar else (i, j)
-        for block, size in sizes.items():
-            if j < size:
-                break
-            j -= size
-        inside = ", ".join(str(axis) for axis in np.unravel_index(j, blocks[block]))
+        k = int(np.searchsorted(ends, j, side="right"))
+        block, within = blocks[k], j - (ends[k] - sizes[k])
+        inside = ", ".join(str(axis) for axis in np.unravel_index(within, names[block]))
         name = f"{block}[{inside}]" if inside else block
         return tuple(int(axis) for axis in index), name if scalar else f"f[{i}] by {name}"
 

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .jit import inner
+from .jit import inner, pasted
 from .simd import (
     I64,
     LANES_F32,
@@ -187,7 +187,7 @@ PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
 
 
 @inner
-def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
+def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
     """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
 
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
@@ -210,6 +210,13 @@ def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
                 shift(init, j) if first else shift(c, j), ldi if first else ldc,
                 shift(gate, j), ldg, mode if last else STORE, columns,
             )
+
+
+@pasted
+def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
+    """`_gemm` with its constants made plain integers: one compilation serves all its uses."""
+    _gemm(c, types.int64(ldc), a, types.int64(rs), types.int64(cs), b, types.int64(ldb), types.int64(m),
+          types.int64(n), types.int64(k), init,  types.int64(ldi), gate, types.int64(ldg), types.int64(mode))
 
 
 @inner

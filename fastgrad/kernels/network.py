@@ -22,7 +22,7 @@ from numba.extending import overload
 from . import layout as at
 from . import losses
 from .gemm import GATE, PACKED, RELU, STORE, gemm, pack, pack_transposed
-from .jit import OPTIONS, inner, kernel, parallel_kernel
+from .jit import OPTIONS, inner, kernel, parallel_kernel, pasted
 from .simd import lanes, null_like, pointer, shift
 
 
@@ -93,7 +93,7 @@ def _write_mask_typed(mask, out, first, m, k):
     return lambda mask, out, first, m, k: None
 
 
-@inner
+@pasted
 def pack_slice(index, theta, workspace, plan):
     slices, job = plan[at.SLICES], plan[at.JOB]
     vl = lanes(workspace)
@@ -112,7 +112,7 @@ def pack_slice(index, theta, workspace, plan):
             pack_transposed(shift(workspace, plan[r + at.PANELS_T]), w, k, d, k, start, stop)
 
 
-@inner
+@pasted
 def _forward(x, m, part, theta, bias, out, workspace, plan):
     """Every layer of one block; the last goes to `out` (leading dimension k)."""
     layers = plan[at.LAYERS]
@@ -132,7 +132,7 @@ def _forward(x, m, part, theta, bias, out, workspace, plan):
         a, lda = c, ldc
 
 
-@inner
+@pasted
 def _backward(x, m, part, dx, fresh, workspace, plan):
     """Gradients of every layer from the output delta of one block; each delta replaces the
     activation it belongs to, after the activation gated it."""
@@ -159,7 +159,7 @@ def _backward(x, m, part, dx, fresh, workspace, plan):
             gemm(dx, d, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, dx, 0, STORE)
 
 
-@inner
+@pasted
 def rows_task(index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
     """All blocks of one row task; returns its sum of losses."""
     job, layers = plan[at.JOB], plan[at.LAYERS]
@@ -223,7 +223,7 @@ def _reduce_row(out, first, stride, tasks, k, workspace, workspace64, plan):
             out[j] = total
 
 
-@inner
+@pasted
 def reduce_slice(index, theta, out, workspace, workspace64, plan):
     """A slice of the gradient from the partials; returns its sum of squared weights if l2."""
     slices, tasks, stride = plan[at.SLICES], plan[at.TASKS], plan[at.TASK_STRIDE]
@@ -278,7 +278,6 @@ def _scale(s, plan):
     return 1.0 / total
 
 
-@inner
 def _task(phase, index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
     theta, workspace, workspace64 = pointer(theta), pointer(workspace), pointer(workspace64)
     plan = pointer(plan)
@@ -291,6 +290,9 @@ def _task(phase, index, scale, theta, bias, x, y, s, out, dx, workspace, workspa
     else:
         workspace64[plan[at.PARTS] + plan[at.TASKS] + index] = reduce_slice(
             index, theta, pointer(out), workspace, workspace64, plan)
+
+
+_pasted_task, _called_task = pasted(_task), inner(_task)
 
 
 @inner
@@ -316,7 +318,7 @@ def step(theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
         if phase == 2 and plan[at.JOB] == at.FORWARD:
             continue
         for index in range(count):
-            _task(phase, index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64,
+            _pasted_task(phase, index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64,
                   plan)
     return _loss(scale, workspace64, plan)
 
@@ -330,12 +332,12 @@ def step_parallel(theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
         if phase == 2 and plan[at.JOB] == at.FORWARD:
             continue
         if count == 1:
-            _task(phase, 0, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan)
+            _called_task(phase, 0, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan)
         else:
             # A task owns its slice of the panels (0), its part of the workspace (1) or its slice
             # of the gradient (2).
             for index in prange(count):
-                _task(phase, types.int64(index), scale, theta, bias, x, y, s, out, dx, workspace,
+                _called_task(phase, types.int64(index), scale, theta, bias, x, y, s, out, dx, workspace,
                       workspace64, plan)
     return _loss(scale, workspace64, plan)
 
