@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgrad.calculus import _in_layout
+from .calculus import _in_layout
 
 __all__ = [
     "GradientCheck",

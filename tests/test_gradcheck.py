@@ -439,6 +439,15 @@ def test_value_that_is_not_finite_is_not_ok():
     assert np.isnan(numerical_gradient(f, [1.0, 2.0])).all()
 
 
+def test_domain_that_ends_near_the_point_does_no_harm():
+    def f(t):
+        return math.log(t[0]) if t[0] > 0 else math.nan
+
+    assert np.isnan(numerical_gradient(f, [1e-3])).all()
+    assert check_gradient((f, lambda t: 1 / t), [1e-3]).ok
+    assert not check_gradient((f, lambda t: 1.001 / t), [1e-3]).ok
+
+
 def test_gradient_that_differs_in_the_last_bit_between_calls_is_not_ok():
     calls = []
 
@@ -567,7 +576,7 @@ def test_theta_not_in_float64_is_a_type_error(dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, complex, object])
 def test_value_not_in_float64_is_a_type_error(dtype):
-    with pytest.raises(TypeError, match="f returned dtype .*: differences need float64"):
+    with pytest.raises(TypeError, match=r"f returned dtype .*: differences need float64"):
         numerical_gradient(lambda t: np.array(1.0).astype(dtype), [1.0])
 
 
