@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels import layout as at
 from ..kernels import neuron as one
-from ..kernels.simd import LANES_F32, LANES_F64
+from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
 
 # Tuning numbers, measured on two Zen 5 cores (48 KiB L1, 1 MiB L2, AVX-512), 2026-11.
 CACHE_BYTES = 384 * 1024  # activations of a row block: they and the panels share the L2
@@ -21,6 +21,10 @@ TASK_ROWS = 48  # least rows of a task: a partial gradient costs about five rows
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 2_000_000  # about 10 us of one core; three launches cost 5 us
+WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they would fill the L2
+WIDE_TASK_ROWS = 120  # rows of a row task in a wide network: a panel of W is read once for them
+WEIGHT_ROWS = (96, 48)  # rows of W of a weight task, in networks with many inputs and with few
+STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
 FLUSH_ROWS = 2048  # float32 sums of more rows go to float64
@@ -48,7 +52,10 @@ class Plan:
             return self._free.pop()
         except IndexError:
             pass
-        workspace = np.empty(self.elements, self.dtype)
+        unit = VECTOR_BYTES // self.dtype.itemsize
+        workspace = np.empty(self.elements + unit, self.dtype)
+        start = -(workspace.__array_interface__["data"][0] // self.dtype.itemsize) % unit
+        workspace = workspace[start : start + self.elements]
         workspace[self.zeros : self.one] = 0
         workspace[self.one] = 1
         workspace64 = np.zeros(self.doubles)
@@ -72,24 +79,49 @@ def _leading_dimension(k: int, lanes: int) -> int:
     return padded + lanes if padded % (8 * lanes) == 0 else padded
 
 
-def _tasks_and_blocks(n, sizes, widths, gradient, itemsize, parameters, flops):
-    """(tasks, rows of a task, rows of a block)."""
-    row_bytes = itemsize * (sizes[0] + sum(widths))
+@dataclass(frozen=True)
+class _Blocks:
+    """How the rows and the weights are cut."""
+
+    wide: bool
+    store_rows: int
+    task_rows: int
+    block_rows: int
+    weight_rows: int = 1
+
+    def tasks(self, n: int) -> int:
+        whole, rest = divmod(n, self.store_rows)
+        count = -(-self.store_rows // self.task_rows)
+        return whole * count + -(-rest // self.task_rows)
+
+
+def _even_cut(n: int, most: int, unit: int) -> int:
+    """Rows of each of the fewest equal parts of n that have at most `most` rows."""
+    parts = -(-n // most)
+    return min(n, _round_up(-(-n // parts), unit))
+
+
+def _wide_blocks(n, sizes, widths, itemsize) -> _Blocks:
+    row_bytes = 2 * itemsize * sum(widths)
+    store = _even_cut(n, min(FLUSH_ROWS, max(WIDE_TASK_ROWS, STORE_BYTES // row_bytes)), 24)
+    rows = _even_cut(store, WIDE_TASK_ROWS, 6)
+    store = min(n, _round_up(store, rows))
+    weight_rows = WEIGHT_ROWS[0 if sum(sizes[:-1]) >= 16 * WEIGHT_ROWS[0] else 1]
+    return _Blocks(True, store, rows, rows, weight_rows)
+
+
+def _row_blocks(n, sizes, widths, gradient, itemsize, parameters, flops) -> _Blocks:
     low, high = BLOCK_ROWS
+    row_bytes = itemsize * (sizes[0] + sum(widths))
     block = min(high, max(low, CACHE_BYTES // row_bytes // low * low))
-    if flops < PARALLEL_FLOPS:
-        tasks = 1
-    else:
+    tasks = 1
+    if flops >= PARALLEL_FLOPS:
         tasks = min(MAX_TASKS, max(1, n // TASK_ROWS))
         if gradient:
             tasks = max(1, min(tasks, PARTIAL_BYTES // (itemsize * parameters)))
-    rows = -(-n // tasks) if n else 1
-    blocks = -(-rows // block)
-    block = _round_up(-(-rows // blocks), 2) if n else 1
-    if n > high:  # whole tiles, except for the last block of a task
-        block = min(_round_up(block, 24), _round_up(rows, 2))
-        rows = _round_up(rows, 24) if rows > high else rows
-    return -(-n // rows), rows, block
+    rows = -(-n // tasks)
+    block = _even_cut(rows, block, 2 if rows <= high else 24)
+    return _Blocks(False, n, _round_up(rows, block) if rows > high else rows, block)
 
 
 @lru_cache(maxsize=256)
@@ -112,14 +144,24 @@ def network_plan(
     products = sum(d * k for d, k in zip(sizes, sizes[1:]))
     parameters = products + sum(sizes[1:])
     flops = 2 * n * products * (1 if job in (at.FORWARD, at.LOSS_ONLY) else 3)
-    tasks, rows, block = _tasks_and_blocks(
-        n, sizes, widths, gradient, dtype.itemsize, parameters, flops
-    )
+    if gradient and parameters * dtype.itemsize >= WIDE_BYTES and flops >= PARALLEL_FLOPS:
+        cut = _wide_blocks(n, sizes, widths, dtype.itemsize)
+    else:
+        cut = _row_blocks(n, sizes, widths, gradient, dtype.itemsize, parameters, flops)
+    tasks = cut.tasks(n)
+    partials = 1 if cut.wide else tasks
+    if cut.wide:
+        flush = int(n > cut.store_rows)
+    else:
+        long = gradient and dtype.itemsize == 4 and cut.task_rows > FLUSH_ROWS
+        flush = FLUSH_ROWS // cut.block_rows if long else 0
+    direct = gradient and partials == 1 and not flush
     slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))
 
     vector = np.zeros(at.HEADER + layers * at.RECORD, np.int64)
     records = vector[at.HEADER :].reshape(layers, at.RECORD)
-    theta = shared = part = partial = 0
+    stored = cut.store_rows if cut.wide else cut.block_rows
+    theta = shared = part = partial = weight_tasks = 0
     for record, d, k, ld in zip(records, sizes, sizes[1:], widths):
         padded = _round_up(k, lanes)
         record[at.D], record[at.K], record[at.LD] = d, k, ld
@@ -133,28 +175,38 @@ def network_plan(
         if job >= at.GRADIENT:
             record[at.PANELS_T] = shared
             shared += k * _round_up(d, lanes)
-        record[at.ACTIVATION] = part
-        part += _round_up(block * ld + lanes, lanes)
-        if gradient:
+        record[at.ACTIVATION] = record[at.DELTA] = part
+        part += _round_up(stored * ld + lanes, lanes)
+        if cut.wide and record is not records[-1] and theta < parameters:
+            record[at.DELTA] = part
+            part += _round_up(stored * ld + lanes, lanes)
+        if direct:
+            record[at.LDG] = k
+            record[at.PARTIAL], record[at.PARTIAL_BIAS] = record[at.WEIGHT], record[at.BIAS_OUT]
+        elif gradient:
             record[at.LDG] = padded
             record[at.PARTIAL] = partial
             record[at.PARTIAL_BIAS] = partial + d * padded
             partial += (d + 1) * padded
-    records[:, at.PARTIAL] += part
-    records[:, at.PARTIAL_BIAS] += part
-    stride = _round_up(part + partial, 64) + lanes  # tasks start in different cache sets
+        record[at.FIRST_WEIGHT_TASK] = weight_tasks
+        weight_tasks += -(-d // cut.weight_rows)
+    if not direct:
+        records[:, at.PARTIAL] += part
+        records[:, at.PARTIAL_BIAS] += part
+    stride = 0 if cut.wide else _round_up(part + partial, 64) + lanes  # apart in cache sets
     zeros = shared
     one = zeros + _round_up(max(sizes) + lanes, lanes)
     base = one + lanes
-    flush = FLUSH_ROWS // block if gradient and dtype.itemsize == 4 and rows > FLUSH_ROWS else 0
     sums = at.SCALARS
-    parts = sums + (tasks * partial if flush else 0)
+    parts = sums + (partials * partial if flush else 0)
     header = {
-        at.ROWS: n, at.LAYERS: layers, at.TASKS: tasks, at.TASK_ROWS: rows,
-        at.BLOCK_ROWS: block, at.SLICES: slices, at.JOB: job, at.LOSS: loss,
-        at.OUTPUT_RELU: output_relu, at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush,
-        at.ZEROS: zeros, at.ONE: one, at.TASK_BASE: base, at.TASK_STRIDE: stride,
-        at.GRAD_SIZE: partial, at.SUMS: sums, at.PARTS: parts,
+        at.ROWS: n, at.LAYERS: layers, at.WIDE: cut.wide, at.STORE_ROWS: cut.store_rows,
+        at.TASK_ROWS: cut.task_rows, at.TASKS: tasks, at.BLOCK_ROWS: cut.block_rows,
+        at.SLICES: slices, at.WEIGHT_ROWS: cut.weight_rows, at.WEIGHT_TASKS: weight_tasks,
+        at.DIRECT: direct, at.JOB: job, at.LOSS: loss, at.OUTPUT_RELU: output_relu,
+        at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros, at.ONE: one,
+        at.TASK_BASE: base, at.TASK_STRIDE: stride, at.GRAD_SIZE: partial, at.SUMS: sums,
+        at.PARTS: parts,
     }  # fmt: skip
     for position, value in header.items():
         vector[position] = value
@@ -162,7 +214,7 @@ def network_plan(
         vector=vector,
         parallel=flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1),
         dtype=dtype,
-        elements=base + tasks * stride + lanes,
+        elements=base + (part + partial if cut.wide else tasks * stride) + lanes,
         doubles=parts + tasks + slices,
         zeros=zeros,
         one=one,

@@ -1,15 +1,18 @@
 """A step of a network: forward, loss and backward of a block of rows while it is in cache.
 
 In: flat parameters, X, targets. Out: the loss and the flat gradient (or outputs, or dX).
-Three phases, each a number of independent tasks that the plan fixed from the shapes alone:
+Four phases, each a number of independent tasks that the plan fixed from the shapes alone:
 
-0. pack: a slice of every W into panels (and of its transpose, for dX);
-1. rows: a task takes its rows block by block: every layer forward, the loss, every layer backward,
-   its own partial gradient accumulated; nothing but X, y and the weights is read from memory;
-2. reduce: a slice of the gradient is the sum of the partials in task order, in float64, plus l2.
+- PACK: a slice of every W into panels (and of its transpose, for dX);
+- ROWS: a task takes its rows block by block: every layer forward, the loss, every layer backward,
+  its own partial gradient accumulated; nothing but X, y and the weights is read from memory;
+- WEIGHTS, only in wide networks, where a private gradient a task would cost more than it saves: the
+  row tasks store their deltas, then a task sums X^T dZ over all stored rows for its rows of W;
+- REDUCE: a slice of the gradient is the sum of the partials in task order, in float64, plus l2.
 
-Serial or parallel, the tasks are the same, so the bits are. A parallel loop's task writes only its
-own part of the workspace (phase 1) or its own slice (phases 0 and 2).
+Serial or parallel, the tasks are the same, so the bits are. A task writes only its slice of the
+panels (PACK), its own part or rows of the workspace (ROWS), its rows of the gradient (WEIGHTS), its
+slice of the gradient (REDUCE).
 One layer with a given output gradient (`affine_relu_backward`) is the same step, and so is a
 forward pass that also writes the ReLU mask. Formulas 18 to 20, 23 and 24.
 """
@@ -113,14 +116,14 @@ def pack_slice(index, theta, workspace, plan):
 
 
 @pasted
-def _forward(x, m, part, theta, bias, out, workspace, plan):
-    """Every layer of one block; the last goes to `out` (leading dimension k)."""
+def _forward(x, m, row, part, theta, bias, out, workspace, plan):
+    """Every layer of one block, stored from `row` on; the last goes to `out` if that is the job."""
     layers = plan[at.LAYERS]
     a, lda = x, plan[at.HEADER + at.D]
     for layer in range(layers):
         r = at.HEADER + layer * at.RECORD
-        d, k = plan[r + at.D], plan[r + at.K]
-        c, ldc = shift(part, plan[r + at.ACTIVATION]), plan[r + at.LD]
+        d, k, ldc = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
+        c = shift(part, plan[r + at.ACTIVATION] + row * ldc)
         mode = RELU
         if layer == layers - 1:
             if plan[at.JOB] == at.FORWARD:
@@ -133,67 +136,117 @@ def _forward(x, m, part, theta, bias, out, workspace, plan):
 
 
 @pasted
-def _backward(x, m, part, dx, fresh, workspace, plan):
-    """Gradients of every layer from the output delta of one block; each delta replaces the
-    activation it belongs to, after the activation gated it."""
-    job = plan[at.JOB]
+def _weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, plan):
+    """Rows start..start+count of dW = X^T dZ over m rows of layer record r; db with the first."""
+    d, k, ld, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LD], plan[r + at.LDG]
     zeros, one = shift(workspace, plan[at.ZEROS]), shift(workspace, plan[at.ONE])
+    delta = shift(part, plan[r + at.DELTA] + row * ld)
+    below, ldb = x, d
+    if r > at.HEADER:
+        ldb = plan[r - at.RECORD + at.LD]
+        below = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
+    dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
+    gemm(dw, ldg, shift(below, start), 1, ldb, delta, ld, count, k, m, zeros if fresh else dw,
+         0 if fresh else ldg, dw, 0, STORE)
+    if start == 0:
+        db = shift(grad, plan[r + at.PARTIAL_BIAS])
+        gemm(db, k, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
+
+
+@pasted
+def _backward(x, m, row, part, grad, dx, fresh, workspace, plan):
+    """From the output delta of one block to those below it, and to the weights unless WIDE.
+
+    Each delta goes where the plan says: over the activation that gated it, or beside it.
+    """
+    job = plan[at.JOB]
+    zeros = shift(workspace, plan[at.ZEROS])
     for layer in range(plan[at.LAYERS] - 1, -1, -1):
         r = at.HEADER + layer * at.RECORD
-        d, k = plan[r + at.D], plan[r + at.K]
-        delta, ld = shift(part, plan[r + at.ACTIVATION]), plan[r + at.LD]
-        below, ldb = x, d
-        if layer > 0:
-            below = shift(part, plan[r - at.RECORD + at.ACTIVATION])
-            ldb = plan[r - at.RECORD + at.LD]
-        if job != at.INPUT:
-            dw, db = shift(part, plan[r + at.PARTIAL]), shift(part, plan[r + at.PARTIAL_BIAS])
-            ldg = plan[r + at.LDG]
-            gemm(dw, ldg, below, 1, ldb, delta, ld, d, k, m, zeros if fresh else dw,
-                 0 if fresh else ldg, dw, 0, STORE)
-            gemm(db, ldg, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
+        d, k, ld = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
+        if job != at.INPUT and plan[at.WIDE] == 0:
+            _weight_gradient(r, 0, d, x, row, m, part, grad, fresh, workspace, plan)
+        delta = shift(part, plan[r + at.DELTA] + row * ld)
         panels = shift(workspace, plan[r + at.PANELS_T])
         if layer > 0:
-            gemm(below, ldb, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, below, ldb, GATE)
+            ldb = plan[r - at.RECORD + at.LD]
+            gate = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
+            below = shift(part, plan[r - at.RECORD + at.DELTA] + row * ldb)
+            gemm(below, ldb, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, gate, ldb, GATE)
         elif job >= at.GRADIENT_AND_INPUT:
             gemm(dx, d, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, dx, 0, STORE)
 
 
 @pasted
-def rows_task(index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
+def rows_task(index, origin, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
     """All blocks of one row task; returns its sum of losses."""
-    job, layers = plan[at.JOB], plan[at.LAYERS]
-    first = index * plan[at.TASK_ROWS]
-    stop = min(plan[at.ROWS], first + plan[at.TASK_ROWS])
+    job, layers, wide = plan[at.JOB], plan[at.LAYERS], plan[at.WIDE]
+    stored = min(plan[at.ROWS], origin + plan[at.STORE_ROWS])
+    first = origin + index * plan[at.TASK_ROWS]
+    stop = min(stored, first + plan[at.TASK_ROWS])
     part = shift(workspace, plan[at.TASK_BASE] + index * plan[at.TASK_STRIDE])
     last = at.HEADER + (layers - 1) * at.RECORD
-    d, k = plan[at.HEADER + at.D], plan[last + at.K]
-    delta, ld = shift(part, plan[last + at.ACTIVATION]), plan[last + at.LD]
-    grad = shift(part, plan[at.HEADER + at.PARTIAL])
-    sums = shift(workspace64, plan[at.SUMS] + index * plan[at.GRAD_SIZE])
+    d, k, ld = plan[at.HEADER + at.D], plan[last + at.K], plan[last + at.LD]
+    grad = out if plan[at.DIRECT] else part
     flush, size = plan[at.FLUSH_BLOCKS], plan[at.GRAD_SIZE]
-    if flush:
+    partial = shift(part, plan[at.HEADER + at.PARTIAL])
+    sums = shift(workspace64, plan[at.SUMS] + index * size)
+    if flush and not wide:
         for i in range(size):
             sums[i] = 0.0
     loss, waiting = 0.0, 0
     for row in range(first, stop, plan[at.BLOCK_ROWS]):
         m = min(plan[at.BLOCK_ROWS], stop - row)
         x_block = shift(x, row * d)
+        place = row - origin if wide else 0
         if plan[at.LOSS] >= 0 or job == at.FORWARD:
-            _forward(x_block, m, part, theta, bias, shift(out, row * k), workspace, plan)
+            _forward(x_block, m, place, part, theta, bias, shift(out, row * k), workspace, plan)
         if job == at.FORWARD:
             _write_mask(y, out, row, m, k)
             continue
+        delta = shift(part, plan[last + at.DELTA] + place * ld)
         loss += _output_delta(delta, ld, y, s, row, m, k, scale, plan, workspace64)
         if job == at.LOSS_ONLY:
             continue
-        _backward(x_block, m, part, shift(dx, row * d), waiting == 0, workspace, plan)
+        _backward(x_block, m, place, part, grad, shift(dx, row * d), waiting == 0, workspace, plan)
         waiting += 1
-        if flush and (waiting == flush or row + m == stop):
+        if flush and not wide and (waiting == flush or row + m == stop):
             for i in range(size):
-                sums[i] += grad[i]
+                sums[i] += partial[i]
             waiting = 0
     return loss
+
+
+@pasted
+def weights_task(index, origin, x, out, workspace, workspace64, plan):
+    """Some rows of one W: their gradient over all stored rows, added to the float64 sums if there
+    will be more."""
+    layer = plan[at.LAYERS] - 1
+    while plan[at.HEADER + layer * at.RECORD + at.FIRST_WEIGHT_TASK] > index:
+        layer -= 1
+    r = at.HEADER + layer * at.RECORD
+    start = (index - plan[r + at.FIRST_WEIGHT_TASK]) * plan[at.WEIGHT_ROWS]
+    count = min(plan[at.WEIGHT_ROWS], plan[r + at.D] - start)
+    m = min(plan[at.STORE_ROWS], plan[at.ROWS] - origin)
+    part = shift(workspace, plan[at.TASK_BASE])
+    x_block = shift(x, origin * plan[at.HEADER + at.D])
+    grad = out if plan[at.DIRECT] else part
+    _weight_gradient(r, start, count, x_block, 0, m, part, grad, True, workspace, plan)
+    if plan[at.FLUSH_BLOCKS]:
+        base = plan[at.HEADER + at.PARTIAL]
+        k, ldg = plan[r + at.K], plan[r + at.LDG]
+        begin = plan[r + at.PARTIAL] + start * ldg
+        _add_to_sums(begin, count * ldg, base, part, workspace64, origin == 0, plan)
+        if start == 0:
+            _add_to_sums(plan[r + at.PARTIAL_BIAS], k, base, part, workspace64, origin == 0, plan)
+
+
+@inner
+def _add_to_sums(begin, size, base, part, workspace64, fresh, plan):
+    sums = shift(workspace64, plan[at.SUMS] + begin - base)
+    partial = shift(part, begin)
+    for i in range(size):
+        sums[i] = partial[i] + (0.0 if fresh else sums[i])
 
 
 @inner
@@ -226,19 +279,23 @@ def _reduce_row(out, first, stride, tasks, k, workspace, workspace64, plan):
 @pasted
 def reduce_slice(index, theta, out, workspace, workspace64, plan):
     """A slice of the gradient from the partials; returns its sum of squared weights if l2."""
-    slices, tasks, stride = plan[at.SLICES], plan[at.TASKS], plan[at.TASK_STRIDE]
+    slices, stride = plan[at.SLICES], plan[at.TASK_STRIDE]
+    tasks = 1 if plan[at.WIDE] else plan[at.TASKS]
     l2 = workspace64[at.L2]
     origin = plan[at.HEADER + at.PARTIAL]
+    gradient = plan[at.JOB] == at.GRADIENT or plan[at.JOB] == at.GRADIENT_AND_INPUT
+    add_up = gradient and plan[at.DIRECT] == 0
     squares = 0.0
+    if l2 == 0.0 and not add_up:
+        return squares
     for layer in range(plan[at.LAYERS]):
         r = at.HEADER + layer * at.RECORD
         d, k = plan[r + at.D], plan[r + at.K]
         start, stop = d * index // slices, d * (index + 1) // slices
-        gradient = plan[at.JOB] == at.GRADIENT or plan[at.JOB] == at.GRADIENT_AND_INPUT
         for i in range(start, stop):
             offset = plan[r + at.WEIGHT] + i * k
             row = shift(out, offset)
-            if gradient:
+            if add_up:
                 _reduce_row(row, plan[r + at.PARTIAL] - origin + i * plan[r + at.LDG], stride,
                             tasks, k, workspace, workspace64, plan)
             if l2 != 0.0:
@@ -247,7 +304,7 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
                     squares += types.float64(w[j]) * w[j]
                     if gradient:
                         row[j] += l2 * w[j]
-        if index == 0 and gradient:
+        if index == 0 and add_up:
             _reduce_row(shift(out, plan[r + at.BIAS_OUT]), plan[r + at.PARTIAL_BIAS] - origin,
                         stride, tasks, k, workspace, workspace64, plan)
     return squares
@@ -278,21 +335,48 @@ def _scale(s, plan):
     return 1.0 / total
 
 
-def _task(phase, index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
+PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
+
+
+def _task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
     theta, workspace, workspace64 = pointer(theta), pointer(workspace), pointer(workspace64)
-    plan = pointer(plan)
-    if phase == 0:
+    plan, x, out = pointer(plan), pointer(x), pointer(out)
+    if phase == PACK:
         pack_slice(index, theta, workspace, plan)
-    elif phase == 1:
-        workspace64[plan[at.PARTS] + index] = rows_task(
-            index, scale, theta, pointer(bias), pointer(x), pointer(y), pointer(s), pointer(out),
+    elif phase == ROWS:
+        workspace64[plan[at.PARTS] + origin // plan[at.TASK_ROWS] + index] = rows_task(
+            index, origin, scale, theta, pointer(bias), x, pointer(y), pointer(s), out,
             pointer(dx), workspace, workspace64, plan)
+    elif phase == WEIGHTS:
+        weights_task(index, origin, x, out, workspace, workspace64, plan)
     else:
         workspace64[plan[at.PARTS] + plan[at.TASKS] + index] = reduce_slice(
-            index, theta, pointer(out), workspace, workspace64, plan)
+            index, theta, out, workspace, workspace64, plan)
 
 
 _pasted_task, _called_task = pasted(_task), inner(_task)
+
+
+@inner
+def _stages(plan):
+    """How many times tasks are handed out: pack, then rows (and weights) store by store, reduce."""
+    stores = (plan[at.ROWS] + plan[at.STORE_ROWS] - 1) // plan[at.STORE_ROWS]
+    return 2 + stores * (1 + plan[at.WIDE])
+
+
+@inner
+def _stage(number, plan):
+    """(phase, first row of the store, number of tasks)."""
+    if number == 0:
+        return PACK, 0, plan[at.SLICES]
+    if number == _stages(plan) - 1:
+        return REDUCE, 0, 0 if plan[at.JOB] == at.FORWARD else plan[at.SLICES]
+    wide = plan[at.WIDE]
+    origin = (number - 1) // (1 + wide) * plan[at.STORE_ROWS]
+    if wide and number % 2 == 0:
+        return WEIGHTS, origin, plan[at.WEIGHT_TASKS]
+    rows = min(plan[at.STORE_ROWS], plan[at.ROWS] - origin)
+    return ROWS, origin, (rows + plan[at.TASK_ROWS] - 1) // plan[at.TASK_ROWS]
 
 
 @inner
@@ -313,32 +397,27 @@ def _loss(scale, workspace64, plan):
 def step(theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
     """All tasks of all phases, one after the other; returns the loss."""
     scale = _scale(s, plan)
-    for phase in range(3):
-        count = plan[at.TASKS] if phase == 1 else plan[at.SLICES]
-        if phase == 2 and plan[at.JOB] == at.FORWARD:
-            continue
+    for number in range(_stages(plan)):
+        phase, origin, count = _stage(number, plan)
         for index in range(count):
-            _pasted_task(phase, index, scale, theta, bias, x, y, s, out, dx, workspace, workspace64,
-                  plan)
+            _pasted_task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, workspace,
+                         workspace64, plan)
     return _loss(scale, workspace64, plan)
 
 
 @parallel_kernel
 def step_parallel(theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
-    """`step` with each phase's tasks shared among the threads."""
+    """`step` with each phase's tasks shared among the threads; what a task writes is its own."""
     scale = _scale(s, plan)
-    for phase in range(3):
-        count = plan[at.TASKS] if phase == 1 else plan[at.SLICES]
-        if phase == 2 and plan[at.JOB] == at.FORWARD:
-            continue
+    for number in range(_stages(plan)):
+        phase, origin, count = _stage(number, plan)
         if count == 1:
-            _called_task(phase, 0, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan)
+            _called_task(phase, 0, origin, scale, theta, bias, x, y, s, out, dx, workspace,
+                         workspace64, plan)
         else:
-            # A task owns its slice of the panels (0), its part of the workspace (1) or its slice
-            # of the gradient (2).
             for index in prange(count):
-                _called_task(phase, types.int64(index), scale, theta, bias, x, y, s, out, dx, workspace,
-                      workspace64, plan)
+                _called_task(phase, types.int64(index), origin, scale, theta, bias, x, y, s, out,
+                             dx, workspace, workspace64, plan)
     return _loss(scale, workspace64, plan)
 
 
