@@ -1,0 +1,27 @@
+"""Fixtures of the whole suite."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import fastgrad as fg
+
+# The first example of a test may compile a kernel, so no deadline; derandomised, so that a
+# failure is every run's failure. `pytest -m stress --hypothesis-profile=stress` draws anew.
+settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "stress", max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("quick")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20180205)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Serial kernels alone; `threads=` still bounds a call. Parallel twins have their own tests."""
+    with fg.num_threads(1):
+        yield

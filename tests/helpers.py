@@ -1,0 +1,166 @@
+"""What the tests share: data, layouts, twins in float64, other processes."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from itertools import pairwise
+
+import numpy as np
+
+from fastgrad import reference as ref
+from fastgrad.kernels import gemm, simd
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+DTYPES = [F32, F64]
+LOSSES = ["mse", "huber", "logistic", "cross_entropy"]
+EPS = {F32: 2.0**-23, F64: 2.0**-52}
+
+
+def lanes(dtype):
+    return simd.LANES_F32 if dtype == F32 else simd.LANES_F64
+
+
+def edge_sizes(dtype):
+    """Numbers of columns around every edge: vectors, one tile, two tiles and a bit."""
+    vector, tile = lanes(dtype), gemm.NV * lanes(dtype)
+    around = [vector - 1, vector, vector + 1, tile - 1, tile, tile + 1, 2 * tile, 2 * tile + 3]
+    return sorted({1, 2, 3, *around})
+
+
+def dyadic(rng, shape, dtype, denominator=8, most=3):
+    """Multiples of 1/denominator in [-most, most]: short sums of products are exact, and pre-
+    activations of exactly 0 are frequent."""
+    limit = most * denominator
+    return (rng.integers(-limit, limit + 1, shape) / denominator).astype(dtype)
+
+
+def draw_targets(rng, loss, n, k, dtype):
+    if loss == "cross_entropy":
+        return rng.integers(0, k, n)
+    if loss == "logistic":
+        return rng.integers(0, 2, (n, k)).astype(dtype)
+    return dyadic(rng, (n, k), dtype)
+
+
+def draw_problem(rng, sizes, n, loss, dtype, weighted=False):
+    """(theta, X, y, sample_weight); theta's entries are dyadic and shrink with the widths."""
+    layers = []
+    for d, k in pairwise(sizes):
+        denominator = 2 ** int(np.ceil(np.log2(2 * d) / 2 + 1))
+        layers += [dyadic(rng, d * k, dtype, denominator, 1), dyadic(rng, k, dtype, 8, 1)]
+    theta = np.concatenate(layers)
+    X = dyadic(rng, (n, sizes[0]), dtype, 4, 2)
+    s = None
+    if weighted:
+        s = rng.integers(0, 5, n).astype(dtype)
+        s[rng.integers(n)] = 2
+    return theta, X, draw_targets(rng, loss, n, sizes[-1], dtype), s
+
+
+def twin(theta, X, y, sizes, loss, **options):
+    """`reference.mlp_loss_and_grad` in float64."""
+    return ref.mlp_loss_and_grad(
+        wide(theta), wide(X), y, sizes, loss,
+        **{**options, "sample_weight": wide(options.get("sample_weight"))},
+    )  # fmt: skip
+
+
+def wide(array):
+    return None if array is None else array.astype(np.float64)
+
+
+def assert_close(actual, expected, dtype, units=64.0):
+    """Within `units` roundings of the largest entry: long sums have errors of its size."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    size = max(np.abs(expected).max(initial=0.0), 1e-30)
+    worst = np.abs(actual - expected).max(initial=0.0)
+    assert worst <= units * EPS[np.dtype(dtype)] * size, f"off by {worst:.3g} of {size:.3g}"
+
+
+def assert_same_bits(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.dtype == b.dtype and a.shape == b.shape
+    assert a.tobytes() == b.tobytes()
+
+
+# layouts: the same values in other memory
+
+
+def _c(a):
+    return a.copy()
+
+
+def _fortran(a):
+    return np.asfortranarray(a)
+
+
+def _strided(a):
+    big = np.full(tuple(2 * s for s in a.shape), 7, a.dtype)
+    view = big[tuple(slice(None, None, 2) for _ in a.shape)]
+    view[...] = a
+    return view
+
+
+def _negative(a):
+    flip = tuple(slice(None, None, -1) for _ in a.shape)
+    return a[flip].copy()[flip]
+
+
+def _readonly(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def _readonly_fortran(a):
+    a = np.asfortranarray(a)
+    a.flags.writeable = False
+    return a
+
+
+def _unaligned(a):
+    raw = np.empty(a.nbytes + 1, np.uint8)
+    view = raw[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+def _byteswapped(a):
+    return a.astype(a.dtype.newbyteorder())
+
+
+LAYOUTS = {
+    "C": _c,
+    "Fortran": _fortran,
+    "strided": _strided,
+    "negative": _negative,
+    "readonly": _readonly,
+    "readonly_fortran": _readonly_fortran,
+    "unaligned": _unaligned,
+    "byteswapped": _byteswapped,
+}
+
+
+def snapshot(*arrays):
+    """The memory of arrays and of what they are views of, to be compared later."""
+    return [
+        a.tobytes() + (a.base.tobytes() if isinstance(a.base, np.ndarray) else b"") for a in arrays
+    ]
+
+
+# other processes
+
+
+def run_python(code, *args, timeout=170, **environment):
+    """Run `code` in a fresh interpreter; its standard output. Any crash or warning is a failure."""
+    env = {**os.environ, "PYTHONWARNINGS": "error", **environment}
+    here = os.path.dirname(os.path.abspath(__file__))
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [here, env.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
+        env=env, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
