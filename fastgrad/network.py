@@ -252,15 +252,12 @@ class MLP:
     # what every method does
 
     def _plan(self, n: int, job: int, weighted: bool):
-        key = (n, job, weighted)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= 32:
-                self._plans.clear()
-            plan = self._plans[key] = network_plan(
-                self.layer_sizes, n, self.dtype, job, self._loss.code,
-                self.output_activation == "relu", weighted, (self.huber_delta, self.l2),
-            )  # fmt: skip
+        if len(self._plans) >= 32:
+            self._plans.clear()
+        plan = self._plans[n, job, weighted] = network_plan(
+            self.layer_sizes, n, self.dtype, job, self._loss.code,
+            self.output_activation == "relu", weighted, (self.huber_delta, self.l2),
+        )  # fmt: skip
         return plan
 
     def _inputs(self, theta, X, nonempty: bool):
@@ -270,14 +267,15 @@ class MLP:
     def _run(self, job, theta, X, y, sample_weight, out, dx, threads):
         """Checked arrays to the loss; `out` and `dx` are written."""
         weighted = sample_weight is not None
-        plan = self._plan(X.shape[0], job, weighted)
+        key = (len(X), job, weighted)
+        plan = self._plans.get(key) or self._plan(*key)
         buffers = plan.acquire()
         try:
-            return launch(
-                step, step_parallel, plan.parallel, threads,
-                (theta, theta, X, y, sample_weight if weighted else self._nothing,
-                 out, dx, *buffers, plan.vector),
-            )  # fmt: skip
+            weights = sample_weight if weighted else self._nothing
+            args = (theta, theta, X, y, weights, out, dx, *buffers, plan.vector)
+            if plan.parallel or threads is not None:
+                return launch(step, step_parallel, plan.parallel, threads, args)
+            return step(*args)
         finally:
             plan.release(buffers)
 
@@ -464,12 +462,14 @@ class MLP:
         >>> net.loss_and_grad(np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0]))
         (6.5, array([-3.,  1.]))
         """
-        theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
+        given = (theta, X, y, sample_weight)
+        theta, X, y, sample_weight = self._checked(*given)
         if out is None:
             out = np.empty(self.n_parameters, self.dtype)
-        else:
+        else:  # what the user passed, of which a copy may have been made
             check.output(
                 out, "out", theta.shape, self.dtype,
+                *zip(given, ("theta", "X", "y", "sample_weight")),
                 (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)

@@ -85,10 +85,14 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
     plan = neuron_plan(n, d, dtype, sample_weight is not None)
     buffers = plan.acquire()
     try:
-        loss, gb = launch(
-            kernels.neuron_step, kernels.neuron_step_parallel, plan.parallel, threads,
-            (gw, w, b, X, y, w if sample_weight is None else sample_weight, *buffers, plan.vector),
-        )  # fmt: skip
+        weights = w if sample_weight is None else sample_weight
+        args = (gw, w, b, X, y, weights, *buffers, plan.vector)
+        if plan.parallel or threads is not None:
+            loss, gb = launch(
+                kernels.neuron_step, kernels.neuron_step_parallel, plan.parallel, threads, args
+            )
+        else:
+            loss, gb = kernels.neuron_step(*args)
     finally:
         plan.release(buffers)
     return loss, gw, gb

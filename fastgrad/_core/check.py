@@ -18,6 +18,7 @@ from ..kernels import validate
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
 _ndarray = np.ndarray
+_OVERLAP_WORK = 1000  # bounds first; then whether strides interleave, within this many steps
 
 
 class _Alias:
@@ -149,12 +150,16 @@ def vector(value, name: str, dtype, size: int, unit: str = "") -> np.ndarray:
 
 def scalar(value, name: str) -> float:
     """A real number that is not a bool; 0-d arrays pass."""
+    if type(value) is float or isinstance(value, np.floating):
+        return float(value)
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise TypeError(f"{name} is {value!r}; expected one number")
     try:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {value!r}; expected one number") from None
+    except OverflowError:
+        raise ValueError(f"{name} is {value!r}; expected a number that a float can hold") from None
 
 
 def non_negative(value, name: str) -> float:
@@ -269,7 +274,7 @@ def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarr
     if not value.flags.carray:
         raise ValueError(f"{name} must be C-contiguous, aligned and writable")
     for other, other_name in inputs:
-        if other is not None and np.may_share_memory(value, other):
+        if isinstance(other, _ndarray) and np.may_share_memory(value, other, _OVERLAP_WORK):
             raise ValueError(f"{name} overlaps {other_name}; pass an array of its own")
     return value
 

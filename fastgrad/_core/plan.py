@@ -15,9 +15,10 @@ from ..kernels import neuron as one
 from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
 
 # Tuning numbers, measured on two Zen 5 cores (48 KiB L1, 1 MiB L2, AVX-512), 2026-11.
-CACHE_BYTES = 384 * 1024  # activations of a row block: they and the panels share the L2
+CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (24, 240)  # least and most rows of a block; multiples of every tile's rows
-TASK_ROWS = 48  # least rows of a task: a partial gradient costs about five rows to add up
+TASK_ROWS = 256  # rows of a task where there are many: a partial gradient costs some ten rows
+FEW_ROWS = (48, 4)  # with fewer rows: least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 2_000_000  # about 10 us of one core; three launches cost 5 us
@@ -116,12 +117,13 @@ def _row_blocks(n, sizes, widths, gradient, itemsize, parameters, flops) -> _Blo
     block = min(high, max(low, CACHE_BYTES // row_bytes // low * low))
     tasks = 1
     if flops >= PARALLEL_FLOPS:
-        tasks = min(MAX_TASKS, max(1, n // TASK_ROWS))
+        few = max(1, min(n // FEW_ROWS[0], FEW_ROWS[1]))
+        few = 1 << (few.bit_length() - 1)  # even shares for 2 and 4 threads
+        tasks = min(MAX_TASKS, max(few, n // TASK_ROWS // 4 * 4))
         if gradient:
             tasks = max(1, min(tasks, PARTIAL_BYTES // (itemsize * parameters)))
     rows = -(-n // tasks)
-    block = _even_cut(rows, block, 2 if rows <= high else 24)
-    return _Blocks(False, n, _round_up(rows, block) if rows > high else rows, block)
+    return _Blocks(False, n, rows, _even_cut(rows, block, 2 if rows <= high else 24))
 
 
 @lru_cache(maxsize=256)
@@ -157,6 +159,7 @@ def network_plan(
         flush = FLUSH_ROWS // cut.block_rows if long else 0
     direct = gradient and partials == 1 and not flush
     slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))
+    slices += slices % 2 if slices > 1 else 0
 
     vector = np.zeros(at.HEADER + layers * at.RECORD, np.int64)
     records = vector[at.HEADER :].reshape(layers, at.RECORD)

@@ -50,7 +50,7 @@ STORE, RELU, GATE = 0, 1, 2
 
 
 def _tile(vec: Vectors, mr: int, nv: int, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi,
-          gate, ldg, mode):
+          gate, ldg, mode, ahead):
     """MR rows by NV vectors from row `row`: init, K loop, epilogue."""
     builder = vec.builder
     function = builder.function
@@ -81,6 +81,7 @@ def _tile(vec: Vectors, mr: int, nv: int, row, tail, c, ldc, a, rs, cs, b, ldb, 
     a_offset = builder.phi(I64)
     b_row = builder.phi(b.type)
     sums = [builder.phi(vec.type) for _ in cells]
+    vec.prefetch(builder.gep(row_pointers[0], [builder.add(a_offset, ahead)]))
     columns = [vec.load(builder.gep(b_row, [I64(v * vec.lanes)])) for v in range(nv)]
     new = []
     for r in range(mr):
@@ -124,7 +125,7 @@ def _tile(vec: Vectors, mr: int, nv: int, row, tail, c, ldc, a, rs, cs, b, ldb, 
 
 
 def _panel(nv: int, elem: ir.Type):
-    def body(builder, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns):
+    def body(builder, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead):
         vec = Vectors(builder, elem)
         function = builder.function
         tail = vec.first_lanes(builder.sub(columns, I64((nv - 1) * vec.lanes)))
@@ -141,7 +142,8 @@ def _panel(nv: int, elem: ir.Type):
             following = builder.add(row, I64(mr))
             builder.cbranch(builder.icmp_signed("<=", following, m), tile, rest)
             builder.position_at_end(tile)
-            _tile(vec, mr, nv, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi, gate, ldg, mode)
+            _tile(vec, mr, nv, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi, gate, ldg, mode,
+                  ahead)
             row.add_incoming(following, builder.block)
             builder.branch(test)
             builder.position_at_end(rest)
@@ -152,9 +154,10 @@ def _panel(nv: int, elem: ir.Type):
 
 
 @intrinsic
-def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns):
+def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead):
     """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
 
+    `ahead`: while a[., k] is used, a[., k] so many elements on is asked into the L2 cache.
     c[i, j] = epilogue(init[i, j] + sum_k a[i*rs + k*cs] * b[k*ldb + j]); only the first `columns`
     of c, init and gate are touched; b is read in whole vectors.
     """
@@ -163,7 +166,7 @@ def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, 
         elem = element_type(signature.args[1])
         pointer = elem.as_pointer()
         kinds = [pointer, I64, pointer, I64, I64, pointer, I64, I64, I64, pointer, I64, pointer,
-                 I64, I64, I64]
+                 I64, I64, I64, I64]
         rest = types.void(*signature.args[1:])
         values = llvm_arguments(context, builder, rest, args[1:], kinds)
         width = context.cast(builder, args[0], signature.args[0], types.int64)
@@ -180,7 +183,8 @@ def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, 
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    sig = types.void(nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns)
+    sig = types.void(nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns,
+                     ahead)
     return sig, codegen
 
 
@@ -188,7 +192,7 @@ PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
 
 
 @inner
-def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
+def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead):
     """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
 
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
@@ -209,15 +213,16 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
                 nv, shift(c, j), ldc, shift(a, p * cs), rs, cs, shift(b_j, p * step), step,
                 m, k - p if last else KC,
                 shift(init, j) if first else shift(c, j), ldi if first else ldc,
-                shift(gate, j), ldg, mode if last else STORE, columns,
+                shift(gate, j), ldg, mode if last else STORE, columns, ahead,
             )
 
 
 @pasted
-def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode):
+def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead=0):
     """`_gemm` with its constants made plain integers: one compilation serves all its uses."""
     _gemm(c, types.int64(ldc), a, types.int64(rs), types.int64(cs), b, types.int64(ldb), types.int64(m),
-          types.int64(n), types.int64(k), init,  types.int64(ldi), gate, types.int64(ldg), types.int64(mode))
+          types.int64(n), types.int64(k), init,  types.int64(ldi), gate, types.int64(ldg), types.int64(mode),
+          types.int64(ahead))
 
 
 @inner

@@ -141,13 +141,13 @@ def _weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, p
     d, k, ld, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LD], plan[r + at.LDG]
     zeros, one = shift(workspace, plan[at.ZEROS]), shift(workspace, plan[at.ONE])
     delta = shift(part, plan[r + at.DELTA] + row * ld)
-    below, ldb = x, d
+    below, ldb, ahead = x, d, m * d  # the next block of X comes from memory meanwhile
     if r > at.HEADER:
-        ldb = plan[r - at.RECORD + at.LD]
+        ldb, ahead = plan[r - at.RECORD + at.LD], 0
         below = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
     dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
     gemm(dw, ldg, shift(below, start), 1, ldb, delta, ld, count, k, m, zeros if fresh else dw,
-         0 if fresh else ldg, dw, 0, STORE)
+         0 if fresh else ldg, dw, 0, STORE, ahead)
     if start == 0:
         db = shift(grad, plan[r + at.PARTIAL_BIAS])
         gemm(db, k, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
