@@ -1,0 +1,1 @@
+"""The asv suite, and fastgrad beside its peers: `python -m benchmarks.peers`."""

@@ -1,0 +1,216 @@
+"""Both ends of a peer's process: `python -m benchmarks.worker <peer> <threads>` and `Worker`.
+
+Pickles with a length before each go over stdin and stdout. A worker holds one work at a time, runs
+a turn when told to, and sleeps on the pipe otherwise.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+THREAD_VARIABLES = (
+    "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+
+
+def _send(stream, message) -> None:
+    payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(struct.pack("<q", len(payload)) + payload)
+    stream.flush()
+
+
+def _receive(stream):
+    header = stream.read(8)
+    if len(header) < 8:
+        raise EOFError("the process ended")
+    return pickle.loads(stream.read(struct.unpack("<q", header)[0]))
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a worker with that many threads, whatever library it runs."""
+    multi = "true" if threads > 1 else "false"
+    return {
+        **os.environ,
+        **{variable: str(threads) for variable in THREAD_VARIABLES},
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen={multi}",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+class Worker:
+    """A peer in a process of its own."""
+
+    def __init__(self, peer: str, threads: int, python: str = sys.executable, quiet: bool = True):
+        self.peer = peer
+        self._process = subprocess.Popen(
+            [python, "-m", "benchmarks.worker", peer, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            cwd=ROOT,
+            env=environment(threads),
+        )
+
+    def ask(self, *message):
+        """("ok", answer), ("skip", why) or ("error", why); never an exception."""
+        try:
+            _send(self._process.stdin, message)
+            return _receive(self._process.stdout)
+        except (EOFError, OSError) as error:
+            return "error", f"{type(error).__name__}: {error}"
+
+    def close(self) -> None:
+        try:
+            self._process.stdin.close()
+        except OSError:
+            pass
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+
+def others() -> float:
+    """Seconds that processors of this machine have spent on other processes (Linux; else 0)."""
+    try:
+        with open("/proc/schedstat") as file:
+            lines = [line.split() for line in file if line.startswith("cpu")]
+        return sum(int(line[7]) for line in lines) / 1e9 - time.process_time()
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def turn(step, seconds: float) -> tuple[float, float]:
+    """Seconds of a call, and the processors that other processes kept busy meanwhile.
+
+    The median of chunks of calls, after a few unmeasured ones that bring the caches and the thread
+    pool back from the other workers' turns.
+    """
+    clock = time.perf_counter
+    gc.disable()
+    try:
+        began, warm = clock(), 0
+        while warm < 1 or (warm < 200 and clock() - began < seconds / 4):
+            start = clock()
+            step()
+            last = clock() - start
+            warm += 1
+        number = max(1, int(seconds / 8 / max(last, 1e-9)))
+        chunks = []
+        before = others()
+        began = clock()
+        while len(chunks) < 2 or (clock() - began < seconds and len(chunks) < 64):
+            start = clock()
+            for _ in range(number):
+                step()
+            chunks.append((clock() - start) / number)
+        disturbed = (others() - before) / (clock() - began)
+    finally:
+        gc.enable()
+    return statistics.median(chunks), disturbed
+
+
+def versions(peer: str) -> str:
+    """What the peer is, for the table's foot."""
+    from importlib.metadata import version
+
+    package = {"torch.compile": "torch", "sklearn": "scikit-learn"}.get(peer, peer)
+    if package != "fastgrad":
+        return f"{peer} {version(package)}"
+    import fastgrad
+
+    return f"fastgrad {fastgrad.__version__}"
+
+
+class _Server:
+    def __init__(self, peer: str, threads: int):
+        self.peer, self.threads, self.step = peer, threads, None
+
+    def hello(self):
+        __import__({"torch.compile": "torch"}.get(self.peer, self.peer))
+        return versions(self.peer)
+
+    def prepare(self, work):
+        """Data, compilation, and the result of a first step."""
+        from .contenders import CONTENDERS
+        from .workloads import data
+
+        self.step = None
+        gc.collect()
+        theta, X, y = data(work)
+        self.step, read = CONTENDERS[self.peer](work, theta, X, y, self.threads)
+        return read(self.step())
+
+    def turn(self, seconds):
+        return turn(self.step, seconds)
+
+    def turns(self, works, seconds, rounds):
+        """Seconds of each work, the works taken in turn."""
+        from .contenders import CONTENDERS
+        from .workloads import data
+
+        steps = [CONTENDERS[self.peer](work, *data(work), self.threads)[0] for work in works]
+        for step in steps:
+            step()
+        return [[turn(step, seconds)[0] for step in steps] for _ in range(rounds)]
+
+    def drop(self):
+        self.step = None
+        gc.collect()
+
+    def roofline(self):
+        from .roofline import measure
+
+        return measure(self.threads)
+
+    def config(self):
+        import fastgrad
+
+        return fastgrad.config()
+
+
+def serve(peer: str, threads: int) -> None:
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not enter the pipe
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        if threads < len(allowed):
+            os.sched_setaffinity(0, allowed[-threads:])
+    server = _Server(peer, threads)
+    while True:
+        try:
+            name, *args = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        from .contenders import NotApplicable
+
+        try:
+            answer = "ok", getattr(server, name)(*args)
+        except NotApplicable:
+            answer = "skip", "no such work"
+        except ModuleNotFoundError as error:
+            answer = "skip", f"{error.name} is not installed"
+        except Exception as error:
+            answer = "error", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        _send(pipe, answer)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))
