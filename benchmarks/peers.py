@@ -4,8 +4,8 @@ Each peer runs in a process of its own with the same number of threads, on the s
 dtype. Its loss and gradient are compared with the NumPy closed form in float64 first: a wrong
 result is reported in place of a time. Then turns are interleaved, one peer after the other with a
 pause in which thread pools fall asleep, and the ratio is the median over rounds of (peer's time /
-fastgrad's time of the same round). A turn beside which other processes kept a tenth of a
-processor busy is repeated, six times at most. A peer that is not installed is reported and left out; one that
+fastgrad's time of the same round). A turn beside which other processes kept a tenth of a processor
+busy is repeated, six times at most. A peer that is not installed is reported and left out; one that
 lives in another environment is given by its interpreter:
 
     python -m benchmarks.peers --threads 2 --python-for pytensor=/path/to/env/bin/python
@@ -28,7 +28,7 @@ import numpy as np
 from . import report
 from .contenders import CONTENDERS, exact
 from .roofline import Roofline
-from .worker import Worker
+from .worker import Worker, one_at_a_time
 from .workloads import WORKS, Work, cliff, sweep
 
 # Relative error allowed: of the loss, and of the gradient in the 2-norm. A float32 row near a kink
@@ -123,8 +123,9 @@ def _quiet_turn(worker: Worker, seconds: float, pause: float, attempts: int = 6)
     """A turn that nothing else on the machine disturbed, or the least disturbed of some."""
     best = (float("nan"), float("inf"))
     for _ in range(attempts):
-        time.sleep(pause)
-        status, answer = worker.ask("turn", seconds)
+        with one_at_a_time():
+            time.sleep(pause)
+            status, answer = worker.ask("turn", seconds)
         if status != "ok":
             return float("nan"), 0.0
         if answer[1] < best[1]:
@@ -177,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--threads", type=int, default=os.cpu_count(), help="threads of each peer (default: all)")
     add("--peers", default=None, help="comma-separated, of: " + ", ".join(CONTENDERS))
-    add("--only", default=None, help="works whose name contains one of these, comma-separated")
+    add("--only", default=None, help="works whose name contains one of these, separated by ;")
     add("--python-for", action="append", default=[], metavar="PEER=PYTHON",
         help="the interpreter of a peer that lives in another environment")  # fmt: skip
     add("--rounds", type=int, default=None, help="interleaved rounds (default: 9; sweep: 5)")
@@ -205,10 +206,11 @@ def _run_cliff(options, worker):
 def _run_table(options, workers, versions, missing):
     works = sweep(options.sweep, options.seed) if options.sweep else WORKS
     if options.only:
-        words = [word.strip() for word in options.only.split(",")]
+        words = [word.strip() for word in options.only.split(";")]
         works = [work for work in works if any(word in work.name for word in words)]
     measuring = next(w for w in workers if w.peer == OURS)
-    status, roofline = measuring.ask("roofline")
+    with one_at_a_time():
+        status, roofline = measuring.ask("roofline")
     if status != "ok":
         raise SystemExit(f"roofline: {roofline}")
     config = measuring.ask("config")[1]

@@ -141,10 +141,10 @@ def _kernels():
     return multiply_add, total, sums
 
 
-def _best(function, *args, repeats: int = 9) -> float:
-    """The shortest of some calls: what the machine can do, not what it does when disturbed."""
-    times = []
-    for _ in range(repeats):
+def _best(function, *args, seconds: float = 0.3) -> float:
+    """The shortest of many calls: what the machine can do, not what it does when disturbed."""
+    began, times = time.perf_counter(), []
+    while len(times) < 9 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         function(*args)
         times.append(time.perf_counter() - start)

@@ -7,14 +7,22 @@ a turn when told to, and sleeps on the pipe otherwise.
 from __future__ import annotations
 
 import gc
+import glob
 import os
 import pickle
 import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 ROOT = Path(__file__).resolve().parent.parent
 THREAD_VARIABLES = (
@@ -45,6 +53,17 @@ def environment(threads: int) -> dict[str, str]:
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen={multi}",
         "JAX_PLATFORMS": "cpu",
     }
+
+
+@contextmanager
+def one_at_a_time():
+    """Held by one run of the benchmarks on this machine: two that overlap take turns."""
+    if fcntl is None:
+        yield
+        return
+    with open(os.path.join(tempfile.gettempdir(), "fastgrad-benchmarks.lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Worker:
@@ -87,14 +106,17 @@ class Worker:
         self.close()
 
 
-def others() -> float:
-    """Seconds that processors of this machine have spent on other processes (Linux; else 0)."""
-    try:
-        with open("/proc/schedstat") as file:
-            lines = [line.split() for line in file if line.startswith("cpu")]
-        return sum(int(line[7]) for line in lines) / 1e9 - time.process_time()
-    except (OSError, IndexError, ValueError):
-        return 0.0
+def others() -> dict[str, int]:
+    """Nanoseconds that each other process's threads have run (Linux; else nothing)."""
+    ran, own = {}, f"/proc/{os.getpid()}/"
+    for path in glob.glob("/proc/[0-9]*/task/*/schedstat"):
+        if not path.startswith(own):
+            try:
+                with open(path) as file:
+                    ran[path] = int(file.read().split()[0])
+            except (OSError, IndexError, ValueError):
+                pass
+    return ran
 
 
 def turn(step, seconds: float) -> tuple[float, float]:
@@ -104,6 +126,7 @@ def turn(step, seconds: float) -> tuple[float, float]:
     pool back from the other workers' turns.
     """
     clock = time.perf_counter
+    before, since = others(), clock()
     gc.disable()
     try:
         began, warm = clock(), 0
@@ -114,17 +137,17 @@ def turn(step, seconds: float) -> tuple[float, float]:
             warm += 1
         number = max(1, int(seconds / 8 / max(last, 1e-9)))
         chunks = []
-        before = others()
         began = clock()
         while len(chunks) < 2 or (clock() - began < seconds and len(chunks) < 64):
             start = clock()
             for _ in range(number):
                 step()
             chunks.append((clock() - start) / number)
-        disturbed = (others() - before) / (clock() - began)
     finally:
         gc.enable()
-    return statistics.median(chunks), disturbed
+    elapsed, after = clock() - since, others()
+    busy = sum(after[task] - before[task] for task in after.keys() & before.keys())
+    return statistics.median(chunks), busy / 1e9 / elapsed
 
 
 def versions(peer: str) -> str:
