@@ -130,9 +130,9 @@ def test_no_rows_have_no_mean():
     changes = {"X": np.ones((0, D)), "y": np.ones((0, K))}
     net = fg.MLP(SIZES)
     for call in (net.loss, net.loss_and_grad, net.grad_input):
-        with pytest.raises(ValueError, match="X has 0 rows.*at least one"):
+        with pytest.raises(ValueError, match=r"X has 0 rows.*at least one"):
             call(good()["theta"], **changes)
-    with pytest.raises(ValueError, match="X has 0 rows.*at least one"):
+    with pytest.raises(ValueError, match=r"X has 0 rows.*at least one"):
         fg.neuron_loss_and_grad(np.ones(D), 0.0, np.ones((0, D)), np.ones(0))
 
 

@@ -43,8 +43,8 @@ ROWS = {
 def names_of_tests(source):
     """Functions that pytest collects: test_* at the top of a file or in a Test* class."""
     tree = ast.parse(source)
-    bodies = [tree.body, *(c.body for c in tree.body
-                           if isinstance(c, ast.ClassDef) and c.name.startswith("Test"))]  # fmt: skip
+    classes = [c for c in tree.body if isinstance(c, ast.ClassDef) and c.name.startswith("Test")]
+    bodies = [tree.body, *(c.body for c in classes)]
     for body in bodies:
         for node in body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
