@@ -1,0 +1,1 @@
+"""The command line: arguments (`main`), tables (`table`), models (`model`), one file a command."""

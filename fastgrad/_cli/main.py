@@ -1,0 +1,145 @@
+"""Arguments of the command line, and what its errors look like."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from .. import __version__
+from ..losses import LOSSES
+from ..optimizers import BY_NAME
+from ..runtime import check_threads
+from . import commands
+from .errors import FAILED, INTERRUPTED, USAGE, UserError
+from .train import train
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _number(kind, low, high, expected: str):
+    """An argparse type: a number of a range, both ends included."""
+
+    def convert(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}; expected {expected}")
+        return value
+
+    return convert
+
+
+_most = float("inf")
+_count = _number(int, 1, 2**62, "a whole number, 1 or more")
+_seed = _number(int, 0, 2**62, "a whole number, 0 or more")
+_rate = _number(float, 0, 1e300, "a number, 0 or more")
+_above_zero = _number(float, 5e-324, 1e300, "a number above 0")
+_share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="fastgrad", description="Train and use ReLU networks on tables of numbers.")
+    top.add_argument("--version", action="version", version=f"fastgrad {__version__}")
+    commands_ = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, run, text):
+        sub = commands_.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="one line of JSON on standard output")
+        return sub
+
+    _train_arguments(command("train", train, "Train a network on a table."))
+    sub = command("predict", commands.predict, "Predict the rows of a table, as CSV.")
+    sub.add_argument("model", help="a model that train saved")
+    sub.add_argument("data", help="CSV, TSV, NPY, NPZ, Parquet, or the name of an embedded set")
+    sub.add_argument("-o", "--output", help="CSV file (standard output otherwise)")
+    sub.add_argument("--proba", action="store_true", help="probabilities of the classes too")
+    sub.add_argument("--force", action="store_true", help="overwrite an existing file")
+    sub.add_argument("--threads", type=_count)
+    sub = command("check", commands.check, "Check a model's gradient on a table by differences.")
+    sub.add_argument("model", help="a model that train saved")
+    sub.add_argument("data", help="a table with the model's target")
+    sub.add_argument("--rows", type=_count, default=64, help="at most so many (64)")
+    sub.add_argument("--seed", type=_seed, default=0, help="of the random directions (0)")
+    command("info", commands.info, "What this machine is to fastgrad.")
+    sub = command("warmup", commands.warmup, "Compile the kernels once and keep them on disk.")
+    sub.add_argument(
+        "--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"]
+    )
+    return top
+
+
+def _train_arguments(sub) -> None:
+    sub.add_argument(
+        "data", help="CSV, TSV, NPY, NPZ, Parquet, or an embedded set: digits, diamonds"
+    )
+    sub.add_argument("--target", help="target column: its name, or number without a header (last)")
+    sub.add_argument("--task", choices=["auto", "classification", "regression"], default="auto")
+    sub.add_argument("--layers", default="128", help="hidden widths, as 128 or 64,32 or none (128)")
+    sub.add_argument("--loss", choices=list(LOSSES))
+    sub.add_argument("--optimizer", choices=[*BY_NAME, "lbfgs"], default="adam")
+    sub.add_argument("--lr", type=_rate, help="learning rate")
+    sub.add_argument("--weight-decay", type=_rate)
+    sub.add_argument("--clip-norm", type=_above_zero)
+    sub.add_argument("--l2", type=_rate, default=0.0)
+    sub.add_argument("--epochs", type=_count, default=50)
+    sub.add_argument("--batch-size", type=_count, default=32)
+    sub.add_argument("--seed", type=_seed, default=0)
+    sub.add_argument("--validation", type=_share, default=0.2, help="share of rows held out (0.2)")
+    sub.add_argument("--patience", type=_count,
+                     help="stop after so many epochs without a lower held-out loss")  # fmt: skip
+    sub.add_argument("--no-standardize", dest="standardize", action="store_false",
+                     help="take the columns as they are")  # fmt: skip
+    sub.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    sub.add_argument("--threads", type=_count)
+    sub.add_argument("-o", "--output", help="model file (NAME-model.npz, numbered if it exists)")
+    sub.add_argument("--history", help="history as CSV (beside the model)")
+    sub.add_argument("--plot", nargs="?", const="", help="picture of the history")
+    sub.add_argument("--checkpoint", help="written every epoch")
+    sub.add_argument("--resume", action="store_true", help="go on from the checkpoint if there")
+    sub.add_argument("--force", action="store_true", help="overwrite existing files")
+    sub.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def main(argv=None) -> int:
+    """Run the command line; the exit code: 0 done, 1 failed, 2 wrong use or data, 130 Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = parser().parse_args(argv)
+        if getattr(args, "threads", None) is not None:
+            check_threads(args.threads)
+        if getattr(args, "resume", False) and not args.checkpoint:
+            raise UserError("--resume needs --checkpoint FILE")
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _fail(argv, str(error), error.code)
+    except BrokenPipeError:  # the reader of a pipe went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return _fail(argv, "interrupted", INTERRUPTED)
+    except MemoryError as error:
+        return _fail(argv, f"not enough memory: {error}", FAILED)
+    except (OSError, ImportError) as error:
+        return _fail(argv, str(error), FAILED)
+    except (ValueError, TypeError) as error:
+        if os.environ.get("FASTGRAD_TRACEBACK"):
+            raise
+        return _fail(argv, str(error), USAGE)
+
+
+def _fail(argv, message: str, code: int) -> int:
+    message = " ".join(message.split())
+    print(f"fastgrad: {message}", file=sys.stderr)
+    if "--json" in argv:
+        print(json.dumps({"error": message, "code": code}))
+    return code

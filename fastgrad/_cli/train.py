@@ -1,0 +1,247 @@
+"""`fastgrad train`: a table to a trained model, a history and a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from .. import checkpoint as store
+from .. import datasets, optimizers
+from .._core import files
+from ..metrics import evaluate, score_name
+from ..network import MLP
+from ..training import fit
+from . import model as models
+from .errors import INTERRUPTED, UserError
+from .table import load
+
+MOST_CLASSES = 50  # of whole numbers, for a target to be taken as labels
+
+
+def train(args) -> int:
+    table = load(args.data, args.target, need_target=True)
+    task = _task(args, table)
+    outputs = _outputs(args)
+    classes = None
+    if task == "classification":
+        classes = models.classes_of(table.target)
+        if len(classes) < 2:
+            raise UserError(
+                f"{table.source}: column {table.target_name} is {classes[0]} in every row; "
+                f"expected two classes or more"
+            )
+    elif table.target.dtype.kind == "U":
+        raise UserError(
+            f"{table.source}: column {table.target_name} is text; expected numbers for a regression"
+        )
+    model = _new_model(args, table, classes)
+    parts = _split(args, table)
+    _standardize(args, model, *parts[:1])
+    train_part, held_out = _scaled(model, parts)
+    if not args.json:
+        _announce(args, table, task, model, parts)
+    result = fit(
+        model.net, *train_part, optimizer=_optimizer(args), epochs=args.epochs,
+        batch_size=args.batch_size, seed=args.seed, validation=held_out, patience=args.patience,
+        progress=False if args.quiet or args.json else True, checkpoint=args.checkpoint,
+        resume=args.resume, threads=args.threads,
+    )  # fmt: skip
+    # Held-out rows choose the epoch only where --patience says so: else they stay a fair test.
+    model.theta = result.best_theta if args.patience else result.theta
+    summary = _summary(args, table, task, model, parts, train_part, held_out, result)
+    model.summary = summary
+    saved = _save(args, outputs, model, result)
+    _report(args, summary, saved, model)
+    if result.interrupted:
+        return INTERRUPTED
+    if result.stopped == "not finite":
+        raise UserError(
+            f"the loss is {result.history.loss[-1]} after epoch {result.epochs}; "
+            f"expected a finite one: try a smaller --lr", code=1,
+        )  # fmt: skip
+    return 0
+
+
+def _task(args, table) -> str:
+    if args.task != "auto":
+        return args.task
+    target = table.target
+    if target.dtype.kind == "U":
+        return "classification"
+    whole = (target == np.rint(target)).all()
+    few = len(np.unique(target)) <= min(MOST_CLASSES, max(2, len(target) // 4))
+    return "classification" if whole and few else "regression"
+
+
+def _layers(text: str) -> list[int]:
+    if text.strip().lower() in ("", "none"):
+        return []
+    try:
+        widths = [int(width) for width in text.replace("-", ",").split(",")]
+    except ValueError:
+        widths = [0]
+    if min(widths) < 1:
+        raise UserError(f"--layers is {text!r}; expected widths such as 128 or 64,32 (or none)")
+    return widths
+
+
+def _new_model(args, table, classes) -> models.Model:
+    default = "mse" if classes is None else "cross_entropy"
+    loss = args.loss or default
+    if (loss in ("mse", "huber")) != (classes is None):
+        task = "regression" if classes is None else "classification"
+        raise UserError(f"--loss is {loss}, which is not for a {task}; expected {default}")
+    if loss == "logistic" and len(classes) != 2:
+        raise UserError(f"--loss logistic is for 2 classes; the target has {len(classes)}")
+    outputs = 1 if classes is None or loss == "logistic" else len(classes)
+    net = MLP(
+        [table.X.shape[1], *_layers(args.layers), outputs], loss=loss, dtype=args.dtype, l2=args.l2
+    )
+    d = table.X.shape[1]
+    return models.Model(
+        net, np.empty(0), np.zeros(d), np.ones(d), 0.0, 1.0, table.names, table.target_name,
+        classes, {},
+    )  # fmt: skip
+
+
+def _split(args, table):
+    """[training, held-out] tables; no held-out rows where the fraction is 0."""
+    rows = np.arange(len(table.X))
+    if args.validation == 0:
+        return [table]
+    if len(rows) < 2:
+        raise UserError(f"{table.source}: 1 row; expected at least 2 to hold some out")
+    kept, held, *_ = datasets.split(rows, rows, test_fraction=args.validation, seed=args.seed)
+    return [
+        type(table)(table.source, table.X[r], table.names, table.target[r], table.target_name)
+        for r in (kept, held)
+    ]
+
+
+def _standardize(args, model, training) -> None:
+    if not args.standardize:
+        return
+    scaling = datasets.standardize(training.X)[-1]
+    model.mean, model.scale = scaling
+    if model.classes is None:
+        scaling = datasets.standardize(training.target)[-1]
+        model.target_mean, model.target_scale = float(scaling.mean), float(scaling.scale)
+
+
+def _scaled(model, parts):
+    pairs = [(model.inputs(part), model.targets(part)) for part in parts]
+    return pairs[0], pairs[1] if len(pairs) > 1 else None
+
+
+def _optimizer(args):
+    if args.optimizer == "lbfgs":
+        return "lbfgs"
+    settings = {"weight_decay": args.weight_decay, "clip_norm": args.clip_norm, "lr": args.lr}
+    given = {name: value for name, value in settings.items() if value is not None}
+    return optimizers.BY_NAME[args.optimizer](**given)
+
+
+def _outputs(args) -> dict:
+    """Where results go; what exists is refused before training."""
+    name = Path(args.data).stem
+    output = Path(args.output) if args.output else _free(f"{name}-model.npz")
+    history = Path(args.history) if args.history else output.with_suffix(".history.csv")
+    named = {"model": output, "history": history}
+    if args.plot is not None:
+        named["plot"] = Path(args.plot) if args.plot else output.with_suffix(".png")
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
+    for path in named.values():
+        if path.exists() and not args.force:
+            raise UserError(f"{path} exists; choose another name or add --force")
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; expected a file name")
+        if not path.parent.is_dir():
+            raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
+        if not os.access(path.parent, os.W_OK):
+            raise UserError(f"{path}: the folder {path.parent} cannot be written to")
+    if args.checkpoint and Path(args.checkpoint).exists() and not (args.force or args.resume):
+        raise UserError(f"{args.checkpoint} exists; add --resume to go on, or --force to replace")
+    return named
+
+
+def _free(name: str) -> Path:
+    """The name, or the first numbered one whose files are not there."""
+    path, number = Path(name), 1
+    while path.exists() or path.with_suffix(".history.csv").exists():
+        number += 1
+        path = Path(name).with_stem(f"{Path(name).stem}-{number}")
+    return path
+
+
+def _announce(args, table, task, model, parts) -> None:
+    sizes = "-".join(map(str, model.net.layer_sizes))
+    held = f", {len(parts[1].X)} held out" if len(parts) > 1 else ""
+    print(
+        f"{table.source}: {task} of {table.target_name}, {len(parts[0].X)} rows to train on{held}; "
+        f"network {sizes}, {args.optimizer}, seed {args.seed}",
+        file=sys.stderr,
+    )
+
+
+def _summary(args, table, task, model, parts, train_part, held_out, result) -> dict:
+    net, theta = model.net, model.theta
+    summary = {
+        "data": table.source, "task": task, "target": table.target_name,
+        "network": store.specification(net), "optimizer": args.optimizer,
+        "batch_size": args.batch_size, "seed": args.seed, "epochs": result.epochs,
+        "best_epoch": result.best_epoch, "stopped": result.stopped,
+        "seconds": round(result.seconds, 4), "rows": len(parts[0].X),
+    }  # fmt: skip
+    for name, part in (("train", train_part), ("test", held_out)):
+        if part is None:
+            continue
+        scores = evaluate(net, theta, *part, threads=args.threads)
+        summary[f"{name}_loss"] = scores.loss
+        summary[f"{name}_{score_name(net)}"] = scores.score
+        if model.classes is None:
+            error = net.predict(theta, part[0])[:, 0] - part[1]
+            root = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+            summary[f"{name}_rmse"] = root * model.target_scale
+    return summary
+
+
+def _save(args, outputs, model, result) -> dict:
+    saved = {}
+    for name, path in outputs.items():
+        if not args.force and path.exists():  # somebody else's, since the start
+            path = path.with_stem(f"{path.stem}-{os.getpid()}")
+        if name == "model":
+            model.save(path, exclusive=not args.force)
+        elif name == "history":
+            with files.replaced(path, "w", exclusive=not args.force) as file:
+                file.write(result.history.to_csv())
+        else:
+            with files.replaced(path, exclusive=not args.force) as file:
+                kind = path.suffix[1:].lower() or "png"
+                result.history.plot().savefig(file, format=kind)
+        saved[name] = str(path)
+    return saved
+
+
+def _report(args, summary, saved, model) -> None:
+    if args.json:
+        print(json.dumps({**summary, "saved": saved}))
+        return
+    kind = score_name(model.net)
+    for part, words in (("train", "training"), ("test", "test")):
+        if f"{part}_loss" in summary:
+            score = summary[f"{part}_{kind}"]
+            shown = f"accuracy {score:.2%}" if kind == "accuracy" else f"R² {score:.4f}"
+            if f"{part}_rmse" in summary:
+                shown += f", RMSE {summary[f'{part}_rmse']:.6g}"
+            print(f"{words}: loss {summary[f'{part}_loss']:.4f}, {shown}")
+    print(f"{summary['epochs']} epochs in {summary['seconds']:.2f} s ({summary['stopped']})")
+    for name, path in saved.items():
+        print(f"{name}: {path}")

@@ -1,0 +1,101 @@
+"""Files of arrays: written whole or not at all, read without running any code.
+
+A file is an ``.npz`` of plain arrays and one text of JSON, `header`, which says what it is. It is
+written to a temporary file beside its place, flushed to the disk and then renamed, so whatever
+stops the process, the place holds the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+VERSION = 1
+_STALE_SECONDS = 60
+
+
+@contextlib.contextmanager
+def replaced(path, mode: str = "wb", exclusive: bool = False):
+    """A file object for the new content of `path`; `exclusive`: the path must still be free."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(temporary, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if exclusive:
+            _claim(temporary, path)
+        else:
+            os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give a finished file its name unless somebody has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(f"{path} exists") from None
+        os.replace(temporary, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every system can
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(path) -> None:
+    """Remove what killed writers left beside `path`."""
+    path = Path(path)
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                stale.unlink()
+
+
+def write(path, kind: str, header: dict, arrays: dict, exclusive: bool = False) -> None:
+    text = json.dumps({"kind": kind, "version": VERSION, **header})
+    with replaced(path, exclusive=exclusive) as file:
+        np.savez(file, header=np.array(text), **arrays)
+
+
+def read(path, kind: str) -> tuple[dict, dict]:
+    """(header, arrays) of a file of that kind; a ValueError that names the file otherwise."""
+    wrong = f"{path} is not a fastgrad {kind}"
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        header = json.loads(str(arrays.pop("header")[()]))
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
+            RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        raise ValueError(f"{wrong}, or it is damaged: {error}") from None
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        found = header.get("kind") if isinstance(header, dict) else None
+        raise ValueError(f"{wrong}; it is a {found!r}")
+    if header.get("version") != VERSION:
+        raise ValueError(
+            f"{path} is a {kind} of version {header.get('version')}; expected {VERSION}"
+        )
+    return header, arrays

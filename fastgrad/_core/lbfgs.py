@@ -1,0 +1,52 @@
+"""L-BFGS through SciPy: all rows at once, an epoch an iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .progress import Progress
+
+
+class _Stop(Exception):
+    """Leaves SciPy's loop."""
+
+
+def fit_lbfgs(run, source, progress):
+    try:
+        from scipy.optimize import minimize
+    except ImportError:
+        raise ImportError(
+            "optimizer 'lbfgs' needs SciPy: pip install \"fastgrad[scipy]\""
+        ) from None
+    net, result = run.net, run.result
+    X = np.ascontiguousarray(source.X, net.dtype)
+    y = source.y if net.loss_name == "cross_entropy" else source.y.reshape(X.shape[0], -1)
+    s = source.s if source.weighted else None
+
+    def loss_and_grad(theta):
+        loss, grad = net.loss_and_grad(theta.astype(net.dtype), X, y, s, threads=run.threads)
+        return loss, grad.astype(np.float64)
+
+    def after(intermediate_result):
+        result.theta[...] = intermediate_result.x
+        run.end_epoch(intermediate_result.fun, float("nan"), shown)
+        if result.stopped or result.epochs >= run.epochs:
+            raise _Stop
+
+    shown = Progress(progress, run.epochs)
+    run.start()
+    try:
+        if run.epochs:
+            minimize(
+                loss_and_grad, result.theta.astype(np.float64), jac=True, method="L-BFGS-B",
+                callback=after, options={"maxiter": run.epochs, "maxfun": 20 * run.epochs + 20},
+            )  # fmt: skip
+            result.stopped = "converged" if result.epochs < run.epochs else "epochs"
+    except _Stop:
+        result.stopped = result.stopped or "epochs"
+    except KeyboardInterrupt:
+        result.stopped = "interrupted"
+    finally:
+        shown.close()
+    result.stopped = result.stopped or "epochs"
+    return result

@@ -1,0 +1,101 @@
+"""Where an epoch's rows come from: arrays in memory, a memory map, or ready batches.
+
+`epoch(number, rng)` yields (x, y, s, order, rows of a batch): the stepper takes the rows of x in
+that order. A source checks what it is given; data are converted once, or as they are read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import metrics
+from . import batches
+
+
+class Arrays:
+    """X (n, d), y and weights: arrays, or X a memory map of any dtype."""
+
+    def __init__(self, net, X, y, sample_weight, batch_size: int, shuffle: bool):
+        self._net = net
+        self.X = metrics.inputs(X, "X", net)
+        n = self.X.shape[0]
+        y, sample_weight = metrics.targets(net, n, y, sample_weight)
+        self.y = y.reshape(-1)
+        self.weighted = sample_weight is not None
+        self.s = sample_weight if self.weighted else net._nothing
+        self.rows = min(batch_size, n)
+        self._shuffle = bool(shuffle)
+        self._converted = isinstance(self.X, np.memmap)
+        self._window = batches.window_rows(
+            n, self.rows, net.dtype.itemsize * net.n_inputs,
+            isinstance(X, np.memmap), self._converted,
+        )  # fmt: skip
+        self.fixed = {
+            "rows": n, "batch_size": self.rows, "shuffle": self._shuffle,
+            "weighted": self.weighted,
+        }  # fmt: skip
+
+    def epoch(self, number: int, rng) -> Iterator[tuple]:
+        n = self.X.shape[0]
+        for order in batches.windows(n, self.rows, self._window, rng if self._shuffle else None):
+            if not self._converted:
+                yield self.X, self.y, self.s, order, self.rows
+            else:
+                yield *self._read(order), self.rows
+
+    def _read(self, order):
+        """The rows of a window, read in the order of the file, of the network's dtype."""
+        rows = np.sort(order)
+        x = np.ascontiguousarray(self.X[rows], self._net.dtype)
+        y = self.y.reshape(self.X.shape[0], -1)[rows].reshape(-1)
+        s = self.s[rows] if self.weighted else self.s
+        return x, y, s, np.searchsorted(rows, order).astype(order.dtype)
+
+    def weight(self, s, order) -> float:
+        return float(s[order].sum(dtype=np.float64)) if self.weighted else float(order.size)
+
+
+class Batches:
+    """Ready batches (X, y) or (X, y, sample_weight) from a function or an iterable."""
+
+    weighted = True  # may be; without weights they are 1
+    rows = 1  # unknown
+
+    def __init__(self, net, make, epochs: int):
+        self._net, self._make = net, make
+        self.fixed = {"batches": True}
+        if callable(make):
+            try:
+                parameters = inspect.signature(make).parameters.values()
+            except (TypeError, ValueError):
+                parameters = ()
+            self._numbered = any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters)
+        elif not hasattr(make, "__iter__") or isinstance(make, np.ndarray):
+            raise TypeError("y is missing: expected fit(net, X, y), or batches in place of X")
+        elif iter(make) is make and epochs > 1:
+            raise TypeError(
+                f"X is an iterator, which is used up after one epoch of {epochs}; "
+                f"expected a function that makes one"
+            )
+
+    def epoch(self, number: int, rng) -> Iterator[tuple]:
+        if not callable(self._make):
+            made = self._make
+        else:
+            made = self._make(number) if self._numbered else self._make()
+        for index, batch in enumerate(made):
+            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                raise TypeError(f"batch {index} is not (X, y) or (X, y, sample_weight)")
+            x = metrics.inputs(batch[0], f"X of batch {index}", self._net)
+            x = np.ascontiguousarray(x, self._net.dtype)
+            n = x.shape[0]
+            s = batch[2] if len(batch) == 3 else None
+            y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ")
+            s = np.ones(n, self._net.dtype) if s is None else s
+            yield x, y.reshape(-1), s, np.arange(n, dtype=np.int32), n
+
+    def weight(self, s, order) -> float:
+        return float(s.sum(dtype=np.float64))

@@ -1,0 +1,159 @@
+"""Checkpoints: all that `fit` needs to go on as if it had never stopped.
+
+An ``.npz`` of plain arrays and a text of JSON: parameters, best parameters, optimiser state,
+generator state, history, and the specification of the run, against which a resumed one is compared.
+Loading runs no code (`allow_pickle=False`); writing is atomic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._core import files
+from .history import History
+from .network import MLP
+
+__all__ = ["Checkpoint", "load_checkpoint", "network_of", "save_checkpoint", "specification"]
+
+
+@dataclass
+class Checkpoint:
+    """A run of `fit` at the end of an epoch.
+
+    Attributes
+    ----------
+    net : MLP
+    theta, best_theta : ndarray (p,)
+    optimizer : dict
+        For `Optimizer.load_state_dict`.
+    history : History
+    generator : dict
+        State of the generator that shuffles.
+    run : dict
+        Batch size and what else must not change; `epoch`s done, `best_epoch`, `best`, `waited`.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "run.npz")
+    ...     result = fg.fit(fg.MLP([1, 1]), np.ones((4, 1)), np.ones(4), epochs=2, seed=0,
+    ...                     checkpoint=path)
+    ...     saved = fg.load_checkpoint(path)
+    >>> np.array_equal(saved.theta, result.theta), saved.run["epoch"]
+    (True, 2)
+    """
+
+    net: MLP
+    theta: np.ndarray
+    best_theta: np.ndarray
+    optimizer: dict
+    history: History
+    generator: dict
+    run: dict
+
+
+def specification(net: MLP) -> dict:
+    """A network as plain values; `network_of` is the way back.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> specification(fg.MLP([2, 3]))["layer_sizes"]
+    [2, 3]
+    """
+    return {
+        "layer_sizes": list(net.layer_sizes),
+        "loss": net.loss_name,
+        "output_activation": net.output_activation,
+        "dtype": net.dtype.name,
+        "l2": net.l2,
+        "huber_delta": net.huber_delta,
+    }
+
+
+def network_of(spec: dict) -> MLP:
+    """The network of a `specification`.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> network_of(specification(fg.MLP([2, 3])))
+    MLP([2, 3], loss='mse', dtype='float64')
+    """
+    spec = dict(spec)
+    return MLP(spec.pop("layer_sizes"), **spec)
+
+
+def save_checkpoint(path, saved: Checkpoint) -> None:
+    """Write a checkpoint: the whole file, or the old one stays.
+
+    Examples
+    --------
+    See `Checkpoint`; `fit` calls this.
+    """
+    optimizer = dict(saved.optimizer)
+    state = optimizer.pop("state")
+    arrays = {"theta": saved.theta, "best_theta": saved.best_theta}
+    if state is not None:
+        arrays["state"] = state
+    for name in saved.history.columns:
+        arrays[f"history_{name}"] = saved.history[name]
+    header = {
+        "network": specification(saved.net),
+        "optimizer": optimizer,
+        "generator": saved.generator,
+        "run": saved.run,
+        "history": list(saved.history.columns),
+    }
+    files.write(path, "checkpoint", header, arrays)
+
+
+def load_checkpoint(path) -> Checkpoint:
+    """Read a checkpoint that `fit` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    saved : Checkpoint
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a checkpoint, or damaged; the message names the file.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.load_checkpoint("missing.npz")
+    Traceback (most recent call last):
+    FileNotFoundError: [Errno 2] No such file or directory: 'missing.npz'
+    """
+    header, arrays = files.read(path, "checkpoint")
+    try:
+        net = network_of(header["network"])
+        saved = Checkpoint(
+            net=net,
+            theta=arrays["theta"],
+            best_theta=arrays["best_theta"],
+            optimizer={**header["optimizer"], "state": arrays.get("state")},
+            history=History({name: arrays[f"history_{name}"] for name in header["history"]}),
+            generator=header["generator"],
+            run=header["run"],
+        )
+        for name in ("theta", "best_theta"):
+            net.unflatten(arrays[name])
+            if arrays[name].dtype != net.dtype:
+                raise ValueError(f"{name} has dtype {arrays[name].dtype}; expected {net.dtype}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged fastgrad checkpoint: {error!r}") from None
+    return saved

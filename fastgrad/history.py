@@ -1,0 +1,141 @@
+"""What happened in training: a table of numbers, a row an epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["History"]
+
+
+class History:
+    """Columns of float64, a row an epoch; a column is an attribute or an item.
+
+    Always `loss` (mean over the epoch's steps, each before its update), `learning_rate` (of the
+    last step) and `seconds` (since the start, without compilation); with validation `val_loss` and
+    `val_accuracy` or `val_r2`.
+
+    Parameters
+    ----------
+    columns : dict of name -> sequence of numbers
+        All of one length.
+
+    Examples
+    --------
+    >>> history = History({"loss": [2.0, 1.0]})
+    >>> history.loss, len(history), history.columns
+    (array([2., 1.]), 2, ('loss',))
+    """
+
+    def __init__(self, columns):
+        lengths = {len(values) for values in columns.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"columns have lengths {sorted(lengths)}; expected one length")
+        self._names = tuple(columns)
+        self._rows = [tuple(map(float, row)) for row in zip(*columns.values())]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._names
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            index = self._names.index(name)
+        except ValueError:
+            raise KeyError(f"{name!r}; the columns are {', '.join(self._names)}") from None
+        return np.array([row[index] for row in self._rows])
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name.startswith("_") or name not in self._names:
+            raise AttributeError(f"a History has no attribute {name!r}")
+        return self[name]
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {value:.6g}" for name, value in self.last().items())
+        return f"History({len(self)} epochs; last: {last or 'none'})"
+
+    def last(self) -> dict[str, float]:
+        """The last epoch by name; empty before the first.
+
+        Examples
+        --------
+        >>> History({"loss": [2.0, 1.0]}).last()
+        {'loss': 1.0}
+        """
+        return dict(zip(self._names, self._rows[-1])) if self._rows else {}
+
+    def append(self, **row: float) -> None:
+        """Add an epoch: a value for each column.
+
+        Examples
+        --------
+        >>> history = History({"loss": []})
+        >>> history.append(loss=0.5)
+        >>> history["loss"]
+        array([0.5])
+        """
+        if row.keys() != set(self._names):
+            raise ValueError(f"the row has {sorted(row)}; expected {sorted(self._names)}")
+        self._rows.append(tuple(float(row[name]) for name in self._names))
+
+    def to_csv(self) -> str:
+        """The table as text: a line of names, a line an epoch (from 1).
+
+        Examples
+        --------
+        >>> print(History({"loss": [0.5]}).to_csv(), end="")
+        epoch,loss
+        1,0.5
+        """
+        lines = [",".join(["epoch", *self._names])]
+        for epoch, row in enumerate(self._rows, 1):
+            lines.append(",".join([str(epoch), *map(repr, row)]))
+        return "\n".join(lines) + "\n"
+
+    def plot(self, path=None):
+        """Loss, and the validation score where there is one, over the epochs.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Save the picture there (the ending names the format).
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing: ``pip install "fastgrad[plot]"``.
+
+        Examples
+        --------
+        >>> print(History({"loss": [2.0, 1.0]}).plot())
+        Figure(640x400)
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError(
+                'history.plot() needs matplotlib: pip install "fastgrad[plot]"'
+            ) from None
+        scores = [name for name in self._names if name in ("val_accuracy", "val_r2")]
+        figure = Figure(figsize=(6.4 * (1 + len(scores)), 4.0), layout="constrained")
+        axes = figure.subplots(1, 1 + len(scores), squeeze=False)[0]
+        epochs = np.arange(1, len(self) + 1)
+        for name, label in (("loss", "training"), ("val_loss", "validation")):
+            if name in self._names:
+                axes[0].plot(epochs, self[name], label=label)
+        axes[0].set(xlabel="epoch", ylabel="loss")
+        axes[0].legend()
+        for axis, name in zip(axes[1:], scores):
+            axis.plot(epochs, self[name], color="C1")
+            axis.set(xlabel="epoch", ylabel=f"validation {name[4:].replace('r2', 'R²')}")
+        for axis in axes:
+            axis.grid(alpha=0.3)
+        if path is not None:
+            figure.savefig(path)
+        return figure

@@ -1,0 +1,125 @@
+"""One step of an optimiser on the flat vector: one fused pass, in place.
+
+In: theta (p,), the gradient, the state (slots * p,), the numbers of `hyper`. Out: theta, state and
+the step count, updated. Each loop reads and writes every array once and vectorises as it stands;
+scalars are formed in float64 and cast to theta's dtype once. Clipping needs the gradient's norm
+first, which is a pass of its own; the clipped gradient is never stored, its factor is part of the
+fused loop. Formula 21 and what grew out of it.
+
+All kernels have one signature, so that `kernels/training.py` can call any of them by its address.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .jit import inner, kernel
+
+# hyper: float64
+LR = 0  # of this step
+WEIGHT_DECAY = 1
+CLIP_NORM = 2  # 0: no clipping
+STEPS = 3  # steps done
+OWN = 4  # the first number of a kernel's own
+SIZE = 8
+
+
+@inner
+def gradient_norm(grad):
+    """Euclidean norm in float64, in eight interleaved chains."""
+    a = b = c = d = e = f = g = h = 0.0
+    stop = grad.size // 8 * 8
+    for i in range(0, stop, 8):
+        a += float(grad[i]) * grad[i]
+        b += float(grad[i + 1]) * grad[i + 1]
+        c += float(grad[i + 2]) * grad[i + 2]
+        d += float(grad[i + 3]) * grad[i + 3]
+        e += float(grad[i + 4]) * grad[i + 4]
+        f += float(grad[i + 5]) * grad[i + 5]
+        g += float(grad[i + 6]) * grad[i + 6]
+        h += float(grad[i + 7]) * grad[i + 7]
+    for i in range(stop, grad.size):
+        a += float(grad[i]) * grad[i]
+    return math.sqrt(((a + b) + (c + d)) + ((e + f) + (g + h)))
+
+
+@inner
+def _begin(grad, hyper):
+    """Count the step; the factor of the gradient (1 where it is not clipped)."""
+    hyper[STEPS] += 1.0
+    clip = hyper[CLIP_NORM]
+    if clip == 0.0:
+        return 1.0
+    factor = clip / (gradient_norm(grad) + 1e-6)  # 1e-6 as in PyTorch's clip_grad_norm_
+    return 1.0 if factor > 1.0 else factor  # NaN stays
+
+
+@kernel
+def sgd(theta, grad, state, hyper):
+    """theta -= lr * g (formula 21)."""
+    real = theta.dtype.type
+    factor = real(_begin(grad, hyper))
+    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
+    for i in range(theta.size):
+        theta[i] -= lr * (grad[i] * factor + decay * theta[i])
+    return 0.0
+
+
+@kernel
+def momentum(theta, grad, state, hyper):
+    """v = mu v + g; theta -= lr * v, or lr * (g + mu v) with Nesterov's look ahead."""
+    real = theta.dtype.type
+    factor = real(_begin(grad, hyper))
+    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
+    mu = real(hyper[OWN])
+    # The step is lr * (direct * g + carried * v): (0, 1) without, (1, mu) with look ahead.
+    look_ahead = hyper[OWN + 1] != 0.0
+    direct, carried = real(1.0 if look_ahead else 0.0), mu if look_ahead else real(1.0)
+    for i in range(theta.size):
+        g = grad[i] * factor + decay * theta[i]
+        v = mu * state[i] + g
+        state[i] = v
+        theta[i] -= lr * (direct * g + carried * v)
+    return 0.0
+
+
+@kernel
+def rmsprop(theta, grad, state, hyper):
+    """s = rho s + (1 - rho) g^2; theta -= lr * g / (sqrt(s) + eps)."""
+    real = theta.dtype.type
+    factor = real(_begin(grad, hyper))
+    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
+    rho, rest = real(hyper[OWN]), real(1.0 - hyper[OWN])
+    eps = real(hyper[OWN + 1])
+    for i in range(theta.size):
+        g = grad[i] * factor + decay * theta[i]
+        s = rho * state[i] + rest * (g * g)
+        state[i] = s
+        theta[i] -= lr * g / (math.sqrt(s) + eps)
+    return 0.0
+
+
+@kernel
+def adam(theta, grad, state, hyper):
+    """m, v: means of g and g^2, both freed of their bias towards 0; theta -= lr * m / (sqrt(v) +
+    eps). Weight decay joins g (Adam), or shrinks theta by itself (AdamW: hyper[OWN + 3])."""
+    real = theta.dtype.type
+    factor = real(_begin(grad, hyper))
+    beta1, beta2 = hyper[OWN], hyper[OWN + 1]
+    rest1, rest2, beta2_ = real(1.0 - beta1), real(1.0 - beta2), real(beta2)
+    eps = real(hyper[OWN + 2])
+    steps = hyper[STEPS]
+    size = real(hyper[LR] / (1.0 - beta1**steps))
+    unbias = real(1.0 / math.sqrt(1.0 - beta2**steps))
+    decoupled = hyper[OWN + 3] != 0.0
+    shrink = real(1.0 - hyper[LR] * hyper[WEIGHT_DECAY] if decoupled else 1.0)
+    decay = real(0.0 if decoupled else hyper[WEIGHT_DECAY])
+    means, squares = state[: theta.size], state[theta.size :]
+    for i in range(theta.size):
+        g = grad[i] * factor + decay * theta[i]
+        m = means[i] + rest1 * (g - means[i])
+        v = beta2_ * squares[i] + rest2 * (g * g)
+        means[i] = m
+        squares[i] = v
+        theta[i] = theta[i] * shrink - size * (m / (math.sqrt(v) * unbias + eps))
+    return 0.0

@@ -1,0 +1,97 @@
+"""Whole stretches of minibatch training in compiled code.
+
+In: the addresses of two compiled kernels (a network step, serial or parallel, and an optimiser's
+update), the data, the order of the rows. Out: parameters and optimiser state after `count` whole
+steps, and the sum of their losses. For each batch: gather its rows into a contiguous buffer, one
+network step, one update. All batches of a call have one size, so one plan; a shorter last batch is
+a call of its own.
+
+The kernels are called by address, since linking a network step into another kernel would compile
+it a second time (some 10 s); a call by address costs 2 ns.
+"""
+
+from __future__ import annotations
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from . import optimizers as opt
+from .jit import inner, kernel
+
+
+def address_of(dispatcher, args) -> int:
+    """The address of the machine code of a kernel for arguments like these, compiled if need be."""
+    from numba import typeof
+
+    signature = tuple(typeof(arg) for arg in args)
+    dispatcher.compile(signature)
+    compiled = dispatcher.overloads[signature]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def _call(typingctx, address, args):
+    """A float64 kernel at an address, with the arguments of a tuple."""
+    signature = types.float64(address, args)
+    kinds = tuple(args.types)
+
+    def codegen(context, builder, signature, values):
+        at, packed = values
+        kind = context.call_conv.get_function_type(types.float64, kinds)
+        function = builder.inttoptr(at, kind.as_pointer())
+        unpacked = [builder.extract_value(packed, i) for i in range(len(kinds))]
+        status, result = context.call_conv.call_function(
+            builder, function, types.float64, kinds, unpacked
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return result
+
+    return signature, codegen
+
+
+@inner
+def _gather(x_out, y_out, s_out, x, y, s, order, first, weighted):
+    """Rows order[first], ... of x (n, d), y (n * k,) and, if `weighted`, s (n,)."""
+    m, d = x_out.shape
+    k = y_out.size // m
+    for i in range(m):
+        row = order[first + i]
+        for j in range(d):
+            x_out[i, j] = x[row, j]
+        for j in range(k):
+            y_out[i * k + j] = y[row * k + j]
+    if weighted:
+        for i in range(m):
+            s_out[i] = s[order[first + i]]
+
+
+@kernel
+def train_steps(
+    step_address, update_address, theta, grad, state, hyper, rates, x, y, s, weighted, order, start,
+    count, x_batch, y_batch, s_batch, dx, workspace, workspace64, plan,
+):  # fmt: skip
+    """`count` steps; returns the sum of (batch loss * rows, or * sum of weights).
+
+    Batch b has the rows order[start + b * m], ... and the learning rate rates[b].
+    """
+    m = x_batch.shape[0]
+    total = 0.0
+    for b in range(count):
+        _gather(x_batch, y_batch, s_batch, x, y, s, order, start + b * m, weighted)
+        share = float(m)
+        if weighted:
+            share = 0.0
+            for i in range(m):
+                share += s_batch[i]
+            if share == 0.0:  # nothing counts here: no gradient, no step
+                continue
+        hyper[opt.LR] = rates[b]
+        loss = _call(
+            step_address,
+            (theta, theta, x_batch, y_batch, s_batch, grad, dx, workspace, workspace64, plan),
+        )
+        _call(update_address, (theta, grad, state, hyper))
+        total += loss * share
+    return total

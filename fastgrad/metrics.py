@@ -1,0 +1,153 @@
+"""How good a network is on data: its loss, and accuracy or R^2, block by block of rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._core import check
+
+BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
+
+
+class Scores(NamedTuple):
+    """What `evaluate` returns.
+
+    Attributes
+    ----------
+    loss : float
+        As `MLP.loss`, l2 included.
+    score : float
+        Accuracy for "cross_entropy" and "logistic", R^2 for "mse" and "huber".
+
+    Examples
+    --------
+    >>> Scores(0.25, 1.0).score
+    1.0
+    """
+
+    loss: float
+    score: float
+
+
+def score_name(net) -> str:
+    """What `Scores.score` is for this network: "accuracy" or "r2"."""
+    return "r2" if net._loss.probabilities is None else "accuracy"
+
+
+def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None) -> Scores:
+    """Loss and accuracy (or R^2) in bounded memory.
+
+    Parameters
+    ----------
+    net : MLP
+    theta : array (p,)
+    X : array (n, d)
+        Numbers of any dtype, converted to the network's a block at a time; may be a memory map.
+    y : array
+        As for `MLP.loss_and_grad`.
+    sample_weight : array (n,), optional
+    threads : int, optional
+
+    Returns
+    -------
+    scores : Scores
+        Accuracy is the weighted share of right labels (over all entries for several logistic
+        outputs); R^2 is 1 - sum of squares left / sum of squares about the mean, averaged over
+        outputs (for a constant output: 1 if it is met exactly, else 0).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape or a label does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> fg.evaluate(net, np.array([1.0, 0.0]), [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
+    Scores(loss=0.0, score=1.0)
+    """
+    X = inputs(X, "X", net)
+    y, sample_weight = targets(net, X.shape[0], y, sample_weight)
+    return evaluate_checked(net, theta, X, y, sample_weight, threads)
+
+
+def inputs(X, name: str, net) -> np.ndarray:
+    """(n, d) of the network's dtype; a memory map stays one, whatever its dtype."""
+    if isinstance(X, np.memmap) and X.dtype.kind in "biuf":
+        if X.ndim != 2 or X.shape[1] != net.n_inputs or not X.shape[0]:
+            raise ValueError(
+                f"{name} has shape {X.shape}; expected (n, {net.n_inputs}) with rows: "
+                f"{net.n_inputs} columns, one for each input"
+            )
+        if X.dtype != net.dtype or not X.flags.c_contiguous:
+            return X
+    return check.matrix(_converted(X, name, net.dtype), name, net.dtype, net.n_inputs, True)
+
+
+def targets(net, n: int, y, sample_weight, prefix: str = ""):
+    """y, and weights or None, as the kernels take them."""
+    if net.loss_name != "cross_entropy":
+        y = _converted(y, f"{prefix}y", net.dtype)
+    y = net._loss.targets(y, f"{prefix}y", net.dtype, n, net.n_outputs)
+    if sample_weight is not None:
+        name = f"{prefix}sample_weight"
+        sample_weight = check.weights(
+            _converted(sample_weight, name, net.dtype), name, net.dtype, n
+        )
+    return y, sample_weight
+
+
+def _converted(value, name: str, dtype):
+    array = check._as_array(value, name)
+    if array.dtype.kind in "biuf" and array.dtype != dtype:
+        array = array.astype(dtype)
+    return array
+
+
+def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
+    n, d = X.shape
+    rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * (d + net.n_outputs)))
+    rows = n if n <= rows else rows
+    labelled = net._loss.probabilities is not None
+    y = y.reshape(n, -1)
+    loss = right = weight = 0.0
+    left = np.zeros(y.shape[1])
+    for start in range(0, n, rows):
+        block = slice(start, min(n, start + rows))
+        x = np.ascontiguousarray(X[block], net.dtype)
+        target = y[block]
+        s = None if sample_weight is None else sample_weight[block]
+        share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
+        if not share:
+            continue
+        flat = target[:, 0] if net.loss_name == "cross_entropy" else target
+        loss += share * net.loss(theta, x, flat, s, threads=threads)
+        weight += share
+        out = net.predict(theta, x, threads=threads)
+        if labelled:
+            if net.loss_name == "cross_entropy":
+                hit = out.argmax(axis=1) == flat
+            else:
+                hit = ((out > 0) == (target > 0.5)).mean(axis=1)
+            right += float(hit.sum() if s is None else hit @ s.astype(np.float64))
+        else:
+            error = np.square(out - target, dtype=np.float64)
+            left += error.sum(axis=0) if s is None else s.astype(np.float64) @ error
+    if labelled:
+        return Scores(loss / weight, right / weight)
+    return Scores(loss / weight, _r2(left, y, sample_weight))
+
+
+def _r2(left, y, sample_weight) -> float:
+    mean = np.average(y.astype(np.float64, copy=False), axis=0, weights=sample_weight)
+    about = np.square(y - mean, dtype=np.float64)
+    about = about.sum(axis=0) if sample_weight is None else sample_weight.astype(float) @ about
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = 1.0 - left / about
+    constant = about == 0
+    score[constant] = np.where(left[constant] == 0, 1.0, 0.0)
+    return float(score.mean())

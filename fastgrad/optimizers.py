@@ -1,0 +1,488 @@
+"""Optimisers: updates of a flat parameter vector from its gradient, in place.
+
+An `Optimizer` holds numbers and state; the arithmetic is one fused pass in
+`kernels/optimizers.py`. Formula 21 of the table in the README is `SGD`; the others are stated with
+their sources. Each equals PyTorch's optimiser of that name step for step, weight decay included.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from . import schedules
+from ._core import check
+from .kernels import optimizers as kernels
+
+__all__ = ["SGD", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
+
+_NO_STATE = {np.dtype(t): np.zeros(1, t) for t in (np.float32, np.float64)}
+
+
+class Optimizer:
+    """What all optimisers share: the rate, weight decay, clipping, state.
+
+    Not used by itself: take one of `SGD`, `Momentum`, `Nesterov`, `RMSprop`, `Adam`, `AdamW`.
+
+    Parameters
+    ----------
+    lr : float, or callable
+        The learning rate, or a function of the step (from 0), as those in `fastgrad.schedules`.
+    weight_decay : float
+        `weight_decay` * theta is added to the gradient (to all of theta, biases too; the `l2` of a
+        network leaves biases alone). `AdamW` shrinks theta instead.
+    clip_norm : float, optional
+        A gradient of a greater Euclidean norm is scaled down to this norm, before weight decay.
+
+    Attributes
+    ----------
+    steps : int
+        Steps done.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta = np.array([1.0, 2.0])
+    >>> opt = fg.SGD(lr=0.1)
+    >>> opt.step(theta, np.array([1.0, -1.0]))
+    >>> theta
+    array([0.9, 2.1])
+    """
+
+    kernel = None
+    _slots = 0  # state vectors of theta's size
+    _numbers: tuple[str, ...] = ()  # attributes the kernel takes, from kernels.OWN on
+
+    def __init__(self, lr=1e-3, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+        self.lr = schedules.as_schedule(lr)
+        self.weight_decay = check.non_negative(weight_decay, "weight_decay")
+        self.clip_norm = None if clip_norm is None else check.positive(clip_norm, "clip_norm")
+        self.reset()
+
+    def __repr__(self) -> str:
+        parts = [f"{key}={value}" for key, value in self.settings().items() if value is not None]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def settings(self) -> dict[str, object]:
+        """The hyper-parameters by name; the rate as text.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.Momentum(0.1, momentum=0.5).settings()["momentum"]
+        0.5
+        """
+        rate = self.lr.lr if type(self.lr) is schedules.Constant else schedules.describe(self.lr)
+        own = {name: getattr(self, name) for name in self._numbers if not name.startswith("_")}
+        return {
+            "lr": rate,
+            **own,
+            "weight_decay": self.weight_decay,
+            "clip_norm": self.clip_norm,
+        }
+
+    def reset(self) -> None:
+        """Forget the state: the next step is the first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> opt = fg.Adam()
+        >>> opt.step(np.ones(2), np.ones(2))
+        >>> opt.reset()
+        >>> opt.steps
+        0
+        """
+        self._state: np.ndarray | None = None
+        self._hyper = np.zeros(kernels.SIZE)
+
+    def copy(self) -> Optimizer:
+        """An optimiser with the same numbers and its own copy of the state.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.Adam(0.01).copy()
+        Adam(lr=0.01, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)
+        """
+        twin = copy.copy(self)
+        twin._hyper = self._hyper.copy()
+        twin._state = None if self._state is None else self._state.copy()
+        return twin
+
+    @property
+    def steps(self) -> int:
+        return int(self._hyper[kernels.STEPS])
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step (from 0).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a schedule gives anything but a finite number, 0 or more.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.SGD(lr=lambda step: 1 / (step + 1)).rate(3)
+        0.25
+        """
+        return check.non_negative(self.lr(step), f"lr at step {step}")
+
+    def rates(self, count: int) -> np.ndarray:
+        """The learning rates of the next `count` steps, float64.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.SGD(lr=fg.schedules.Step(1.0, every=2)).rates(3)
+        array([1. , 1. , 0.1])
+        """
+        if type(self.lr) is schedules.Constant:
+            return np.full(count, self.lr.lr)
+        first = self.steps
+        return np.array([self.rate(step) for step in range(first, first + count)], np.float64)
+
+    def prepare(self, size: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+        """State (slots * p,) and numbers as the kernel takes them; zeros before the first step."""
+        if self._state is None:
+            size = self._slots * size
+            self._state = np.zeros(size, dtype) if size else _NO_STATE[np.dtype(dtype)]
+        elif self._slots and (self._state.size, self._state.dtype) != (self._slots * size, dtype):
+            raise ValueError(
+                f"theta has shape ({size},) and dtype {dtype}; this optimiser's state is for "
+                f"({self._state.size // self._slots},) of {self._state.dtype}: use reset() first"
+            )
+        elif not self._slots:
+            self._state = _NO_STATE[np.dtype(dtype)]
+        hyper = self._hyper
+        hyper[kernels.WEIGHT_DECAY] = self.weight_decay
+        hyper[kernels.CLIP_NORM] = 0.0 if self.clip_norm is None else self.clip_norm
+        for position, name in enumerate(self._numbers, kernels.OWN):
+            hyper[position] = getattr(self, name)
+        return self._state, hyper
+
+    def step(self, theta, grad) -> None:
+        """Update theta in place.
+
+        Parameters
+        ----------
+        theta : ndarray (p,), float32 or float64
+            Contiguous and writable; written to.
+        grad : array (p,)
+            Of theta's dtype, apart from theta; left as it is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a shape or a dtype does not fit, or the state is that of another theta.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> theta = np.zeros(2)
+        >>> fg.Adam(lr=0.1).step(theta, np.array([3.0, -5.0]))
+        >>> theta.round(6)
+        array([-0.1,  0.1])
+        """
+        if not isinstance(theta, np.ndarray) or theta.ndim != 1:
+            raise TypeError("theta must be a one-dimensional NumPy array: it is updated in place")
+        if not check.is_float(theta.dtype):
+            raise TypeError(f"theta has dtype {theta.dtype}; expected float32 or float64")
+        grad = check.vector(grad, "grad", theta.dtype, theta.size, ": the shape of theta")
+        check.output(theta, "theta", theta.shape, theta.dtype, (grad, "grad"))
+        state, hyper = self.prepare(theta.size, theta.dtype)
+        hyper[kernels.LR] = self.rate(self.steps)
+        self.kernel(theta, grad, state, hyper)
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything `load_state_dict` needs, as copies: steps, state (slots, p), settings.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> opt = fg.Momentum(0.1)
+        >>> opt.step(np.zeros(2), np.ones(2))
+        >>> opt.state_dict()["state"]
+        array([[1., 1.]])
+        """
+        state = None
+        if self._state is not None and self._slots:
+            state = self._state.reshape(self._slots, -1).copy()
+        return {
+            "name": type(self).__name__,
+            "steps": self.steps,
+            "state": state,
+            "settings": self.settings(),
+        }
+
+    def load_state_dict(self, saved) -> None:
+        """Go on from a state that `state_dict` gave; the settings stay this optimiser's own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is the state of another kind of optimiser.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> opt, theta = fg.Adam(), np.zeros(2)
+        >>> opt.step(theta, np.ones(2))
+        >>> other = fg.Adam()
+        >>> other.load_state_dict(opt.state_dict())
+        >>> other.steps
+        1
+        """
+        if not isinstance(saved, dict) or not {"name", "steps", "state"} <= saved.keys():
+            raise TypeError("saved is not a state: expected what state_dict() returned")
+        if saved["name"] != type(self).__name__:
+            raise ValueError(f"the state is of {saved['name']}; expected {type(self).__name__}")
+        steps = check.integer(saved["steps"], "steps", least=0)
+        state = saved["state"]
+        if state is not None:
+            state = np.asarray(state)
+            if state.ndim != 2 or state.shape[0] != self._slots or not check.is_float(state.dtype):
+                raise ValueError(
+                    f"the state has shape {state.shape} and dtype {state.dtype}; expected "
+                    f"({self._slots}, p) of float32 or float64"
+                )
+            state = np.array(state, order="C").reshape(-1)
+        elif steps and self._slots:
+            raise ValueError(f"the state is missing after {steps} steps")
+        self.reset()
+        self._state = state
+        self._hyper[kernels.STEPS] = steps
+
+
+class SGD(Optimizer):
+    """Gradient descent (formula 21): theta -= lr * g.
+
+    Parameters
+    ----------
+    lr : float, or callable
+    weight_decay, clip_norm
+        As in `Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta = np.array([1.0])
+    >>> fg.SGD(lr=0.5).step(theta, np.array([1.0]))
+    >>> theta
+    array([0.5])
+    """
+
+    kernel = staticmethod(kernels.sgd)
+
+    def __init__(self, lr=1e-2, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+        super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
+
+
+class Momentum(Optimizer):
+    """Heavy ball: v = momentum * v + g; theta -= lr * v (v starts at 0).
+
+    Parameters
+    ----------
+    lr : float, or callable
+    momentum : float
+        0 to below 1.
+    weight_decay, clip_norm
+        As in `Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta, opt = np.array([0.0]), fg.Momentum(lr=1.0, momentum=0.5)
+    >>> opt.step(theta, np.array([1.0])); opt.step(theta, np.array([1.0]))
+    >>> theta
+    array([-2.5])
+    """
+
+    kernel = staticmethod(kernels.momentum)
+    _slots = 1
+    _numbers = ("momentum", "_look_ahead")
+    _look_ahead = False
+
+    def __init__(
+        self,
+        lr=1e-2,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ):
+        super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
+        self.momentum = _fraction(momentum, "momentum")
+
+
+class Nesterov(Momentum):
+    """Momentum that looks ahead: v = momentum * v + g; theta -= lr * (g + momentum * v).
+
+    Sutskever et al., *On the importance of initialization and momentum*, ICML 2013, in the form
+    that evaluates the gradient at theta itself. Parameters as in `Momentum`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta = np.array([0.0])
+    >>> fg.Nesterov(lr=1.0, momentum=0.5).step(theta, np.array([1.0]))
+    >>> theta
+    array([-1.5])
+    """
+
+    _look_ahead = True
+
+
+class RMSprop(Optimizer):
+    """s = rho * s + (1 - rho) * g^2; theta -= lr * g / (sqrt(s) + eps).
+
+    Tieleman & Hinton, *Neural Networks for Machine Learning*, lecture 6.5 (2012).
+
+    Parameters
+    ----------
+    lr : float, or callable
+    rho : float
+        0 to below 1.
+    eps : float
+        Above 0.
+    weight_decay, clip_norm
+        As in `Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta = np.array([0.0])
+    >>> fg.RMSprop(lr=0.1, rho=0.75).step(theta, np.array([8.0]))
+    >>> theta.round(6)
+    array([-0.2])
+    """
+
+    kernel = staticmethod(kernels.rmsprop)
+    _slots = 1
+    _numbers = ("rho", "eps")
+
+    def __init__(
+        self,
+        lr=1e-2,
+        *,
+        rho: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ):
+        super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
+        self.rho = _fraction(rho, "rho")
+        self.eps = check.positive(eps, "eps")
+
+
+class Adam(Optimizer):
+    """Means of g and g^2 with their bias towards 0 taken out; theta -= lr * m / (sqrt(v) + eps).
+
+    Kingma & Ba, *Adam*, arXiv 1412.6980, algorithm 1.
+
+    Parameters
+    ----------
+    lr : float, or callable
+    beta1, beta2 : float
+        0 to below 1.
+    eps : float
+        Above 0.
+    weight_decay, clip_norm
+        As in `Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta, opt = np.zeros(3), fg.Adam(lr=0.01, clip_norm=1.0)
+    >>> opt.step(theta, np.array([1.0, 2.0, -2.0]))
+    >>> theta.round(6)
+    array([-0.01, -0.01,  0.01])
+    """
+
+    kernel = staticmethod(kernels.adam)
+    _slots = 2
+    _numbers = ("beta1", "beta2", "eps", "_decoupled")
+    _decoupled = False
+
+    def __init__(
+        self,
+        lr=1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ):
+        super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
+        self.beta1 = _fraction(beta1, "beta1")
+        self.beta2 = _fraction(beta2, "beta2")
+        self.eps = check.positive(eps, "eps")
+
+
+class AdamW(Adam):
+    """Adam whose weight decay is apart from the gradient: theta shrinks by lr * weight_decay.
+
+    Loshchilov & Hutter, *Decoupled Weight Decay Regularization*, arXiv 1711.05101, in PyTorch's
+    form (the decay is multiplied by lr). Parameters as in `Adam`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> theta = np.array([1.0])
+    >>> fg.AdamW(lr=0.1, weight_decay=0.5).step(theta, np.array([0.0]))
+    >>> theta
+    array([0.95])
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        lr=1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        clip_norm: float | None = None,
+    ):
+        super().__init__(
+            lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm
+        )
+
+
+BY_NAME = {kind.__name__.lower(): kind for kind in (SGD, Momentum, Nesterov, RMSprop, Adam, AdamW)}
+
+
+def get_optimizer(value) -> Optimizer:
+    """An optimiser as it is, or the one of that name with its default numbers."""
+    if isinstance(value, Optimizer):
+        return value
+    if isinstance(value, str) and value.lower() in BY_NAME:
+        return BY_NAME[value.lower()]()
+    raise (ValueError if isinstance(value, str) else TypeError)(
+        f"optimizer is {value!r}; expected an optimiser such as Adam(1e-3), or one of "
+        f"{', '.join([*BY_NAME, 'lbfgs'])}"
+    )
+
+
+def _fraction(value, name: str) -> float:
+    number = check.non_negative(value, name)
+    if number >= 1:
+        raise ValueError(f"{name} is {number}; expected 0 to below 1")
+    return number

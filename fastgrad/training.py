@@ -1,0 +1,396 @@
+"""Training: `fit`, from arrays and an optimiser to parameters and what happened.
+
+check -> epochs -> result. An epoch is an order of rows (`_core/batches.py`) and some calls of
+compiled code that make many steps each (`_core/stepper.py`); Python comes in between calls, for
+Ctrl-C, and between epochs, for validation, callbacks and checkpoints.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import checkpoint as store
+from . import metrics
+from ._core import check, files
+from ._core.progress import Progress
+from ._core.sources import Arrays, Batches
+from ._core.stepper import Stepper
+from .history import History
+from .network import MLP
+from .optimizers import Optimizer, get_optimizer
+
+__all__ = ["FitResult", "fit"]
+
+
+@dataclass(eq=False)
+class FitResult:
+    """What `fit` returns, and what callbacks are given while it grows.
+
+    Attributes
+    ----------
+    theta : ndarray (p,)
+        Parameters after the last step. In a callback it is live: copy it to keep it.
+    best_theta : ndarray (p,)
+        Parameters after the epoch of the lowest validation loss (without validation: of the lowest
+        training loss).
+    history : History
+    optimizer : Optimizer
+        With its state: give it and `theta` to `fit` to go on.
+    best_epoch : int
+        Counted from 1; 0 before the first epoch.
+    seconds : float
+        Of training, compilation not included.
+    stopped : str
+        Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
+        finite" (the loss became NaN or infinite), "converged" (L-BFGS).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> result = fg.fit(fg.MLP([1, 1]), np.ones((8, 1)), np.ones(8), epochs=3, seed=0)
+    >>> result.stopped, len(result.history)
+    ('epochs', 3)
+    """
+
+    theta: np.ndarray
+    best_theta: np.ndarray
+    history: History
+    optimizer: Optimizer | None
+    best_epoch: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    _best: float = field(default=np.inf, repr=False)
+    _waited: int = field(default=0, repr=False)
+
+    @property
+    def epochs(self) -> int:
+        """Whole epochs done."""
+        return len(self.history)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it, at a whole step."""
+        return self.stopped == "interrupted"
+
+
+def fit(
+    net: MLP,
+    X,
+    y=None,
+    *,
+    theta=None,
+    optimizer="adam",
+    epochs: int = 20,
+    batch_size: int = 32,
+    sample_weight=None,
+    validation=None,
+    seed=None,
+    shuffle: bool = True,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    callbacks=(),
+    progress: bool | None = None,
+    checkpoint=None,
+    checkpoint_every: int = 1,
+    resume: bool = False,
+    threads: int | None = None,
+) -> FitResult:
+    """Train a network on minibatches (formula 21 over formulas 18 to 20, 23 and 24).
+
+    Nothing that is passed is written to: theta and the optimiser are copied.
+
+    Parameters
+    ----------
+    net : MLP
+    X : array (n, d), or batches
+        Numbers of any dtype, converted to the network's once; a `numpy.memmap` is read piece by
+        piece and never copied whole. Batches: a function that makes an iterator of (X, y) or
+        (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0, if it takes an
+        argument), or an object that can be iterated once an epoch.
+    y : array (n,) or (n, k)
+        As for `MLP.loss_and_grad`; not given beside batches.
+    theta : array (p,), optional
+        Where to start; ``net.init(seed)`` otherwise.
+    optimizer : Optimizer or str
+        Goes on from its state where it has one. By name: "sgd", "momentum", "nesterov", "rmsprop",
+        "adam", "adamw" with their defaults; "lbfgs" is SciPy's L-BFGS-B on all rows at once, an
+        epoch an iteration (extra ``fastgrad[scipy]``; no checkpoints).
+    epochs : int
+        Passes over the data, in all: a resumed run makes the rest of them.
+    batch_size : int
+        Rows of a step; the last step of an epoch has what is left.
+    sample_weight : array (n,), optional
+        A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step.
+    validation : (X, y) or (X, y, sample_weight), optional
+        Evaluated after every epoch.
+    seed : int or None
+        Of the initial parameters and the order of the rows: the same seed gives the same bits, on
+        any number of threads.
+    shuffle : bool
+        New order every epoch; above 2**20 rows in windows of that size.
+    patience : int, optional
+        Stop after so many epochs without a new lowest validation loss (training loss without
+        validation); `best_theta` holds the best parameters.
+    min_delta : float
+        By how much the loss must fall to be a new lowest.
+    callbacks : callable, object or sequence of them
+        Each is called with the `FitResult` after an epoch; True in return stops. An object may have
+        `on_epoch` and `on_step` instead; `on_step` is called after every step, which then runs by
+        itself.
+    progress : bool, optional
+        None: a bar where standard error is a terminal; True: some lines elsewhere; False: nothing.
+    checkpoint : str or path, optional
+        Written whole or not at all every `checkpoint_every` epochs and at the end.
+    resume : bool
+        Go on from `checkpoint` where it exists: the same bits as if never interrupted.
+    threads : int, optional
+        The most threads.
+
+    Returns
+    -------
+    result : FitResult
+        Ctrl-C ends training after a whole step and returns what there is (`interrupted`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, before the first step; the message names it.
+
+    Notes
+    -----
+    A callback's exception is passed on: the result that it was given stays at a whole step, the
+    checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> X_train, X_test, y_train, y_test = fg.datasets.split(fg.datasets.load_digits(), seed=0)
+    >>> net = fg.MLP([64, 32, 10], loss="cross_entropy", dtype="float32")
+    >>> result = fg.fit(net, X_train / 16, y_train, epochs=20, seed=0)
+    >>> fg.evaluate(net, result.theta, X_test / 16, y_test).score > 0.9
+    True
+    """
+    if not isinstance(net, MLP):
+        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    epochs = check.integer(epochs, "epochs", least=0)
+    batch_size = check.integer(batch_size, "batch_size")
+    checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")
+    if patience is not None:
+        patience = check.integer(patience, "patience")
+    min_delta = check.non_negative(min_delta, "min_delta")
+    if resume and checkpoint is None:
+        raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
+    on_epoch, on_step = _hooks(callbacks)
+    validation = _validation(net, validation)
+    sequence = _seed(seed)
+    theta = _start(net, theta, sequence)
+    rng = np.random.default_rng(sequence.spawn(1)[0])
+    if isinstance(optimizer, str) and optimizer.lower() == "lbfgs":
+        from ._core.lbfgs import fit_lbfgs
+
+        if checkpoint is not None:
+            raise ValueError("checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
+        if y is None:
+            raise TypeError("optimizer 'lbfgs' takes all rows at once; expected arrays X and y")
+        result = FitResult(theta, theta.copy(), _history(net, validation), None)
+        source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
+        run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
+        return fit_lbfgs(run, source, progress)
+    optimizer = get_optimizer(optimizer).copy()
+    if y is None:
+        if sample_weight is not None:
+            raise TypeError("sample_weight is given beside batches; expected (X, y, sample_weight)")
+        source = Batches(net, X, epochs)
+    else:
+        source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
+    fixed = {
+        "network": store.specification(net), **source.fixed,
+        "optimizer": type(optimizer).__name__, "settings": optimizer.settings(),
+        "validation": validation is not None,
+    }  # fmt: skip
+    result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
+    run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
+    if checkpoint is not None:
+        files.sweep(checkpoint)
+        run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
+        if resume:
+            run.restore(rng)
+    return run.train(source, rng, progress)
+
+
+class _Run:
+    """One call of `fit`, checked."""
+
+    def __init__(
+        self, net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads
+    ):
+        self.net, self.result, self.validation, self.epochs = net, result, validation, epochs
+        self.patience, self.min_delta, self.threads = patience, min_delta, threads
+        self.on_epoch, self.on_step = on_epoch, on_step
+        self.checkpoint, self.every, self.fixed = None, 1, {}
+        self.clock = 0.0
+
+    def train(self, source, rng, progress) -> FitResult:
+        result = self.result
+        stepper = Stepper(
+            self.net, result.theta, result.optimizer, source.weighted, self.threads, source.rows
+        )
+        shown = Progress(progress, self.epochs, result.epochs)
+        self.start()
+        try:
+            while not result.stopped and result.epochs < self.epochs:
+                loss = self._epoch(stepper, source, rng)
+                if loss is None:  # a callback after a step said stop
+                    break
+                last = result.optimizer.steps - 1
+                self.end_epoch(loss, result.optimizer.rate(max(0, last)), shown)
+                self._save(rng, whole=False)
+        except KeyboardInterrupt:
+            result.stopped = "interrupted"
+        finally:
+            result.seconds = time.perf_counter() - self.clock
+            shown.close()
+        result.stopped = result.stopped or "epochs"
+        return result
+
+    def start(self):
+        self.clock = time.perf_counter() - self.result.seconds
+
+    def _epoch(self, stepper, source, rng):
+        """All steps of an epoch; the mean loss, or None if a callback stopped it."""
+        total = weight = 0.0
+        for x, y, s, order, m in source.epoch(self.result.epochs, rng):
+            per_call = 1 if self.on_step else stepper.steps_per_call(m)
+            first = 0
+            while first < order.size:
+                rows = min(m, order.size - first)
+                count = min(per_call, (order.size - first) // rows)
+                total += stepper.run(x, y, s, order, first, rows, count)
+                first += rows * count
+                if self.on_step and any([hook(self.result) for hook in self.on_step]):
+                    self.result.stopped = "callback"
+                    return None
+            weight += source.weight(s, order)
+        if not weight:
+            raise ValueError("there are no rows that count in this epoch; expected at least one")
+        return total / weight
+
+    def end_epoch(self, loss: float, rate: float, shown) -> None:
+        """Validation, history, the best so far, callbacks."""
+        result = self.result
+        row = {"loss": loss, "learning_rate": rate}
+        watched = loss
+        if self.validation is not None:
+            scores = metrics.evaluate_checked(
+                self.net, result.theta, *self.validation, threads=self.threads
+            )
+            watched = row["val_loss"] = scores.loss
+            row[f"val_{metrics.score_name(self.net)}"] = scores.score
+        result.seconds = time.perf_counter() - self.clock
+        result.history.append(**row, seconds=result.seconds)
+        if watched < result._best - (self.min_delta if result.best_epoch else 0.0):
+            result._best, result._waited, result.best_epoch = watched, 0, result.epochs
+            result.best_theta[...] = result.theta
+        else:
+            result._waited += 1
+        shown.epoch(result.epochs, result.history)
+        if not np.isfinite(loss):
+            result.stopped = "not finite"
+        elif self.patience is not None and result._waited >= self.patience:
+            result.stopped = "patience"
+        if any([hook(result) for hook in self.on_epoch]):
+            result.stopped = "callback"
+
+    def _save(self, rng, whole: bool) -> None:
+        result = self.result
+        if self.checkpoint is None:
+            return
+        last = result.stopped or result.epochs >= self.epochs
+        if not last and result.epochs % self.every:
+            return
+        run = {
+            **self.fixed, "epoch": result.epochs, "best_epoch": result.best_epoch,
+            "best": result._best, "waited": result._waited, "seconds": result.seconds,
+        }  # fmt: skip
+        store.save_checkpoint(
+            self.checkpoint,
+            store.Checkpoint(
+                self.net, result.theta, result.best_theta, result.optimizer.state_dict(),
+                result.history, rng.bit_generator.state, run,
+            ),
+        )  # fmt: skip
+
+    def restore(self, rng) -> None:
+        """Go on from the checkpoint, if there is one and it is of the same run."""
+        try:
+            saved = store.load_checkpoint(self.checkpoint)
+        except FileNotFoundError:
+            return
+        for name, value in self.fixed.items():
+            if saved.run.get(name) != value:
+                raise ValueError(
+                    f"{self.checkpoint} is of another run: its {name} is {saved.run.get(name)!r}, "
+                    f"this one's {value!r}"
+                )
+        result = self.result
+        result.theta[...] = saved.theta
+        result.best_theta[...] = saved.best_theta
+        result.history = saved.history
+        result.optimizer.load_state_dict(saved.optimizer)
+        result.best_epoch, result._best = saved.run["best_epoch"], saved.run["best"]
+        result._waited, result.seconds = saved.run["waited"], saved.run["seconds"]
+        rng.bit_generator.state = saved.generator
+        if result.epochs and not np.isfinite(result.history.loss[-1]):
+            result.stopped = "not finite"
+        elif self.patience is not None and result._waited >= self.patience:
+            result.stopped = "patience"
+
+
+def _history(net, validation) -> History:
+    names = ["loss", "learning_rate"]
+    if validation is not None:
+        names += ["val_loss", f"val_{metrics.score_name(net)}"]
+    return History({name: [] for name in [*names, "seconds"]})
+
+
+def _start(net, theta, sequence) -> np.ndarray:
+    if theta is None:
+        return net.init(sequence)
+    theta = metrics._converted(theta, "theta", net.dtype)
+    return np.array(check.vector(theta, "theta", net.dtype, net.n_parameters, ": one flat vector"))
+
+
+def _seed(seed) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.SeedSequence):
+        return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+    return np.random.SeedSequence(None if seed is None else check.integer(seed, "seed", least=0))
+
+
+def _validation(net, validation):
+    if validation is None:
+        return None
+    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+        raise TypeError("validation must be a pair (X, y) or a triple (X, y, sample_weight)")
+    X = metrics.inputs(validation[0], "validation X", net)
+    weight = validation[2] if len(validation) == 3 else None
+    return X, *metrics.targets(net, X.shape[0], validation[1], weight, "validation ")
+
+
+def _hooks(callbacks):
+    """(after an epoch, after a step) of one callback or several."""
+    if callable(callbacks) or hasattr(callbacks, "on_epoch") or hasattr(callbacks, "on_step"):
+        callbacks = [callbacks]
+    on_epoch, on_step = [], []
+    for callback in callbacks:
+        own = [getattr(callback, name, None) for name in ("on_epoch", "on_step")]
+        if own == [None, None]:
+            if not callable(callback):
+                raise TypeError(f"callbacks has {callback!r}; expected something to call")
+            own[0] = callback
+        on_epoch += own[:1] if own[0] else []
+        on_step += own[1:] if own[1] else []
+    return on_epoch, on_step
