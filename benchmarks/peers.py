@@ -74,7 +74,7 @@ def relative_error(got, expected) -> float:
         return float("inf")
     of_loss = abs(loss - loss_) / max(abs(loss_), 1e-30)
     of_grad = np.linalg.norm(grad - grad_) / max(float(np.linalg.norm(grad_)), 1e-30)
-    error = float(max(of_loss, of_grad))
+    error = float(np.maximum(of_loss, of_grad))  # keeps NaN, as max() may not
     return error if np.isfinite(error) else float("inf")
 
 

@@ -1,4 +1,4 @@
-"""Both ends of a peer's process: `python -m benchmarks.worker <peer> <threads>` and `Worker`.
+"""Both ends of a peer's process: `Worker` starts and asks it, `serve` runs in it.
 
 Pickles with a length before each go over stdin and stdout. A worker holds one work at a time, runs
 a turn when told to, and sleeps on the pipe otherwise.
@@ -29,6 +29,14 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
+
+# The tree comes last on the path: an installed fastgrad, such as asv's of a commit, goes before it.
+_SERVE = """
+import sys
+sys.path = [p for p in sys.path if p] + sys.argv[1:2]
+from benchmarks.worker import serve
+serve(sys.argv[2], int(sys.argv[3]))
+"""
 
 
 def _send(stream, message) -> None:
@@ -72,11 +80,10 @@ class Worker:
     def __init__(self, peer: str, threads: int, python: str = sys.executable, quiet: bool = True):
         self.peer = peer
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.worker", peer, str(threads)],
+            [python, "-c", _SERVE, str(ROOT), peer, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
-            cwd=ROOT,
             env=environment(threads),
         )
 
@@ -233,7 +240,3 @@ def serve(peer: str, threads: int) -> None:
         except Exception as error:
             answer = "error", f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
         _send(pipe, answer)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))

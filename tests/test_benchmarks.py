@@ -1,0 +1,128 @@
+"""The asv suite's names: a benchmark that asv would not find, or one that vanished, fails here."""
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIX = re.compile(r"^(time|timeraw|track|peakmem|mem)_.+")
+HOOKS = {"setup", "setup_cache", "teardown", "prepare"}
+
+NAMES = {
+    "bench_accuracy.Accuracy.track_relative_error",
+    "bench_first_call.FirstCall.timeraw_import_fastgrad",
+    "bench_first_call.FirstCall.timeraw_import_numba",
+    "bench_first_call.FirstCall.track_first_gradient_cold",
+    "bench_first_call.FirstCall.track_first_gradient_warm",
+    "bench_first_call.FirstCall.track_import_beyond_numba",
+    "bench_layer.Layer.time_backward",
+    "bench_layer.Layer.time_forward",
+    "bench_layer.Layer.time_forward_and_backward",
+    "bench_memory.Memory.peakmem_baseline",
+    "bench_memory.Memory.peakmem_million_rows",
+    "bench_memory.Memory.track_rows_without_temporary",
+    "bench_memory.Memory.track_workspace_million_rows",
+    "bench_network.Network.time_loss_and_grad",
+    "bench_neuron.Neuron.time_loss_and_grad",
+    "bench_overhead.Overhead.time_smallest_call",
+    "bench_overhead.Overhead.track_outside_kernel",
+    "bench_roofline.Machine.track_limit",
+    "bench_roofline.Peer.track_ratio_to_numpy",
+    "bench_roofline.Roofline.track_roofline_fraction",
+    "bench_training.Training.time_epoch",
+}
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "benchmarks").is_dir(), reason="the benchmarks are not beside the tests"
+)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def modules():
+    paths = sorted((ROOT / "benchmarks").glob("*.py"))
+    return [p.stem for p in paths if p.stem.startswith("bench_")]
+
+
+def methods(module):
+    """(class, method) names that a module's own classes define."""
+    loaded = importlib.import_module(f"benchmarks.{module}")
+    for _, cls in inspect.getmembers(loaded, inspect.isclass):
+        if cls.__module__ == loaded.__name__:
+            for name, _ in inspect.getmembers(cls, inspect.isfunction):
+                yield cls.__name__, name
+
+
+def test_the_list_of_benchmarks():
+    found = {
+        f"{module}.{cls}.{name}"
+        for module in modules()
+        for cls, name in methods(module)
+        if PREFIX.match(name)
+    }
+    assert found == NAMES
+
+
+def test_no_method_has_a_name_that_asv_does_not_know():
+    strays = [
+        f"{module}.{cls}.{name}"
+        for module in modules()
+        for cls, name in methods(module)
+        if not PREFIX.match(name) and name not in HOOKS and not name.startswith("_")
+    ]
+    assert strays == []
+
+
+def test_asv_finds_the_same():
+    discovery = pytest.importorskip("asv_runner.discovery")
+    before = list(sys.meta_path)
+    try:
+        found = {b.name for b in discovery.disc_benchmarks(str(ROOT / "benchmarks"))}
+    finally:
+        sys.meta_path[:] = before
+    assert found == NAMES
+
+
+def test_works_are_distinct_and_counted():
+    workloads = importlib.import_module("benchmarks.workloads")
+    assert len(workloads.BY_NAME) == len(workloads.WORKS)
+    work = workloads.Work("", "network", 7, (3, 5, 2))
+    # forward 3*5 + 5*2, dW the same, dX 5*2 alone: the inputs' gradient is not asked for
+    assert work.flops == 2 * 7 * (25 + 25 + 10)
+    assert work.parameters == 3 * 5 + 5 + 5 * 2 + 2
+    assert workloads.Work("", "neuron", 7, (3, 1)).flops == 4 * 7 * 3
+    assert workloads.Work("", "layer", 7, (3, 5)).flops == 6 * 7 * 15
+
+
+def test_the_sweep_is_the_same_every_time_and_bounded():
+    workloads = importlib.import_module("benchmarks.workloads")
+    works = workloads.sweep(200)
+    assert works == workloads.sweep(200)
+    assert len(works) == 200
+    assert all(w.flops <= workloads.SWEEP_FLOPS and w.bytes <= workloads.SWEEP_BYTES for w in works)
+    assert {len(w.sizes) - 1 for w in works} == {1, 2, 3, 4, 5}
+    assert {w.dtype for w in works} == {"float32", "float64"}
+
+
+@pytest.mark.parametrize("name", ["one neuron 256 x 16", "24-8-2, 200 rows, float64"])
+def test_a_wrong_result_is_seen_and_a_right_one_passes(name):
+    contenders = importlib.import_module("benchmarks.contenders")
+    peers = importlib.import_module("benchmarks.peers")
+    workloads = importlib.import_module("benchmarks.workloads")
+    work = workloads.BY_NAME[name]
+    exact = contenders.exact(work)
+    step, read = contenders.fastgrad(work, *workloads.data(work), 1)
+    loss, grad = read(step())
+    assert peers.relative_error((loss, grad), exact) <= peers.TOLERANCE[work.dtype]
+    wrong = grad.copy()
+    wrong[0] += 0.01 * abs(grad).max()
+    assert peers.relative_error((loss, wrong), exact) > peers.TOLERANCE[work.dtype]
+    assert peers.relative_error((loss * 1.01, grad), exact) > peers.TOLERANCE[work.dtype]
+    assert peers.relative_error((loss, grad * float("nan")), exact) == float("inf")
