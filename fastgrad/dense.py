@@ -43,15 +43,15 @@ def _forward(X, W, b, dtype, relu, mask, threads):
     out, nothing = np.empty((n, k), dtype), np.empty(1, dtype)
     if n:
         plan = network_plan((d, k), n, dtype, at.FORWARD, _NO_LOSS, relu, False, flat=False)
-        buffers = plan.acquire()
+        buffer = plan.acquire()
         try:
             launch(
                 step, step_parallel, plan.parallel, threads,
                 (W.reshape(-1), b, X, nothing if mask is None else mask, nothing, out.reshape(-1), nothing,
-                 *buffers, plan.vector),
+                 buffer),
             )  # fmt: skip
         finally:
-            plan.release(buffers)
+            plan.free.append(buffer)
     return out
 
 
@@ -191,15 +191,15 @@ def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: i
         nothing = grad[:1]
         job = at.GRADIENT_AND_INPUT if need_gX else at.GRADIENT
         plan = network_plan((d, k), n, dtype, job, _NO_LOSS, False, False, flat=False)
-        buffers = plan.acquire()
+        buffer = plan.acquire()
         try:
             launch(
                 step, step_parallel, plan.parallel, threads,
                 (W.reshape(-1), nothing, X, grad_a.reshape(-1), mask.reshape(-1), grad,
                  nothing if gX is None else gX.reshape(-1),
-                 *buffers, plan.vector),
+                 buffer),
             )  # fmt: skip
         finally:
-            plan.release(buffers)
+            plan.free.append(buffer)
     gW, gb = grad[: d * k], grad[d * k :]
     return (gX, gW, gb[0]) if single else (gX, gW.reshape(d, k), gb)

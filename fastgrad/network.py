@@ -266,23 +266,26 @@ class MLP:
 
     def _run(self, job, theta, X, y, sample_weight, out, dx, threads):
         """Checked arrays to the loss; `out` and `dx` are written."""
-        weighted = sample_weight is not None
-        key = (len(X), job, weighted)
+        key = (len(X), job, sample_weight is not None)
         plan = self._plans.get(key) or self._plan(*key)
-        buffers = plan.acquire()
+        if sample_weight is None:
+            sample_weight = self._nothing
+        buffer = plan.acquire()
         try:
-            weights = sample_weight if weighted else self._nothing
-            args = (theta, theta, X, y, weights, out, dx, *buffers, plan.vector)
             if plan.parallel or threads is not None:
+                args = (theta, theta, X, y, sample_weight, out, dx, buffer)
                 return launch(step, step_parallel, plan.parallel, threads, args)
-            return step(*args)
+            return step(theta, theta, X, y, sample_weight, out, dx, buffer)
         finally:
-            plan.release(buffers)
+            plan.free.append(buffer)
 
     def _checked(self, theta, X, y, sample_weight):
-        theta, X = self._inputs(theta, X, nonempty=True)
-        n = X.shape[0]
-        y = self._loss.targets(y, "y", self.dtype, n, self.n_outputs).reshape(-1)
+        if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
+            theta, X = self._inputs(theta, X, nonempty=True)
+        n = len(X)
+        y = self._loss.targets(y, "y", self.dtype, n, self.n_outputs)
+        if y.ndim != 1:
+            y = y.ravel()
         if sample_weight is not None:
             sample_weight = check.weights(sample_weight, "sample_weight", self.dtype, n)
         return theta, X, y, sample_weight

@@ -83,10 +83,10 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
         sample_weight = check.weights(sample_weight, "sample_weight", dtype, n)
     gw = np.empty(d, dtype)
     plan = neuron_plan(n, d, dtype, sample_weight is not None)
-    buffers = plan.acquire()
+    buffer = plan.acquire()
     try:
         weights = w if sample_weight is None else sample_weight
-        args = (gw, w, b, X, y, weights, *buffers, plan.vector)
+        args = (gw, w, b, X, y, weights, buffer)
         if plan.parallel or threads is not None:
             loss, gb = launch(
                 kernels.neuron_step, kernels.neuron_step_parallel, plan.parallel, threads, args
@@ -94,7 +94,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
         else:
             loss, gb = kernels.neuron_step(*args)
     finally:
-        plan.release(buffers)
+        plan.free.append(buffer)
     return loss, gw, gb
 
 

@@ -91,6 +91,22 @@ def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.nda
     return _plain(array)
 
 
+def plain_step(theta, parameters: int, X, inputs: int, dtype) -> bool:
+    """Whether theta (p,) and X (n, d), n >= 1, need no other check: the fast path of a step."""
+    if type(theta) is not _ndarray or type(X) is not _ndarray:
+        return False
+    if theta.dtype is not dtype or X.dtype is not dtype or X.ndim != 2:
+        return False
+    n, d = X.shape
+    return (
+        d == inputs
+        and n > 0
+        and theta.shape == (parameters,)
+        and theta.flags.carray
+        and X.flags.carray
+    )
+
+
 def _rank(ndim: int) -> str:
     return {0: "a scalar", 1: "one dimension", 2: "two dimensions (rows, columns)"}[ndim]
 
@@ -194,7 +210,8 @@ def targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
         array = value
     else:
         array = float_array(value, name, dtype)
-    if array.shape != (n, k) and not (k == 1 and array.shape == (n,)):
+    shape = array.shape
+    if shape != (n, k) and not (k == 1 and shape == (n,)):
         if array.ndim and array.shape[0] != n:
             raise ValueError(f"{name} has {array.shape[0]} rows, X has {n}")
         expected = f"({n}, {k})" + (f" or ({n},)" if k == 1 else "")

@@ -42,30 +42,35 @@ class Plan:
     dtype: np.dtype
     elements: int
     doubles: int
+    positions: tuple[int, int]  # of BUFFER64 and BUFFER in the vector
     zeros: int = 0
     one: int = 0
     scalars: tuple[float, ...] = ()
-    _free: list = field(default_factory=list)
+    free: list = field(default_factory=list)  # give a workspace back by appending it
 
-    def acquire(self):
-        """A (workspace, workspace64) pair nobody else uses; give it back with `release`."""
+    def acquire(self) -> np.ndarray:
+        """A workspace nobody else uses: as many are kept as were ever in use at once."""
         try:
-            return self._free.pop()
+            return self.free.pop()
         except IndexError:
-            pass
-        unit = VECTOR_BYTES // self.dtype.itemsize
-        workspace = np.empty(self.elements + unit, self.dtype)
-        start = -(workspace.__array_interface__["data"][0] // self.dtype.itemsize) % unit
-        workspace = workspace[start : start + self.elements]
-        workspace[self.zeros : self.one] = 0
-        workspace[self.one] = 1
-        workspace64 = np.zeros(self.doubles)
-        workspace64[: len(self.scalars)] = self.scalars
-        return workspace, workspace64
+            return self._new_workspace()
 
-    def release(self, pair) -> None:
-        if len(self._free) < 4:
-            self._free.append(pair)
+    def _new_workspace(self) -> np.ndarray:
+        unit = VECTOR_BYTES // 8
+        first64 = self.vector.size
+        first = _round_up(first64 + self.doubles, unit)
+        words = first + -(-self.elements * self.dtype.itemsize // 8)
+        memory = np.empty(words + unit)
+        start = -(memory.__array_interface__["data"][0] // 8) % unit
+        buffer = memory[start : start + words]
+        vector = buffer[:first64].view(np.int64)
+        vector[:] = self.vector
+        vector[list(self.positions)] = first64, first
+        buffer[first64 : first64 + len(self.scalars)] = self.scalars
+        workspace = buffer[first:].view(self.dtype)
+        workspace[self.zeros : self.one] = 0
+        workspace[self.one : self.one + 1] = 1
+        return buffer
 
 
 def _round_up(value: int, unit: int) -> int:
@@ -219,6 +224,7 @@ def network_plan(
         dtype=dtype,
         elements=base + (part + partial if cut.wide else tasks * stride) + lanes,
         doubles=parts + tasks + slices,
+        positions=(at.BUFFER64, at.BUFFER),
         zeros=zeros,
         one=one,
         scalars=scalars,
@@ -233,11 +239,11 @@ def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
     rows = _round_up(-(-n // tasks), 8)
     tasks = -(-n // rows)
     stride = _round_up(d + 2, 16) + 16
-    vector = np.zeros(7, np.int64)
+    vector = np.zeros(9, np.int64)
     for position, value in {
         one.ROWS: n, one.INPUTS: d, one.TASKS: tasks, one.TASK_ROWS: rows,
         one.BLOCK_ROWS: NEURON_BLOCK_ROWS, one.WEIGHTED: weighted, one.STRIDE: stride,
     }.items():  # fmt: skip
         vector[position] = value
     size = tasks * stride
-    return Plan(vector, parallel and tasks > 1, dtype, size, size)
+    return Plan(vector, parallel and tasks > 1, dtype, size, size, (one.BUFFER64, one.BUFFER))

@@ -1,7 +1,8 @@
 """The plan as the kernels read it: one int64 vector, a header and a record for each layer.
 
 `_core/plan.py` writes it from shapes alone, the kernels read it; these are the only two places that
-know the positions. Offsets count elements of the array named.
+know the positions. A workspace is one buffer (an array costs a call 50 ns): the plan's vector, then
+`workspace64` (float64), then `workspace` (the parameters' type). Offsets count elements of these.
 """
 
 # Header
@@ -28,7 +29,9 @@ TASK_STRIDE = 19  # 0 if WIDE: the tasks share one store, each its own rows
 GRAD_SIZE = 20  # elements of a partial gradient
 SUMS = 21  # workspace64: float64 gradients (where FLUSH_BLOCKS)
 PARTS = 22  # workspace64: loss of each row task, then sum of squared weights of each slice
-HEADER = 23
+BUFFER64 = 23  # eight-byte words of the buffer before workspace64
+BUFFER = 24  # eight-byte words of the buffer before workspace
+HEADER = 25
 
 # A layer's record, from HEADER + layer * RECORD
 D = 0

@@ -26,7 +26,7 @@ from . import layout as at
 from . import losses
 from .gemm import GATE, PACKED, RELU, STORE, gemm, pack, pack_transposed
 from .jit import OPTIONS, inner, kernel, parallel_kernel, pasted
-from .simd import lanes, null_like, pointer, shift
+from .simd import integers, lanes, null_like, pointer, retype, shift
 
 
 def _output_delta(z, ldz, y, s, first, m, k, scale, plan, scalars):
@@ -338,9 +338,17 @@ def _scale(s, plan):
 PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
 
 
-def _task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
-    theta, workspace, workspace64 = pointer(theta), pointer(workspace), pointer(workspace64)
-    plan, x, out = pointer(plan), pointer(x), pointer(out)
+@pasted
+def _plan_of(buffer):
+    """(plan, workspace64) of a workspace."""
+    plan = integers(pointer(buffer))
+    return plan, shift(pointer(buffer), plan[at.BUFFER64])
+
+
+def _task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, buffer):
+    theta, x, out = pointer(theta), pointer(x), pointer(out)
+    plan, workspace64 = _plan_of(buffer)
+    workspace = retype(shift(pointer(buffer), plan[at.BUFFER]), theta)
     if phase == PACK:
         pack_slice(index, theta, workspace, plan)
     elif phase == ROWS:
@@ -394,30 +402,30 @@ def _loss(scale, workspace64, plan):
 
 
 @kernel
-def step(theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
+def step(theta, bias, x, y, s, out, dx, buffer):
     """All tasks of all phases, one after the other; returns the loss."""
+    plan, workspace64 = _plan_of(buffer)
     scale = _scale(s, plan)
     for number in range(_stages(plan)):
         phase, origin, count = _stage(number, plan)
         for index in range(count):
-            _pasted_task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, workspace,
-                         workspace64, plan)
+            _pasted_task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, buffer)
     return _loss(scale, workspace64, plan)
 
 
 @parallel_kernel
-def step_parallel(theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
+def step_parallel(theta, bias, x, y, s, out, dx, buffer):
     """`step` with each phase's tasks shared among the threads; what a task writes is its own."""
+    plan, workspace64 = _plan_of(buffer)
     scale = _scale(s, plan)
     for number in range(_stages(plan)):
         phase, origin, count = _stage(number, plan)
         if count == 1:
-            _called_task(phase, 0, origin, scale, theta, bias, x, y, s, out, dx, workspace,
-                         workspace64, plan)
+            _called_task(phase, 0, origin, scale, theta, bias, x, y, s, out, dx, buffer)
         else:
             for index in prange(count):
                 _called_task(phase, types.int64(index), origin, scale, theta, bias, x, y, s, out,
-                             dx, workspace, workspace64, plan)
+                             dx, buffer)
     return _loss(scale, workspace64, plan)
 
 

@@ -24,15 +24,17 @@ from .simd import (
     Vectors,
     define,
     element_type,
+    integers,
     llvm_arguments,
     name_of,
     null_like,
     pointer,
+    retype,
     shift,
 )
 
 # The plan's vector
-ROWS, INPUTS, TASKS, TASK_ROWS, BLOCK_ROWS, WEIGHTED, STRIDE = range(7)
+ROWS, INPUTS, TASKS, TASK_ROWS, BLOCK_ROWS, WEIGHTED, STRIDE, BUFFER64, BUFFER = range(9)
 
 
 def _transposed_sums(vec: Vectors, vectors):
@@ -216,11 +218,13 @@ def neuron_block(typingctx, dw, sums, x, d, w, b, y, s, m):
 
 
 @inner
-def _task(index, w, b, x, y, s, workspace, workspace64, plan):
+def _task(index, w, b, x, y, s, buffer):
     """One row task: its float64 sums of dw, loss and db into its own part of workspace64."""
+    plan = integers(pointer(buffer))
     d, stride = plan[INPUTS], plan[STRIDE]
-    dw = shift(pointer(workspace), index * stride)
-    sums = shift(pointer(workspace64), index * stride)
+    dw = retype(shift(pointer(buffer), plan[BUFFER]), pointer(w))
+    dw = shift(dw, index * stride)
+    sums = shift(pointer(buffer), plan[BUFFER64] + index * stride)
     for j in range(d + 2):
         sums[j] = 0.0
     first = index * plan[TASK_ROWS]
@@ -237,8 +241,10 @@ def _task(index, w, b, x, y, s, workspace, workspace64, plan):
 
 
 @inner
-def _finish(gw_out, s, workspace64, plan):
+def _finish(gw_out, s, buffer):
     """The tasks' sums added in order; normalised. Returns (loss, db)."""
+    plan = integers(pointer(buffer))
+    workspace64 = shift(pointer(buffer), plan[BUFFER64])
     d, stride = plan[INPUTS], plan[STRIDE]
     total = weight_sum(s, plan[ROWS]) if plan[WEIGHTED] else float(plan[ROWS])
     for t in range(1, plan[TASKS]):
@@ -250,18 +256,18 @@ def _finish(gw_out, s, workspace64, plan):
 
 
 @kernel
-def neuron_step(gw_out, w, b, x, y, s, workspace, workspace64, plan):
-    for index in range(plan[TASKS]):
-        _task(index, w, b, x, y, s, workspace, workspace64, plan)
-    return _finish(gw_out, s, workspace64, plan)
+def neuron_step(gw_out, w, b, x, y, s, buffer):
+    for index in range(integers(pointer(buffer))[TASKS]):
+        _task(index, w, b, x, y, s, buffer)
+    return _finish(gw_out, s, buffer)
 
 
 @parallel_kernel
-def neuron_step_parallel(gw_out, w, b, x, y, s, workspace, workspace64, plan):
+def neuron_step_parallel(gw_out, w, b, x, y, s, buffer):
     """`neuron_step` with the row tasks shared; a task writes its own part of the workspaces."""
-    for index in prange(plan[TASKS]):
-        _task(types.int64(index), w, b, x, y, s, workspace, workspace64, plan)
-    return _finish(gw_out, s, workspace64, plan)
+    for index in prange(integers(pointer(buffer))[TASKS]):
+        _task(types.int64(index), w, b, x, y, s, buffer)
+    return _finish(gw_out, s, buffer)
 
 
 @kernel

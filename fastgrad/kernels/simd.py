@@ -227,3 +227,23 @@ def null_like(typingctx, base):
         return ir.Constant(context.get_value_type(signature.return_type), None)
 
     return base(base), codegen
+
+
+@intrinsic
+def retype(typingctx, base, like):
+    """The same address as a pointer of `like`'s type."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    return like(base, like), codegen
+
+
+@intrinsic
+def integers(typingctx, base):
+    """The same address as a pointer to int64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], I64.as_pointer())
+
+    return types.CPointer(types.int64)(base), codegen
