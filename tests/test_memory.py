@@ -1,10 +1,10 @@
 """No kernel touches memory that is not its own.
 
 Every array that a call meets (inputs, outputs and workspaces) lies flush against an unreadable
-page, after it or before it; what is left of its own page holds a canary. Outputs and workspaces are
-caught by putting a guarded `empty` and `zeros` in the place of NumPy's in the modules that allocate;
-they start as NaN, so that a read of what was never written shows as well. A fault kills the
-process, so each sweep runs in one of its own.
+page, after it or before it; what is left of its own page holds a canary. Outputs and workspaces
+are caught by putting a guarded `empty` and `zeros` in the place of NumPy's in the modules that
+allocate; they start as NaN, so that a read of what was never written shows as well. A fault kills
+the process, so each sweep runs in one of its own.
 """
 
 import pytest
