@@ -67,8 +67,13 @@ def draw(dtype, name, n=3000):
     info = INFO[dtype]
     if name == "exp":
         low, high = np.log(float(info.smallest_normal)), np.log(float(info.max))
-        parts = [rng.uniform(low, high * 0.9999, n), rng.normal(size=n), rng.normal(size=n) * 1e-5,
-                 np.arange(-40, 40) * np.log(2) / 2, rng.uniform(low - 15, low, n // 4)]  # fmt: skip
+        parts = [
+            rng.uniform(low, high * 0.9999, n),
+            rng.normal(size=n),
+            rng.normal(size=n) * 1e-5,
+            np.arange(-40, 40) * np.log(2) / 2,
+            rng.uniform(low - 15, low, n // 4),
+        ]
         return np.concatenate(parts).astype(dtype)
     first, last = np.log2(float(info.smallest_normal)) + 1, np.log2(float(info.max)) - 1
     powers = 2.0 ** rng.uniform(first, last, n)
