@@ -116,7 +116,7 @@ class Warmup:
 
     def __call__(self, step: int) -> float:
         if step < self.steps:
-            return self.after(0) * (step + 1) / self.steps
+            return self.after(0) * ((step + 1) / self.steps)
         return self.after(step - self.steps)
 
 

@@ -24,6 +24,8 @@ from .optimizers import Optimizer, get_optimizer
 
 __all__ = ["FitResult", "fit"]
 
+SERIAL_PRODUCTS = 2e7  # multiplications of a validation
+
 
 @dataclass(eq=False)
 class FitResult:
@@ -42,7 +44,7 @@ class FitResult:
     best_epoch : int
         Counted from 1; 0 before the first epoch.
     seconds : float
-        Of training, compilation not included.
+        Of training, from the first step on.
     stopped : str
         Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
         finite" (the loss became NaN or infinite), "converged" (L-BFGS).
@@ -236,9 +238,7 @@ class _Run:
 
     def train(self, source, rng, progress) -> FitResult:
         result = self.result
-        stepper = Stepper(
-            self.net, result.theta, result.optimizer, source.weighted, self.threads, source.rows
-        )
+        stepper = Stepper(self.net, result.theta, result.optimizer, source.weighted, self.threads)
         shown = Progress(progress, self.epochs, result.epochs)
         self.start()
         try:
@@ -248,7 +248,7 @@ class _Run:
                     break
                 last = result.optimizer.steps - 1
                 self.end_epoch(loss, result.optimizer.rate(max(0, last)), shown)
-                self._save(rng, whole=False)
+                self._save(rng)
         except KeyboardInterrupt:
             result.stopped = "interrupted"
         finally:
@@ -269,7 +269,7 @@ class _Run:
             while first < order.size:
                 rows = min(m, order.size - first)
                 count = min(per_call, (order.size - first) // rows)
-                total += stepper.run(x, y, s, order, first, rows, count)
+                total = stepper.run(total, x, y, s, order, first, rows, count)
                 first += rows * count
                 if self.on_step and any([hook(self.result) for hook in self.on_step]):
                     self.result.stopped = "callback"
@@ -286,7 +286,7 @@ class _Run:
         watched = loss
         if self.validation is not None:
             scores = metrics.evaluate_checked(
-                self.net, result.theta, *self.validation, threads=self.threads
+                self.net, result.theta, *self.validation, threads=self._validation_threads()
             )
             watched = row["val_loss"] = scores.loss
             row[f"val_{metrics.score_name(self.net)}"] = scores.score
@@ -305,7 +305,12 @@ class _Run:
         if any([hook(result) for hook in self.on_epoch]):
             result.stopped = "callback"
 
-    def _save(self, rng, whole: bool) -> None:
+    def _validation_threads(self) -> int | None:
+        """One where it takes less than a millisecond: nothing to gain, launches can be slow."""
+        products = self.net.n_parameters * self.validation[0].shape[0]
+        return 1 if products < SERIAL_PRODUCTS else self.threads
+
+    def _save(self, rng) -> None:
         result = self.result
         if self.checkpoint is None:
             return

@@ -62,7 +62,6 @@ class Batches:
     """Ready batches (X, y) or (X, y, sample_weight) from a function or an iterable."""
 
     weighted = True  # may be; without weights they are 1
-    rows = 1  # unknown
 
     def __init__(self, net, make, epochs: int):
         self._net, self._make = net, make

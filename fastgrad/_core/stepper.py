@@ -1,7 +1,12 @@
-"""Minibatch steps of one network and one optimiser: any number of them in one compiled call."""
+"""Minibatch steps of one network and one optimiser: any number of them in one compiled call.
+
+Serial and parallel steps have the same bits, so training is free to use whichever is faster here
+and now: beside other busy processes a parallel launch can cost a hundred times its work.
+"""
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -9,16 +14,42 @@ import numpy as np
 from ..kernels import layout as at
 from ..kernels.network import step, step_parallel
 from ..kernels.training import address_of, train_steps
-from ..runtime import launch
+from ..runtime import get_num_threads, launch
 
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call
 _STEP_SECONDS, _FLOPS_PER_SECOND = 5e-6, 4e10  # rough, for the above
+_FIRST_TRIAL_SECONDS = 0.02  # of steps before threads are tried
+_COLD_TRIAL_SECONDS = 2.0  # the same where the parallel kernel may have to be compiled first
+_TRIAL_SHARE = 20  # a trial waits for so many times the cost of the last
+
+
+class _Choice:
+    """Serial or parallel, by what steps of each took last; starts serial."""
+
+    def __init__(self, cold: bool):
+        self.parallel = False
+        self._seconds = [np.inf, np.inf]
+        self._until_trial = _COLD_TRIAL_SECONDS if cold else _FIRST_TRIAL_SECONDS
+
+    def due(self) -> bool:
+        return self._until_trial <= 0
+
+    def tried(self, best: float, total: float) -> None:
+        """The other way took `best` seconds a step, `total` in all."""
+        self._seconds[not self.parallel] = best
+        if best < self._seconds[self.parallel]:
+            self.parallel = not self.parallel
+        self._until_trial = max(_FIRST_TRIAL_SECONDS, _TRIAL_SHARE * total)
+
+    def ran(self, seconds: float, count: int) -> None:
+        self._seconds[self.parallel] = seconds / count
+        self._until_trial -= seconds
 
 
 class Stepper:
     """Updates `theta` in place; holds the buffers for it."""
 
-    def __init__(self, net, theta, optimizer, weighted: bool, threads: int | None, rows: int = 1):
+    def __init__(self, net, theta, optimizer, weighted: bool, threads: int | None):
         self.net, self.theta, self.optimizer = net, theta, optimizer
         self.weighted, self.threads = weighted, threads
         self.gradient = np.empty_like(theta)
@@ -27,17 +58,16 @@ class Stepper:
         self._label_type = np.dtype(np.int64) if net.loss_name == "cross_entropy" else net.dtype
         self._buffers: dict = {}
         self._addresses: dict = {}
+        self._choices: dict = {}
         self._flops = 6 * sum(d * k for d, k in pairwise(net.layer_sizes))
-        self._compile(rows)
+        self._compile()
 
-    def _compile(self, rows: int):
-        """All kernels that batches of so many rows need, before any clock runs."""
+    def _compile(self):
+        """All serial kernels, before any clock runs."""
         args = (self.theta, self.gradient, self._state, self._hyper)
         self._update = address_of(self.optimizer.kernel, args)
         x, y, s = self._batch(1)
-        self.run(x, y, s, np.zeros(1, np.int32), 0, 1, 0)
-        if self.net._plan(rows, at.GRADIENT, self.weighted).parallel:
-            self._address(step_parallel)
+        self.run(0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
 
     def _address(self, kernel) -> int:
         address = self._addresses.get(kernel)
@@ -75,15 +105,37 @@ class Stepper:
         seconds = _STEP_SECONDS + self._flops * m / _FLOPS_PER_SECOND
         return max(1, int(CALL_SECONDS / seconds))
 
-    def run(self, x, y, s, order, first: int, m: int, count: int) -> float:
-        """`count` steps of m rows each, from order[first] on; the sum of loss * weight."""
+    def run(self, total: float, x, y, s, order, first: int, m: int, count: int) -> float:
+        """`count` steps of m rows each, from order[first] on; `total` plus their losses."""
+        threads = get_num_threads() if self.threads is None else self.threads
+        if threads == 1 or not self.net._plan(m, at.GRADIENT, self.weighted).parallel:
+            return self._call(False, total, x, y, s, order, first, m, count)
+        choice = self._choices.get(m)
+        if choice is None:
+            choice = self._choices[m] = _Choice(cold=not step_parallel.signatures)
+        if choice.due():
+            self._address(step_parallel)
+            took = []
+            for _ in range(min(2, count)):
+                began = time.perf_counter()
+                total = self._call(not choice.parallel, total, x, y, s, order, first, m, 1)
+                took.append(time.perf_counter() - began)
+                first, count = first + m, count - 1
+            choice.tried(min(took), sum(took))
+        if count:
+            began = time.perf_counter()
+            total = self._call(choice.parallel, total, x, y, s, order, first, m, count)
+            choice.ran(time.perf_counter() - began, count)
+        return total
+
+    def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
         rates = self.optimizer.rates(count)
         plan = self.net._plan(m, at.GRADIENT, self.weighted)
         buffers = plan.acquire()
         try:
             return launch(
-                self._serial, self._parallel, plan.parallel, self.threads,
-                (self._update, self.theta, self.gradient, self._state, self._hyper, rates,
+                self._serial, self._parallel, parallel, self.threads,
+                (self._update, total, self.theta, self.gradient, self._state, self._hyper, rates,
                  x, y, s, self.weighted, order, first, count, *self._batch(m),
                  self.net._nothing, *buffers, plan.vector),
             )  # fmt: skip

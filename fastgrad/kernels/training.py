@@ -69,15 +69,17 @@ def _gather(x_out, y_out, s_out, x, y, s, order, first, weighted):
 
 @kernel
 def train_steps(
-    step_address, update_address, theta, grad, state, hyper, rates, x, y, s, weighted, order, start,
-    count, x_batch, y_batch, s_batch, dx, workspace, workspace64, plan,
+    step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
+    order, start, count, x_batch, y_batch, s_batch, dx, workspace, workspace64, plan,
 ):  # fmt: skip
-    """`count` steps; returns the sum of (batch loss * rows, or * sum of weights).
+    """`count` steps; returns `total` plus their (batch loss * rows, or * sum of weights).
+
+    The running total comes in, so that its rounding does not depend on how steps make up calls.
 
     Batch b has the rows order[start + b * m], ... and the learning rate rates[b].
     """
     m = x_batch.shape[0]
-    total = 0.0
+    total = float(total)
     for b in range(count):
         _gather(x_batch, y_batch, s_batch, x, y, s, order, start + b * m, weighted)
         share = float(m)

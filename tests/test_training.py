@@ -1,0 +1,528 @@
+"""`fit`: against a plain loop, its promises of repeatability, its ends and its errors."""
+
+import os
+import pickle
+import signal
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastgrad as fg
+from fastgrad._core import batches
+from fastgrad._core.progress import Progress
+from fastgrad._core.stepper import Stepper, _Choice
+
+N, D = 50, 5
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, D)).astype(np.float32)
+    labels = (X[:, 0] + X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 1)
+    return X, labels
+
+
+def network(loss="cross_entropy", dtype=np.float32, sizes=(D, 8, 3), **options):
+    return fg.MLP(sizes, loss=loss, dtype=dtype, **options)
+
+
+def plain_loop(net, X, y, opt, epochs, batch_size, seed, s=None, shuffle=True):
+    """What `fit` computes, in Python."""
+    sequence = np.random.SeedSequence(seed)
+    theta = net.init(sequence)
+    rng = np.random.default_rng(sequence.spawn(1)[0])
+    losses = []
+    for _ in range(epochs):
+        order = np.arange(len(X), dtype=np.int32)
+        if shuffle:
+            rng.shuffle(order)
+        total = weight = 0.0
+        for first in range(0, len(X), batch_size):
+            rows = order[first : first + batch_size]
+            w = None if s is None else s[rows]
+            loss, grad = net.loss_and_grad(theta, X[rows], y[rows], w)
+            opt.step(theta, grad)
+            share = len(rows) if w is None else w.sum(dtype=np.float64)
+            total, weight = total + loss * share, weight + share
+        losses.append(total / weight)
+    return theta, np.array(losses)
+
+
+OPTIMIZERS = [
+    fg.SGD(0.1),
+    fg.Momentum(0.05),
+    fg.Nesterov(0.05),
+    fg.RMSprop(),
+    fg.Adam(),
+    fg.AdamW(),
+]
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_same_bits_as_a_plain_loop(table, opt):
+    net = network()
+    result = fg.fit(net, *table, optimizer=opt, epochs=4, batch_size=16, seed=7)
+    theta, losses = plain_loop(net, *table, opt.copy(), 4, 16, 7)
+    assert result.theta.tobytes() == theta.tobytes()
+    np.testing.assert_allclose(result.history.loss, losses, rtol=1e-14)
+    assert opt.steps == 0 and result.optimizer.steps == 16
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_other_losses_and_weights(table, loss, dtype):
+    X = table[0].astype(dtype)
+    net = network(loss, dtype, (D, 4, 2), l2=0.01)
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, (N, 2)).astype(dtype)
+    s = rng.random(N).astype(dtype)
+    schedule = fg.schedules.Cosine(0.1, 20)
+    result = fg.fit(net, X, y, optimizer=fg.SGD(schedule, clip_norm=1.0), epochs=3, batch_size=7,
+                    seed=2, sample_weight=s)  # fmt: skip
+    theta, losses = plain_loop(net, X, y, fg.SGD(schedule, clip_norm=1.0), 3, 7, 2, s)
+    assert result.theta.tobytes() == theta.tobytes()
+    np.testing.assert_allclose(result.history.loss, losses, rtol=1e-5)
+
+
+@given(
+    n=st.integers(1, 40), batch=st.integers(1, 50), shuffle=st.booleans(), weighted=st.booleans()
+)
+def test_any_number_of_rows_and_batch(n, batch, shuffle, weighted):
+    rng = np.random.default_rng(n)
+    X, y = rng.standard_normal((n, 2)), rng.standard_normal(n)
+    s = rng.random(n) + 0.1 if weighted else None
+    net = network("mse", np.float64, (2, 3, 1))
+    result = fg.fit(net, X, y, optimizer="sgd", epochs=2, batch_size=batch, seed=5,
+                    shuffle=shuffle, sample_weight=s)  # fmt: skip
+    theta, _ = plain_loop(net, X, y, fg.SGD(), 2, min(batch, n), 5, s, shuffle)
+    assert result.theta.tobytes() == theta.tobytes()
+
+
+def test_batches_of_zero_weight_are_no_steps(table):
+    X, y = table
+    s = np.zeros(N, np.float32)
+    s[:10] = 1
+    result = fg.fit(network(), X, y, epochs=1, batch_size=10, shuffle=False, sample_weight=s)
+    assert result.optimizer.steps == 1
+    assert np.isfinite(result.theta).all()
+
+
+def test_digits_to_97_percent():
+    digits = fg.datasets.load_digits(dtype="float32")
+    X, X_test, y, y_test = fg.datasets.split(digits, seed=0)
+    net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
+    result = fg.fit(net, X / 16, y, epochs=50, seed=0, validation=(X_test / 16, y_test))
+    assert result.history.val_accuracy[-1] >= 0.97
+    assert fg.evaluate(net, result.theta, X_test / 16, y_test).score >= 0.97
+
+
+def test_diamonds_r2():
+    X, X_test, y, y_test = fg.datasets.split(fg.datasets.load_diamonds(), seed=0)
+    X, X_test, _ = fg.datasets.standardize(X, X_test)
+    y, y_test, _ = fg.datasets.standardize(np.log(y), np.log(y_test))
+    net = fg.MLP([9, 32, 1], dtype="float32")
+    result = fg.fit(net, X, y, epochs=3, batch_size=64, seed=0, validation=(X_test, y_test))
+    assert result.history.val_r2[-1] > 0.97
+
+
+def test_same_seed_same_bits_on_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1500, 64)).astype(np.float32)
+    y = rng.integers(0, 10, 1500)
+    net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
+    options = dict(epochs=3, batch_size=700, seed=1)
+    runs = [fg.fit(net, X, y, threads=threads, **options) for threads in (1, None, 1)]
+    assert len({run.theta.tobytes() for run in runs}) == 1
+    assert len({run.history.loss.tobytes() for run in runs}) == 1
+    other = fg.fit(net, X, y, **{**options, "seed": 2})
+    assert other.theta.tobytes() != runs[0].theta.tobytes()
+
+
+def test_the_parallel_twin_gives_the_same_bits():
+    rng = np.random.default_rng(0)
+    net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
+    X = rng.standard_normal((1400, 64)).astype(np.float32)
+    y = rng.integers(0, 10, 1400)
+    order = np.arange(1400, dtype=np.int32)
+    thetas = []
+    for parallel in (False, True):
+        theta = net.init(seed=0)
+        stepper = Stepper(net, theta, fg.Adam(), False, None)
+        stepper._call(parallel, 0.0, X, y, net._nothing, order, 0, 700, 2)
+        thetas.append(theta.tobytes())
+    assert thetas[0] == thetas[1]
+
+
+def test_threads_are_tried_and_kept_only_if_faster():
+    choice = _Choice(cold=False)
+    assert not choice.parallel and not choice.due()
+    choice.ran(0.03, 3)
+    assert choice.due()
+    choice.tried(best=0.02, total=0.05)
+    assert not choice.parallel and not choice.due()
+    choice.ran(1.1, 110)
+    assert choice.due()
+    choice.tried(best=0.004, total=0.008)
+    assert choice.parallel
+
+
+@given(n=st.integers(1, 3000), batch=st.integers(1, 300), window=st.integers(1, 8))
+def test_windows_take_every_row_once(n, batch, window):
+    window = window * batch * -(-batches.RUN_ROWS // batch)
+    for rng in (None, np.random.default_rng(0)):
+        orders = list(batches.windows(n, batch, window, rng))
+        rows = np.concatenate(orders)
+        np.testing.assert_array_equal(np.sort(rows), np.arange(n))
+        assert all(order.size % batch == 0 for order in orders[:-1])
+        assert all(order.size <= window + batches.RUN_ROWS + batch for order in orders)
+        if rng is None:
+            np.testing.assert_array_equal(rows, np.arange(n))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+def test_memory_map_in_windows(tmp_path, table, monkeypatch, dtype):
+    X = (10 * np.abs(table[0])).astype(dtype)
+    X.tofile(tmp_path / "x.bin")
+    mapped = np.memmap(tmp_path / "x.bin", dtype=dtype, mode="r", shape=X.shape)
+    options = dict(epochs=3, batch_size=8, seed=3, sample_weight=np.ones(N))
+    want = fg.fit(network(), X, table[1], **options)
+    got = fg.fit(network(), mapped, table[1], **options)
+    assert got.theta.tobytes() == want.theta.tobytes()
+    monkeypatch.setattr(batches, "FILE_WINDOW_BYTES", 20 * D * 4)
+    monkeypatch.setattr(batches, "BUFFER_BYTES", 20 * D * 4)
+    monkeypatch.setattr(batches, "RUN_ROWS", 4)
+    small = fg.fit(network(), mapped, table[1], validation=(mapped, table[1]), **options)
+    assert small.optimizer.steps == want.optimizer.steps
+    assert small.history.val_loss[-1] < small.history.val_loss[0]
+    in_order = [fg.fit(network(), x, table[1], shuffle=False, **options) for x in (X, mapped)]
+    assert in_order[0].theta.tobytes() == in_order[1].theta.tobytes()
+
+
+def test_batches_from_a_function_and_an_iterable(table):
+    X, y = table
+    net = network()
+    want = fg.fit(net, X, y, epochs=2, batch_size=20, seed=0, shuffle=False)
+    parts = [(X[i : i + 20], y[i : i + 20]) for i in range(0, N, 20)]
+    for source in (lambda: iter(parts), lambda epoch: parts, parts):
+        got = fg.fit(net, source, epochs=2, seed=0)
+        assert got.theta.tobytes() == want.theta.tobytes()
+    epochs = []
+    fg.fit(net, lambda epoch: epochs.append(epoch) or parts, epochs=3)
+    assert epochs == [0, 1, 2]
+    weighted = [(x, t, np.ones(len(x))) for x, t in parts]
+    assert fg.fit(net, weighted, epochs=2, seed=0).theta.tobytes() == want.theta.tobytes()
+    assert fg.fit(net, iter(parts), epochs=1, seed=0).epochs == 1
+
+
+def test_inputs_are_converted_once_and_left_alone(table):
+    X, y = table
+    want = fg.fit(network(), X, y, epochs=1, seed=0)
+    for other in (X.astype(np.float64), np.asfortranarray(X), X.tolist(), X[::-1][::-1]):
+        got = fg.fit(network(), other, y.tolist(), epochs=1, seed=0)
+        assert got.theta.tobytes() == want.theta.tobytes()
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    start = network().init(seed=0)
+    before = start.tobytes()
+    got = fg.fit(network(), frozen, y, theta=start, epochs=1, seed=0)
+    assert got.theta.tobytes() == want.theta.tobytes() and start.tobytes() == before
+
+
+def test_going_on_with_theta_and_optimizer(table):
+    first = fg.fit(network(), *table, epochs=2, shuffle=False, seed=0)
+    second = fg.fit(network(), *table, epochs=2, shuffle=False, theta=first.theta,
+                    optimizer=first.optimizer)  # fmt: skip
+    whole = fg.fit(network(), *table, epochs=4, shuffle=False, seed=0)
+    assert second.theta.tobytes() == whole.theta.tobytes()
+
+
+def test_validation_and_best_parameters(table):
+    X, y = table
+    net = network()
+    s = np.linspace(0, 1, N)
+    result = fg.fit(net, X[:30], y[:30], epochs=30, batch_size=5, seed=0,
+                    optimizer=fg.Adam(0.05), validation=(X[30:], y[30:], s[30:]))  # fmt: skip
+    history = result.history
+    assert result.best_epoch == int(history.val_loss.argmin()) + 1
+    scores = fg.evaluate(net, result.best_theta, X[30:], y[30:], s[30:])
+    assert scores.loss == history.val_loss.min()
+    assert scores.score == history.val_accuracy[result.best_epoch - 1]
+
+
+def test_patience(table):
+    X, y = table
+    result = fg.fit(network(), X[:30], y[:30], epochs=500, batch_size=5, seed=0, patience=4,
+                    optimizer=fg.Adam(0.05), validation=(X[30:], y[30:]))  # fmt: skip
+    assert result.stopped == "patience"
+    assert result.epochs == result.best_epoch + 4
+    frozen = fg.fit(network(), X, y, optimizer=fg.SGD(0.0), epochs=50, seed=0, patience=3,
+                    min_delta=1e-3)  # fmt: skip
+    assert (frozen.stopped, frozen.epochs) == ("patience", 4)
+
+
+def test_loss_that_is_not_finite_stops_and_shows(table):
+    X = table[0].copy()
+    X[3, 2] = np.nan
+    result = fg.fit(network(), X, table[1], epochs=5, seed=0)
+    assert (result.stopped, result.epochs) == ("not finite", 1)
+    assert np.isnan(result.history.loss[0])
+
+
+def test_callbacks(table):
+    seen = []
+
+    class Both:
+        def on_epoch(self, result):
+            seen.append(("epoch", result.epochs))
+
+        def on_step(self, result):
+            seen.append(("step", result.optimizer.steps))
+
+    plain = fg.fit(network(), *table, epochs=2, batch_size=25, seed=0)
+    called = fg.fit(network(), *table, epochs=2, batch_size=25, seed=0, callbacks=Both())
+    assert called.theta.tobytes() == plain.theta.tobytes()
+    assert called.history.loss.tobytes() == plain.history.loss.tobytes()
+    assert seen == [("step", 1), ("step", 2), ("epoch", 1), ("step", 3), ("step", 4), ("epoch", 2)]
+    stopped = fg.fit(network(), *table, epochs=9, callbacks=[lambda r: r.epochs == 3])
+    assert (stopped.stopped, stopped.epochs) == ("callback", 3)
+
+
+def test_a_step_may_stop(table):
+    class Stop:
+        def on_step(self, result):
+            return result.optimizer.steps == 3
+
+    result = fg.fit(network(), *table, epochs=9, batch_size=10, callbacks=[Stop()])
+    assert (result.stopped, result.optimizer.steps, result.epochs) == ("callback", 3, 0)
+
+
+def test_a_callback_that_raises_leaves_whole_steps(table):
+    kept = []
+
+    def fail(result):
+        kept.append(result)
+        if result.epochs == 2:
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        fg.fit(network(), *table, epochs=5, seed=0, callbacks=fail)
+    want = fg.fit(network(), *table, epochs=2, seed=0)
+    assert kept[-1].theta.tobytes() == want.theta.tobytes()
+    np.testing.assert_array_equal(kept[-1].history.loss, want.history.loss)
+
+
+def test_ctrl_c_returns_what_there_is(table):
+    def interrupt(result):
+        if result.epochs == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = fg.fit(network(), *table, epochs=10**6, seed=0, callbacks=interrupt)
+    assert result.interrupted and result.epochs == 3
+    want = fg.fit(network(), *table, epochs=3, seed=0)
+    assert result.theta.tobytes() == want.theta.tobytes()
+
+
+def test_ctrl_c_at_any_moment(table):
+    """An alarm's interrupt arrives inside or between compiled calls."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.15)
+        result = fg.fit(network(), *table, epochs=10**7, batch_size=7, seed=0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert result.interrupted
+    again = fg.fit(network(), *table, epochs=result.epochs, batch_size=7, seed=0)
+    np.testing.assert_array_equal(again.history.loss, result.history.loss)
+    extra = result.optimizer.steps - again.optimizer.steps
+    assert 0 <= extra <= 8
+    assert np.isfinite(result.theta).all()
+
+
+def test_two_python_threads_at_once(table):
+    want = fg.fit(network(), *table, epochs=20, seed=0).theta.tobytes()
+    got = []
+    workers = [
+        threading.Thread(target=lambda: got.append(fg.fit(network(), *table, epochs=20, seed=0)))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [result.theta.tobytes() for result in got] == [want] * 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lbfgs(table, dtype):
+    X, y = table
+    net = network(dtype=dtype, l2=1e-3)
+    result = fg.fit(net, X, y, optimizer="lbfgs", epochs=30, seed=0, validation=(X, y))
+    assert result.history.loss[-1] < 0.2 * result.history.loss[0]
+    assert result.epochs <= 30 and result.theta.dtype == dtype
+    assert result.history.loss[-1] == pytest.approx(net.loss(result.theta, X.astype(dtype), y))
+    stopped = fg.fit(net, X, y, optimizer="lbfgs", epochs=30, callbacks=lambda r: r.epochs == 4)
+    assert (stopped.stopped, stopped.epochs) == ("callback", 4)
+    linear = fg.MLP([D, 1])
+    done = fg.fit(linear, X, X @ np.arange(D), optimizer="lbfgs", epochs=200, seed=0)
+    assert done.stopped == "converged" and done.history.loss[-1] < 1e-6
+
+
+def test_evaluate_in_blocks(table, monkeypatch):
+    X, y = table
+    s = np.linspace(0.1, 1, N)
+    net = network()
+    theta = net.init(seed=0)
+    big = np.tile(X, (20, 1)), np.tile(y, 20), np.tile(s, 20)
+    whole = fg.evaluate(net, theta, *big)
+    monkeypatch.setattr(fg.metrics, "BLOCK_BYTES", 1)
+    np.testing.assert_allclose(fg.evaluate(net, theta, *big), whole, rtol=1e-6)
+    hit = net.classify(theta, X) == y
+    assert whole.score == pytest.approx(np.average(hit, weights=s), rel=1e-6)
+
+
+def test_r2_is_the_one_of_scikit_learn(rng):
+    from sklearn.metrics import r2_score
+
+    net = fg.MLP([3, 2])
+    theta, X, y, s = net.init(seed=0), *rng.random((2, 40, 3)), rng.random(40)
+    y = y[:, :2]
+    for weights in (None, s):
+        want = r2_score(y, net.predict(theta, X), sample_weight=weights)
+        assert fg.evaluate(net, theta, X, y, weights).score == pytest.approx(want)
+    assert fg.evaluate(net, theta, X, np.ones((40, 2))).score == 0.0
+
+
+def test_accuracy_of_logistic(rng):
+    net = fg.MLP([3, 1], loss="logistic")
+    theta, X = net.init(seed=0), rng.standard_normal((40, 3))
+    y = net.classify(theta, X)
+    y[:10] = 1 - y[:10]
+    assert fg.evaluate(net, theta, X, y).score == 0.75
+
+
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        (dict(net="mlp"), TypeError, "net is a str"),
+        (dict(epochs=-1), ValueError, "epochs is -1"),
+        (dict(batch_size=0), ValueError, "batch_size is 0"),
+        (dict(batch_size=2.5), TypeError, "batch_size is 2.5"),
+        (dict(patience=0), ValueError, "patience is 0"),
+        (dict(min_delta=-1), ValueError, "min_delta is -1"),
+        (dict(seed="x"), TypeError, "seed is 'x'"),
+        (dict(seed=-1), ValueError, "seed is -1"),
+        (dict(optimizer="adamax"), ValueError, "expected an optimiser"),
+        (dict(optimizer=3), TypeError, "optimizer is 3"),
+        (dict(theta=np.zeros(3)), ValueError, r"theta has shape \(3,\)"),
+        (dict(X=np.zeros((N, 4))), ValueError, r"X has shape \(50, 4\)"),
+        (dict(X=np.zeros((0, D)), y=[]), ValueError, "0 rows"),
+        (dict(X=np.zeros((N, D), complex)), TypeError, "X has dtype complex128"),
+        (dict(y=np.zeros(49, int)), ValueError, "y has 49 rows, X has 50"),
+        (dict(y=np.full(N, 3)), ValueError, "label 3 at row 0"),
+        (dict(y=np.zeros(N)), TypeError, "integer class labels"),
+        (dict(y=None), TypeError, "y is missing"),
+        (dict(sample_weight=-np.ones(N)), ValueError, "sample_weight has the value -1"),
+        (dict(sample_weight=np.zeros(N)), ValueError, "zero everywhere"),
+        (dict(validation=np.zeros((3, D))), TypeError, "pair"),
+        (dict(validation=(np.zeros((3, D)), [0, 1])), ValueError, "validation y has 2 rows"),
+        (dict(validation=(np.zeros((3, 2)), [0, 1, 2])), ValueError, "validation X has shape"),
+        (dict(callbacks=[3]), TypeError, "callbacks has 3"),
+        (dict(resume=True), ValueError, "no checkpoint"),
+        (dict(optimizer="lbfgs", checkpoint="x.npz"), ValueError, "cannot resume"),
+        (dict(threads=10**6), ValueError, "threads is 1000000"),
+        (dict(X=iter([]), y=None, epochs=2), TypeError, "used up"),
+        (dict(X=[], y=None), ValueError, "no rows"),
+        (dict(X=[np.zeros((3, D))], y=None), TypeError, "batch 0 is not"),
+        (dict(X=[(np.zeros((3, D)), [9, 9, 9])], y=None), ValueError, "batch 0: y has the label 9"),
+        (dict(X=[], y=None, sample_weight=[1]), TypeError, "beside batches"),
+    ],
+)
+def test_errors_name_the_argument(table, change, error, words):
+    arguments = {"net": network(), "X": table[0], "y": table[1], **change}
+    with pytest.raises(error, match=words):
+        fg.fit(**arguments)
+
+
+def test_history(tmp_path, table):
+    result = fg.fit(network(), *table, epochs=3, validation=table, seed=0)
+    history = result.history
+    assert history.columns == ("loss", "learning_rate", "val_loss", "val_accuracy", "seconds")
+    assert len(history) == len(history.loss) == 3
+    assert (np.diff(history.seconds) > 0).all()
+    lines = history.to_csv().splitlines()
+    assert lines[0].startswith("epoch,loss") and lines[3].startswith("3,")
+    assert float(lines[3].split(",")[1]) == history.loss[-1]
+    twin = pickle.loads(pickle.dumps(history))
+    np.testing.assert_array_equal(twin["val_loss"], history["val_loss"])
+    with pytest.raises(KeyError, match="the columns are loss"):
+        history["val_r2"]
+    with pytest.raises(AttributeError):
+        history.val_r2  # noqa: B018
+    with pytest.raises(ValueError, match="expected"):
+        history.append(loss=1.0)
+
+
+def test_history_plot(tmp_path, table):
+    history = fg.fit(network(), *table, epochs=3, validation=table, seed=0).history
+    figure = history.plot(tmp_path / "history.png")
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "validation accuracy"]
+    assert (tmp_path / "history.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_plot_without_matplotlib_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"fastgrad\[plot\]"):
+        fg.History({"loss": [1.0]}).plot()
+
+
+def test_lbfgs_without_scipy_names_the_extra(monkeypatch, table):
+    monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
+    with pytest.raises(ImportError, match=r"fastgrad\[scipy\]"):
+        fg.fit(network(), *table, optimizer="lbfgs")
+
+
+class _Stream(list):
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        self.append(text)
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "show, terminal, lines", [(None, False, 0), (True, False, 11), (False, True, 0)]
+)
+def test_progress_in_a_log(show, terminal, lines):
+    stream, history = _Stream(terminal), fg.History({"loss": [0.5]})
+    progress = Progress(show, 50, stream=stream)
+    for epoch in range(1, 51):
+        progress.epoch(epoch, history)
+    progress.close()
+    assert "".join(stream).count("\n") == lines
+    if lines:
+        assert "epoch 50/50: loss 0.5000\n" in "".join(stream)
+
+
+def test_progress_bar_on_a_terminal(monkeypatch):
+    stream, history = _Stream(True), fg.History({"loss": [0.5]})
+    progress = Progress(True, 3, stream=stream)
+    progress._bar.delay = 0
+    for epoch in range(1, 4):
+        progress.epoch(epoch, history)
+    progress.close()
+    assert "3/3" in "".join(stream)
+    monkeypatch.setitem(__import__("sys").modules, "tqdm", None)
+    stream = _Stream(True)
+    Progress(None, 1, stream=stream).epoch(1, history)
+    assert "epoch 1/1" in "".join(stream)
