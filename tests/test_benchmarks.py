@@ -34,6 +34,7 @@ NAMES = {
     "bench_roofline.Peer.track_ratio_to_numpy",
     "bench_roofline.Roofline.track_roofline_fraction",
     "bench_training.Training.time_epoch",
+    "bench_training.Training.time_fit",
 }
 
 pytestmark = pytest.mark.skipif(
