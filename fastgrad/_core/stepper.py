@@ -74,11 +74,10 @@ class Stepper:
         if address is None:
             x, y, s = self._batch(1)
             plan = self.net._plan(1, at.GRADIENT, self.weighted)
-            buffers = plan.acquire()
             theta = self.theta
             address = self._addresses[kernel] = address_of(
                 kernel,
-                (theta, theta, x, y, s, self.gradient, self.net._nothing, *buffers, plan.vector),
+                (theta, theta, x, y, s, self.gradient, self.net._nothing, plan.acquire()),
             )
         return address
 
@@ -131,13 +130,13 @@ class Stepper:
     def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
         rates = self.optimizer.rates(count)
         plan = self.net._plan(m, at.GRADIENT, self.weighted)
-        buffers = plan.acquire()
+        buffer = plan.acquire()
         try:
             return launch(
                 self._serial, self._parallel, parallel, self.threads,
                 (self._update, total, self.theta, self.gradient, self._state, self._hyper, rates,
                  x, y, s, self.weighted, order, first, count, *self._batch(m),
-                 self.net._nothing, *buffers, plan.vector),
+                 self.net._nothing, buffer),
             )  # fmt: skip
         finally:
-            plan.release(buffers)
+            plan.free.append(buffer)

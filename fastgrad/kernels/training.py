@@ -70,7 +70,7 @@ def _gather(x_out, y_out, s_out, x, y, s, order, first, weighted):
 @kernel
 def train_steps(
     step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, start, count, x_batch, y_batch, s_batch, dx, workspace, workspace64, plan,
+    order, start, count, x_batch, y_batch, s_batch, dx, buffer,
 ):  # fmt: skip
     """`count` steps; returns `total` plus their (batch loss * rows, or * sum of weights).
 
@@ -90,10 +90,7 @@ def train_steps(
             if share == 0.0:  # nothing counts here: no gradient, no step
                 continue
         hyper[opt.LR] = rates[b]
-        loss = _call(
-            step_address,
-            (theta, theta, x_batch, y_batch, s_batch, grad, dx, workspace, workspace64, plan),
-        )
+        loss = _call(step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
         _call(update_address, (theta, grad, state, hyper))
         total += loss * share
     return total
