@@ -5,7 +5,7 @@ Pure Python on shapes. Nothing here depends on the number of threads, so neither
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +26,7 @@ WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they woul
 WIDE_TASK_ROWS = 120  # rows of a row task in a wide network: a panel of W is read once for them
 WEIGHT_ROWS = (96, 48)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
+SKINNY_OVERHEAD, SKINNY_SHARE = 1.2, 0.85  # a reduction costs a sum about 1.2 loads
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
 FLUSH_ROWS = 2048  # float32 sums of more rows go to float64
@@ -83,6 +84,11 @@ def _leading_dimension(k: int, lanes: int) -> int:
         return 1
     padded = _round_up(k, lanes)
     return padded + lanes if padded % (8 * lanes) == 0 else padded
+
+
+def _is_skinny(d: int, k: int, lanes: int) -> bool:
+    """Whether lanes along the inputs beat lanes along the outputs (loads of each, a row)."""
+    return 2 * k <= lanes and k * (-(-d // lanes) + SKINNY_OVERHEAD) < SKINNY_SHARE * d
 
 
 @dataclass(frozen=True)
@@ -150,11 +156,13 @@ def network_plan(
     widths = [_leading_dimension(k, lanes) for k in sizes[1:]]
     products = sum(d * k for d, k in zip(sizes, sizes[1:]))
     parameters = products + sum(sizes[1:])
-    flops = 2 * n * products * (1 if job in (at.FORWARD, at.LOSS_ONLY) else 3)
-    if gradient and parameters * dtype.itemsize >= WIDE_BYTES and flops >= PARALLEL_FLOPS:
+    flops = 2 * n * products * (1 if job == at.FORWARD else 3)
+    if job != at.FORWARD and parameters * dtype.itemsize >= WIDE_BYTES and flops >= PARALLEL_FLOPS:
         cut = _wide_blocks(n, sizes, widths, dtype.itemsize)
     else:
-        cut = _row_blocks(n, sizes, widths, gradient, dtype.itemsize, parameters, flops)
+        cut = _row_blocks(n, sizes, widths, job != at.FORWARD, dtype.itemsize, parameters, flops)
+    if not gradient:  # the same row tasks, so the loss has the same bits; but nothing to store
+        cut = replace(cut, wide=False, store_rows=n)
     tasks = cut.tasks(n)
     partials = 1 if cut.wide else tasks
     if cut.wide:
@@ -162,7 +170,9 @@ def network_plan(
     else:
         long = gradient and dtype.itemsize == 4 and cut.task_rows > FLUSH_ROWS
         flush = FLUSH_ROWS // cut.block_rows if long else 0
-    direct = gradient and partials == 1 and not flush
+    skinny = [_is_skinny(d, k, lanes) for d, k in zip(sizes, sizes[1:])]
+    turned = any(few and k > 1 for few, k in zip(skinny, sizes[1:]))
+    direct = gradient and partials == 1 and not flush and not turned
     slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))
     slices += slices % 2 if slices > 1 else 0
 
@@ -170,8 +180,9 @@ def network_plan(
     records = vector[at.HEADER :].reshape(layers, at.RECORD)
     stored = cut.store_rows if cut.wide else cut.block_rows
     theta = shared = part = partial = weight_tasks = 0
-    for record, d, k, ld in zip(records, sizes, sizes[1:], widths):
+    for record, d, k, ld, few in zip(records, sizes, sizes[1:], widths, skinny):
         padded = _round_up(k, lanes)
+        record[at.SKINNY] = few
         record[at.D], record[at.K], record[at.LD] = d, k, ld
         record[at.WEIGHT] = theta
         theta += d * k
@@ -179,7 +190,7 @@ def network_plan(
         record[at.BIAS] = theta if flat else 0
         theta += k
         record[at.PANELS] = shared
-        shared += d * padded
+        shared += _round_up(d * k, lanes) if few else d * padded
         if job >= at.GRADIENT:
             record[at.PANELS_T] = shared
             shared += k * _round_up(d, lanes)
@@ -189,13 +200,13 @@ def network_plan(
             record[at.DELTA] = part
             part += _round_up(stored * ld + lanes, lanes)
         if direct:
-            record[at.LDG] = k
+            record[at.LDG] = d if few else k
             record[at.PARTIAL], record[at.PARTIAL_BIAS] = record[at.WEIGHT], record[at.BIAS_OUT]
         elif gradient:
-            record[at.LDG] = padded
+            record[at.LDG] = _round_up(d, lanes) if few else padded
             record[at.PARTIAL] = partial
-            record[at.PARTIAL_BIAS] = partial + d * padded
-            partial += (d + 1) * padded
+            record[at.PARTIAL_BIAS] = partial + record[at.LDG] * (k if few else d)
+            partial = record[at.PARTIAL_BIAS] + padded
         record[at.FIRST_WEIGHT_TASK] = weight_tasks
         weight_tasks += -(-d // cut.weight_rows)
     if not direct:

@@ -2,7 +2,7 @@
 
 In: A (m, k) through any two strides, read in place by broadcast loads; B (k, n) in panels of up
 to NR columns, rows of a panel contiguous and padded to whole vectors. Out: C (m, n), row-major.
-Loop order: column panels, then blocks of KC products (a block of the panel stays in L1), then
+Loop order: column panels, then blocks of KC products (a block of the panel stays in cache), then
 tiles of MR rows, then the K loop with MR x NV accumulators in registers. The order of a sum
 depends on k alone: a row's result is the same bits in any batch, at any edge, on any thread.
 
@@ -44,7 +44,8 @@ TILE_ROWS = {
 NV = max(TILE_ROWS)
 NR_F32 = NV * LANES_F32
 NR_F64 = NV * LANES_F64
-KC = 256
+# Products of a block of k: columns of X lie far apart (weight gradient), rows do not.
+KC_COLUMNS, KC_ROWS = 256, 1024
 
 STORE, RELU, GATE = 0, 1, 2
 
@@ -197,21 +198,25 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
 
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
     dimension ldb in memory that may be read to a whole vector past the last column.
-    mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0.
+    mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0. The gate may be c
+    itself, so a gated product is not cut along k: c holds no partial sums before it is read.
     """
     vl = lanes(c)
+    kc = KC_ROWS if cs == 1 else KC_COLUMNS
+    if mode == GATE:
+        kc = max(k, 1)
     nr = NV * vl
     for j in range(0, n, nr):
         columns = min(nr, n - j)
         nv = (columns + vl - 1) // vl
         b_j = shift(b, j * k) if ldb == PACKED else shift(b, j)
         step = nv * vl if ldb == PACKED else ldb
-        for p in range(0, max(k, 1), KC):
-            last = p + KC >= k
+        for p in range(0, max(k, 1), kc):
+            last = p + kc >= k
             first = p == 0
             panel(
                 nv, shift(c, j), ldc, shift(a, p * cs), rs, cs, shift(b_j, p * step), step,
-                m, k - p if last else KC,
+                m, k - p if last else kc,
                 shift(init, j) if first else shift(c, j), ldi if first else ldc,
                 shift(gate, j), ldg, mode if last else STORE, columns, ahead,
             )

@@ -48,7 +48,8 @@ LDG = 10
 PARTIAL_BIAS = 11
 BIAS_OUT = 12  # flat gradient: where db goes
 FIRST_WEIGHT_TASK = 13
-RECORD = 14
+SKINNY = 14  # 1: few outputs; PANELS is W transposed (k, d), PARTIAL is (k, LDG)
+RECORD = 15
 
 # workspace64: numbers of the network before the parts
 HUBER_DELTA, L2 = 0, 1

@@ -26,6 +26,7 @@ from . import layout as at
 from . import losses
 from .gemm import GATE, PACKED, RELU, STORE, gemm, pack, pack_transposed
 from .jit import OPTIONS, inner, kernel, parallel_kernel, pasted
+from .rows import pack_skinny, skinny_forward, skinny_gradient
 from .simd import integers, lanes, null_like, pointer, retype, shift
 
 
@@ -110,7 +111,11 @@ def pack_slice(index, theta, workspace, plan):
             continue
         w = shift(theta, plan[r + at.WEIGHT])
         if plan[at.LOSS] >= 0 or job == at.FORWARD:
-            pack(shift(workspace, plan[r + at.PANELS]), w, k, d, k, start, stop)
+            panels = shift(workspace, plan[r + at.PANELS])
+            if plan[r + at.SKINNY]:
+                pack_skinny(panels, w, d, k, start, stop)
+            else:
+                pack(panels, w, k, d, k, start, stop)
         if job >= at.GRADIENT_AND_INPUT or (job == at.GRADIENT and layer > 0):
             pack_transposed(shift(workspace, plan[r + at.PANELS_T]), w, k, d, k, start, stop)
 
@@ -130,8 +135,11 @@ def _forward(x, m, row, part, theta, bias, out, workspace, plan):
                 c, ldc = out, k
             if plan[at.OUTPUT_RELU] == 0:
                 mode = STORE
-        gemm(c, ldc, a, lda, 1, shift(workspace, plan[r + at.PANELS]), PACKED, m, k, d,
-             shift(bias, plan[r + at.BIAS]), 0, c, 0, mode)
+        panels, b = shift(workspace, plan[r + at.PANELS]), shift(bias, plan[r + at.BIAS])
+        if plan[r + at.SKINNY]:
+            skinny_forward(c, ldc, a, lda, panels, b, m, d, k, types.int64(mode))
+        else:
+            gemm(c, ldc, a, lda, 1, panels, PACKED, m, k, d, b, 0, c, 0, mode)
         a, lda = c, ldc
 
 
@@ -145,9 +153,13 @@ def _weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, p
     if r > at.HEADER:
         ldb, ahead = plan[r - at.RECORD + at.LD], 0
         below = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
-    dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
-    gemm(dw, ldg, shift(below, start), 1, ldb, delta, ld, count, k, m, zeros if fresh else dw,
-         0 if fresh else ldg, dw, 0, STORE, ahead)
+    if plan[r + at.SKINNY]:
+        dw = shift(grad, plan[r + at.PARTIAL] + start)
+        skinny_gradient(dw, ldg, shift(below, start), ldb, delta, ld, m, count, k, fresh)
+    else:
+        dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
+        gemm(dw, ldg, shift(below, start), 1, ldb, delta, ld, count, k, m, zeros if fresh else dw,
+             0 if fresh else ldg, dw, 0, STORE, ahead)
     if start == 0:
         db = shift(grad, plan[r + at.PARTIAL_BIAS])
         gemm(db, k, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
@@ -235,8 +247,13 @@ def weights_task(index, origin, x, out, workspace, workspace64, plan):
     if plan[at.FLUSH_BLOCKS]:
         base = plan[at.HEADER + at.PARTIAL]
         k, ldg = plan[r + at.K], plan[r + at.LDG]
-        begin = plan[r + at.PARTIAL] + start * ldg
-        _add_to_sums(begin, count * ldg, base, part, workspace64, origin == 0, plan)
+        if plan[r + at.SKINNY]:
+            for j in range(k):
+                begin = plan[r + at.PARTIAL] + j * ldg + start
+                _add_to_sums(begin, count, base, part, workspace64, origin == 0, plan)
+        else:
+            begin = plan[r + at.PARTIAL] + start * ldg
+            _add_to_sums(begin, count * ldg, base, part, workspace64, origin == 0, plan)
         if start == 0:
             _add_to_sums(plan[r + at.PARTIAL_BIAS], k, base, part, workspace64, origin == 0, plan)
 
@@ -250,29 +267,25 @@ def _add_to_sums(begin, size, base, part, workspace64, fresh, plan):
 
 
 @inner
-def _reduce_row(out, first, stride, tasks, k, workspace, workspace64, plan):
-    """out (k,) = sum over tasks, in order, in float64."""
-    flush = plan[at.FLUSH_BLOCKS]
+def _reduce_row(out, first, step, stride, tasks, k, workspace, workspace64, plan):
+    """out (k,) = sum over tasks, in order, in float64, of every `step`-th partial from `first`."""
     partial = shift(workspace, plan[at.TASK_BASE] + plan[at.HEADER + at.PARTIAL] + first)
-    sums = shift(workspace64, plan[at.SUMS] + first)
-    if flush:
+    if plan[at.FLUSH_BLOCKS]:
+        sums = shift(workspace64, plan[at.SUMS] + first)
         for j in range(k):
-            total = sums[j]
+            total = sums[j * step]
             for t in range(1, tasks):
-                total += sums[t * plan[at.GRAD_SIZE] + j]
+                total += sums[t * plan[at.GRAD_SIZE] + j * step]
             out[j] = total
-    elif tasks == 1:
-        for j in range(k):
-            out[j] = partial[j]
-    elif tasks == 2:
+    elif step == 1 and tasks == 2:  # as below, but it vectorises
         other = shift(partial, stride)
         for j in range(k):
-            out[j] = partial[j] + other[j]
+            out[j] = types.float64(partial[j]) + other[j]
     else:
         for j in range(k):
-            total = types.float64(partial[j])
+            total = types.float64(partial[j * step])
             for t in range(1, tasks):
-                total += partial[t * stride + j]
+                total += partial[t * stride + j * step]
             out[j] = total
 
 
@@ -292,11 +305,14 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
         r = at.HEADER + layer * at.RECORD
         d, k = plan[r + at.D], plan[r + at.K]
         start, stop = d * index // slices, d * (index + 1) // slices
+        in_row, in_column = plan[r + at.LDG], types.int64(1)
+        if plan[r + at.SKINNY]:
+            in_row, in_column = in_column, in_row
         for i in range(start, stop):
             offset = plan[r + at.WEIGHT] + i * k
             row = shift(out, offset)
             if add_up:
-                _reduce_row(row, plan[r + at.PARTIAL] - origin + i * plan[r + at.LDG], stride,
+                _reduce_row(row, plan[r + at.PARTIAL] - origin + i * in_row, in_column, stride,
                             tasks, k, workspace, workspace64, plan)
             if l2 != 0.0:
                 w = shift(theta, offset)
@@ -305,7 +321,7 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
                     if gradient:
                         row[j] += l2 * w[j]
         if index == 0 and add_up:
-            _reduce_row(shift(out, plan[r + at.BIAS_OUT]), plan[r + at.PARTIAL_BIAS] - origin,
+            _reduce_row(shift(out, plan[r + at.BIAS_OUT]), plan[r + at.PARTIAL_BIAS] - origin, 1,
                         stride, tasks, k, workspace, workspace64, plan)
     return squares
 

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from .jit import inner, kernel, parallel_kernel
 from .network import weight_sum
+from .rows import RowGroup, add_to, group_rows, load_vector, spread
 from .simd import (
     I32,
     I64,
@@ -37,97 +38,10 @@ from .simd import (
 ROWS, INPUTS, TASKS, TASK_ROWS, BLOCK_ROWS, WEIGHTED, STRIDE, BUFFER64, BUFFER = range(9)
 
 
-def _transposed_sums(vec: Vectors, vectors):
-    """The sums of G vectors as one vector of G, in the order of `Vectors.reduce`."""
-    builder, segment = vec.builder, vec.lanes
-
-    def fold(parts, segments):
-        """Add the upper half of every segment to its lower half."""
-        length = segments * segment
-        both = len(parts) == 2
-        starts = [p * length + q * segment for p in range(len(parts)) for q in range(segments)]
-        half = segment // 2
-        other = parts[1] if both else ir.Constant(parts[0].type, ir.Undefined)
-        lanes = ir.VectorType(I32, half * len(starts))
-        low = ir.Constant(lanes, [s + i for s in starts for i in range(half)])
-        high = ir.Constant(lanes, [s + half + i for s in starts for i in range(half)])
-        return builder.fadd(
-            builder.shuffle_vector(parts[0], other, low),
-            builder.shuffle_vector(parts[0], other, high),
-        )
-
-    segments = 1
-    while len(vectors) > 1:
-        vectors = [fold(pair, segments) for pair in zip(vectors[::2], vectors[1::2])]
-        segments *= 2
-        segment //= 2
-    vector = vectors[0]
-    while segment > 1:
-        vector = fold([vector], segments)
-        segment //= 2
-    return vector
-
-
-class _Group:
-    """G rows of X together: their errors, then their part of dw."""
-
-    def __init__(self, vec, count, d):
-        self.vec, self.count, self.builder = vec, count, vec.builder
-        self.whole = self.builder.sdiv(d, I64(vec.lanes))
-        self.rest = self.builder.srem(d, I64(vec.lanes))
-        self.tail = vec.first_lanes(self.rest)
-        self.has_tail = self.builder.icmp_signed(">", self.rest, I64(0))
-
-    def over_columns(self, step):
-        """`step(column, load, store)` for every vector of columns, the last one masked."""
-        vec, builder = self.vec, self.builder
-        with cgutils.for_range(builder, self.whole) as block:
-            step(builder.mul(block.index, I64(vec.lanes)), vec.load, vec.store)
-        with builder.if_then(self.has_tail):
-            step(
-                builder.mul(self.whole, I64(vec.lanes)),
-                lambda pointer: vec.load_masked(pointer, self.tail),
-                lambda value, pointer: vec.store_masked(value, pointer, self.tail),
-            )
-
-    def dots(self, rows, w):
-        """w . x of each row, as scalars' vector (G > 1) or a scalar (G = 1)."""
-        vec, builder = self.vec, self.builder
-        sums = [cgutils.alloca_once(builder, vec.type) for _ in rows]
-        for sum_ in sums:
-            builder.store(vec.const(0.0), sum_)
-
-        def step(column, load, store):
-            weights = load(builder.gep(w, [column]))
-            for row, sum_ in zip(rows, sums):
-                x = load(builder.gep(row, [column]))
-                builder.store(vec.fma(x, weights, builder.load(sum_)), sum_)
-
-        self.over_columns(step)
-        sums = [builder.load(sum_) for sum_ in sums]
-        return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else _transposed_sums(vec, sums)
-
-    def add_rows(self, dw, rows, errors):
-        """dw += sum of error * row: two chains, which halves the wait."""
-        vec, builder = self.vec, self.builder
-        factors = [vec.splat(e) for e in errors]
-
-        def step(column, load, store):
-            place = builder.gep(dw, [column])
-            chains = [load(place), vec.const(0.0)]
-            for r, (row, factor) in enumerate(zip(rows, factors)):
-                x = load(builder.gep(row, [column]))
-                chains[r % 2] = vec.fma(factor, x, chains[r % 2])
-            total = builder.fadd(*chains) if len(rows) > 1 else chains[0]
-            store(total, place)
-
-        self.over_columns(step)
-
-
 def _block_body(elem):
     def body(builder, dw, sums, x, d, w, b, y, s, m):
         vec = Vectors(builder, elem)
-        group = min(8, vec.lanes)
+        group = group_rows(vec)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
 
         def run(start, stop, count):
@@ -135,11 +49,11 @@ def _block_body(elem):
             kind = ir.VectorType(elem, count) if count > 1 else elem
             zero = ir.Constant(kind, [0.0] * count if count > 1 else 0.0)
             one = ir.Constant(kind, [1.0] * count if count > 1 else 1.0)
-            bias = _spread(builder, b, kind)
+            bias = spread(builder, b, kind)
             loss, db = (cgutils.alloca_once_value(builder, zero) for _ in range(2))
             weight = cgutils.alloca_once_value(builder, one)
             steps = builder.sdiv(builder.sub(stop, start), I64(count))
-            columns = _Group(vec, count, d)
+            columns = RowGroup(vec, count, d)
             with cgutils.for_range(builder, steps) as step:
                 first = builder.add(start, builder.mul(step.index, I64(count)))
                 rows = [
@@ -148,13 +62,13 @@ def _block_body(elem):
                 ]
                 z = builder.fadd(columns.dots(rows, w), bias)
                 with builder.if_then(weighted):
-                    builder.store(_load(builder, s, first, kind), weight)
+                    builder.store(load_vector(builder, s, first, kind), weight)
                 active = builder.fcmp_unordered(">", z, zero)  # not (z <= 0)
-                error = builder.fsub(builder.select(active, z, zero), _load(builder, y, first, kind))
+                error = builder.fsub(builder.select(active, z, zero), load_vector(builder, y, first, kind))
                 scaled = builder.fmul(builder.load(weight), error)
-                _add_to(builder, loss, builder.fmul(scaled, error))
+                add_to(builder, loss, builder.fmul(scaled, error))
                 scaled = builder.select(active, scaled, zero)
-                _add_to(builder, db, scaled)
+                add_to(builder, db, scaled)
                 errors = [
                     builder.extract_element(scaled, I32(r)) if count > 1 else scaled
                     for r in range(count)
@@ -167,7 +81,7 @@ def _block_body(elem):
                     lane = builder.extract_element(value, I32(r)) if count > 1 else value
                     lane = lane if lane.type == ir.DoubleType() else builder.fpext(
                         lane, ir.DoubleType())
-                    _add_to(builder, target, lane)
+                    add_to(builder, target, lane)
 
         whole = builder.mul(builder.sdiv(m, I64(group)), I64(group))
         run(I64(0), whole, group)
@@ -175,27 +89,6 @@ def _block_body(elem):
         builder.ret_void()
 
     return body
-
-
-def _spread(builder, scalar, kind):
-    if not isinstance(kind, ir.VectorType):
-        return scalar
-    undef = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undef, scalar, I32(0))
-    return builder.shuffle_vector(
-        one, undef, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
-    )
-
-
-def _load(builder, base, index, kind):
-    place = builder.gep(base, [index])
-    value = builder.load(builder.bitcast(place, kind.as_pointer()))
-    value.align = 8 if base.type.pointee == ir.DoubleType() else 4
-    return value
-
-
-def _add_to(builder, place, value):
-    builder.store(builder.fadd(builder.load(place), value), place)
 
 
 @intrinsic

@@ -1,0 +1,251 @@
+"""Products with few columns, a group of rows at a time: dot products and sums of scaled rows.
+
+In: rows of X with a leading dimension, a vector along them. Out: a number a row (forward), or their
+weighted sum (weight gradient). A tile of `gemm.py` would leave most of a vector's lanes idle where
+a layer has few outputs; here the lanes run along the inputs. Loop order: groups of G rows, vectors
+of columns; a group's G sums run side by side, so that they do not wait on each other, and become
+one vector by a transposing reduction (3 operations a row against 8 for one at a time). The order of
+a row's sum is the same in a group and alone.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .jit import inner
+from .simd import (
+    I32,
+    I64,
+    VOID,
+    Vectors,
+    define,
+    element_type,
+    llvm_arguments,
+    name_of,
+    shift,
+)
+
+
+def group_rows(vec: Vectors) -> int:
+    """Rows of a group: eight sums keep two FMA units busy; a reduction takes at most `lanes`."""
+    return min(8, vec.lanes)
+
+
+def _transposed_sums(vec: Vectors, vectors):
+    """The sums of G vectors as one vector of G, in the order of `Vectors.reduce`."""
+    builder, segment = vec.builder, vec.lanes
+
+    def fold(parts, segments):
+        """Add the upper half of every segment to its lower half."""
+        length = segments * segment
+        both = len(parts) == 2
+        starts = [p * length + q * segment for p in range(len(parts)) for q in range(segments)]
+        half = segment // 2
+        other = parts[1] if both else ir.Constant(parts[0].type, ir.Undefined)
+        lanes = ir.VectorType(I32, half * len(starts))
+        low = ir.Constant(lanes, [s + i for s in starts for i in range(half)])
+        high = ir.Constant(lanes, [s + half + i for s in starts for i in range(half)])
+        return builder.fadd(
+            builder.shuffle_vector(parts[0], other, low),
+            builder.shuffle_vector(parts[0], other, high),
+        )
+
+    segments = 1
+    while len(vectors) > 1:
+        vectors = [fold(pair, segments) for pair in zip(vectors[::2], vectors[1::2])]
+        segments *= 2
+        segment //= 2
+    vector = vectors[0]
+    while segment > 1:
+        vector = fold([vector], segments)
+        segment //= 2
+    return vector
+
+
+class RowGroup:
+    """G rows of X together: their errors, then their part of dw."""
+
+    def __init__(self, vec, count, d):
+        self.vec, self.count, self.builder = vec, count, vec.builder
+        self.whole = self.builder.sdiv(d, I64(vec.lanes))
+        self.rest = self.builder.srem(d, I64(vec.lanes))
+        self.tail = vec.first_lanes(self.rest)
+        self.has_tail = self.builder.icmp_signed(">", self.rest, I64(0))
+
+    def over_columns(self, step):
+        """`step(column, load, store)` for every vector of columns, the last one masked."""
+        vec, builder = self.vec, self.builder
+        with cgutils.for_range(builder, self.whole) as block:
+            step(builder.mul(block.index, I64(vec.lanes)), vec.load, vec.store)
+        with builder.if_then(self.has_tail):
+            step(
+                builder.mul(self.whole, I64(vec.lanes)),
+                lambda pointer: vec.load_masked(pointer, self.tail),
+                lambda value, pointer: vec.store_masked(value, pointer, self.tail),
+            )
+
+    def dots(self, rows, w):
+        """w . x of each row, as scalars' vector (G > 1) or a scalar (G = 1)."""
+        vec, builder = self.vec, self.builder
+        sums = [cgutils.alloca_once(builder, vec.type) for _ in rows]
+        for sum_ in sums:
+            builder.store(vec.const(0.0), sum_)
+
+        def step(column, load, store):
+            weights = load(builder.gep(w, [column]))
+            for row, sum_ in zip(rows, sums):
+                x = load(builder.gep(row, [column]))
+                builder.store(vec.fma(x, weights, builder.load(sum_)), sum_)
+
+        self.over_columns(step)
+        sums = [builder.load(sum_) for sum_ in sums]
+        return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else _transposed_sums(vec, sums)
+
+    def add_rows(self, dw, rows, errors):
+        """dw += sum of error * row: two chains, which halves the wait."""
+        vec, builder = self.vec, self.builder
+        factors = [vec.splat(e) for e in errors]
+
+        def step(column, load, store):
+            place = builder.gep(dw, [column])
+            chains = [load(place), vec.const(0.0)]
+            for r, (row, factor) in enumerate(zip(rows, factors)):
+                x = load(builder.gep(row, [column]))
+                chains[r % 2] = vec.fma(factor, x, chains[r % 2])
+            total = builder.fadd(*chains) if len(rows) > 1 else chains[0]
+            store(total, place)
+
+        self.over_columns(step)
+
+
+def spread(builder, scalar, kind):
+    if not isinstance(kind, ir.VectorType):
+        return scalar
+    undef = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(undef, scalar, I32(0))
+    return builder.shuffle_vector(
+        one, undef, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
+    )
+
+
+def load_vector(builder, base, index, kind):
+    place = builder.gep(base, [index])
+    value = builder.load(builder.bitcast(place, kind.as_pointer()))
+    value.align = 8 if base.type.pointee == ir.DoubleType() else 4
+    return value
+
+
+def add_to(builder, place, value):
+    builder.store(builder.fadd(builder.load(place), value), place)
+
+
+def _in_groups(vec, m, count, run):
+    """`run(first row, rows of the group)` over m rows: whole groups, then row by row."""
+    builder = vec.builder
+    whole = builder.sdiv(m, I64(count))
+    with cgutils.for_range(builder, whole) as step:
+        run(builder.mul(step.index, I64(count)), count)
+    start = builder.mul(whole, I64(count))
+    with cgutils.for_range(builder, builder.sub(m, start)) as step:
+        run(builder.add(start, step.index), 1)
+
+
+def _dot_body(elem):
+    def body(builder, z, ldz, x, ldx, d, w, b, relu, m):
+        vec = Vectors(builder, elem)
+        always = builder.icmp_signed("==", relu, I64(0))
+
+        def run(first, count):
+            numbers = [builder.add(first, I64(r)) for r in range(count)]
+            rows = [builder.gep(x, [builder.mul(number, ldx)]) for number in numbers]
+            sums = RowGroup(vec, count, d).dots(rows, w)
+            for r, number in enumerate(numbers):
+                sum_ = builder.extract_element(sums, I32(r)) if count > 1 else sums
+                value = builder.fadd(sum_, b)
+                zero = ir.Constant(elem, 0.0)
+                keep = builder.or_(always, builder.fcmp_unordered(">", value, zero))
+                value = builder.select(keep, value, zero)
+                builder.store(value, builder.gep(z, [builder.mul(number, ldz)]))
+
+        _in_groups(vec, m, group_rows(vec), run)
+        builder.ret_void()
+
+    return body
+
+
+def _add_body(elem):
+    def body(builder, out, x, ldx, d, factor, ldf, m):
+        vec = Vectors(builder, elem)
+
+        def run(first, count):
+            numbers = [builder.add(first, I64(r)) for r in range(count)]
+            rows = [builder.gep(x, [builder.mul(number, ldx)]) for number in numbers]
+            factors = [
+                builder.load(builder.gep(factor, [builder.mul(number, ldf)])) for number in numbers
+            ]
+            RowGroup(vec, count, d).add_rows(out, rows, factors)
+
+        _in_groups(vec, m, group_rows(vec), run)
+        builder.ret_void()
+
+    return body
+
+
+@intrinsic
+def dot_rows(typingctx, z, ldz, x, ldx, d, w, b, relu, m):
+    """z[r*ldz] = w . x[r] + b for m rows of d, through max(0, .) if `relu`."""
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        p = elem.as_pointer()
+        kinds = [p, I64, p, I64, I64, p, elem, I64, I64]
+        function = define(builder, f"fastgrad_dot_rows_{name_of(elem)}", VOID, kinds,
+                          _dot_body(elem))
+        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+        return context.get_dummy_value()
+
+    return types.void(z, ldz, x, ldx, d, w, b, relu, m), codegen
+
+
+@intrinsic
+def add_rows(typingctx, out, x, ldx, d, factor, ldf, m):
+    """out (d,) += sum over m rows of factor[r*ldf] * x[r]."""
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        p = elem.as_pointer()
+        kinds = [p, p, I64, I64, p, I64, I64]
+        function = define(builder, f"fastgrad_add_rows_{name_of(elem)}", VOID, kinds,
+                          _add_body(elem))
+        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+        return context.get_dummy_value()
+
+    return types.void(out, x, ldx, d, factor, ldf, m), codegen
+
+
+@inner
+def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, relu):
+    """z (m, k) = x (m, d) w + bias, w_t (k, d) its transpose."""
+    for j in range(k):
+        dot_rows(shift(z, j), ldz, x, ldx, d, shift(w_t, j * d), bias[j], relu, m)
+
+
+@inner
+def skinny_gradient(dw_t, ldg, x, ldx, delta, ld, m, d, k, fresh):
+    """dw_t (k, d) (+)= delta^T x; `fresh` overwrites."""
+    for j in range(k):
+        row = shift(dw_t, j * ldg)
+        if fresh:
+            for i in range(d):
+                row[i] = 0
+        add_rows(row, x, ldx, d, shift(delta, j), ld, m)
+
+
+@inner
+def pack_skinny(out, w, d, k, start, stop):
+    """Rows start..stop of w (d, k) as columns of out (k, d)."""
+    for i in range(start, stop):
+        for j in range(k):
+            out[j * d + i] = w[i * k + j]
