@@ -22,7 +22,7 @@ from .table import load
 
 def predict(args) -> int:
     model = models.load(args.model)
-    table = load(args.data, model.target, need_target=False)
+    table = load(args.data, model.target, need_target=False, inputs=model.features)
     X = model.inputs(table)
     names, columns = _predictions(model, X, args.proba, args.threads)
     if args.output is None:
@@ -64,7 +64,7 @@ def _write_csv(file, names, columns) -> None:
 def check(args) -> int:
     """The gradient of the model's loss on some rows, in float64, against differences."""
     model = models.load(args.model)
-    table = load(args.data, model.target, need_target=True)
+    table = load(args.data, model.target, need_target=True, inputs=model.features)
     model.net = store.network_of({**store.specification(model.net), "dtype": "float64"})
     X, y = model.inputs(table)[: args.rows], model.targets(table)[: args.rows]
     sizes = model.net.layer_sizes

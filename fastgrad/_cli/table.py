@@ -51,10 +51,12 @@ class Table:
         return self.names[index] if self.names else str(index)
 
 
-def load(source: str, target: str | None, need_target: bool) -> Table:
+def load(source: str, target: str | None, need_target: bool, inputs=None) -> Table:
     """A table; `target` is a column's name or number, by default the last.
 
     `need_target`: without, the target is taken out only where it is named and there.
+    `inputs`: names of the columns to read where the file has names, in this order; the others may
+    hold anything.
     """
     path = Path(source)
     if source in datasets.names():
@@ -77,7 +79,7 @@ def load(source: str, target: str | None, need_target: bool) -> Table:
             f"{source}: unknown ending {path.suffix!r}; expected one of {', '.join(ENDINGS)}"
         )
     try:
-        table = reader(path, target, need_target)
+        table = reader(path, target, need_target, inputs)
     except UserError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -103,10 +105,14 @@ def _position(source, names, columns: int, target, need_target: bool) -> int | N
     raise UserError(f"{source}: no column {target!r}; expected one of {known}")
 
 
-def _without(names, position):
-    if names is None or position is None:
-        return names
-    return names[:position] + names[position + 1 :]
+def _inputs(source, names, columns: int, position: int | None, inputs) -> list[int]:
+    """Where the inputs are: all but the target, or those asked for by name."""
+    if not names or not inputs:
+        return [index for index in range(columns) if index != position]
+    for name in inputs:
+        if name not in names:
+            raise UserError(f"{source}: no column {name!r}; the model expects {', '.join(inputs)}")
+    return [names.index(name) for name in inputs]
 
 
 def _is_number(text: str) -> bool:
@@ -117,7 +123,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _csv(path: Path, target, need_target: bool) -> Table:
+def _csv(path: Path, target, need_target: bool, inputs) -> Table:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, delimiter=delimiter)
@@ -132,6 +138,7 @@ def _csv(path: Path, target, need_target: bool) -> Table:
                 twice = next(name for name in names if names.count(name) > 1)
                 raise UserError(f"{path}: line {line}: the column {twice!r} is there twice")
             position = _position(path, names, columns, target, need_target)
+            chosen = _inputs(path, names, columns, position, inputs)
             values, targets = array("d"), []
             for row in rows if header else chain([first], rows):
                 if not row:
@@ -141,31 +148,29 @@ def _csv(path: Path, target, need_target: bool) -> Table:
                         f"{path}: line {rows.line_num}: {len(row)} cells; expected {columns}"
                     )
                 if position is not None:
-                    targets.append(row.pop(position))
+                    targets.append(row[position])
                 try:
-                    values.extend(map(float, row))
+                    values.extend([float(row[index]) for index in chosen])
                 except ValueError:
-                    _blame(path, rows.line_num, row, _without(names, position), position)
+                    _blame(path, rows.line_num, row, names, chosen)
         except csv.Error as error:
             raise UserError(f"{path}: line {rows.line_num}: {error}") from None
         except UnicodeDecodeError:
             raise UserError(f"{path}: not UTF-8 text; expected a CSV file") from None
-    width = columns - (position is not None)
-    table = Table(
-        str(path), np.array(values).reshape(-1, width) if width else np.empty((len(targets), 0)),
-        _without(names, position),
-    )  # fmt: skip
+    width = len(chosen)
+    X = np.array(values).reshape(-1, width) if width else np.empty((len(targets), 0))
+    table = Table(str(path), X, [names[index] for index in chosen] if names else None)
     if position is not None:
         table.target = _numbers_or_text(targets, path, header)
         table.target_name = names[position] if names else str(position)
     return table
 
 
-def _blame(path, line: int, row, names, position):
-    for index, cell in enumerate(row):
+def _blame(path, line: int, row, names, chosen):
+    for index in chosen:
+        cell = row[index]
         if not _is_number(cell):
-            skipped = position is not None and index >= position
-            column = names[index] if names else str(index + skipped)
+            column = names[index] if names else str(index)
             given = repr(cell) if cell.strip() else "an empty cell"
             raise UserError(
                 f"{path}: line {line}, column {column}: {given}; expected a number "
@@ -199,12 +204,12 @@ def _matrix(path, data, target, need_target: bool) -> Table:
     return Table(str(path), X, None, y, str(position))
 
 
-def _npy(path, target, need_target: bool) -> Table:
+def _npy(path, target, need_target: bool, inputs) -> Table:
     return _matrix(path, np.load(path, mmap_mode="r", allow_pickle=False), target, need_target)
 
 
-def _npz(path, target, need_target: bool) -> Table:
-    with np.load(path, allow_pickle=False) as stored:
+def _npz(path, target, need_target: bool, inputs) -> Table:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
         names = list(stored)
         name = target or "y"
         if "X" in names and (name in names or not need_target):
@@ -232,7 +237,7 @@ def _npz(path, target, need_target: bool) -> Table:
     return Table(str(path), X.astype(np.float64), None, y, name if y is not None else "")
 
 
-def _parquet(path, target, need_target: bool) -> Table:
+def _parquet(path, target, need_target: bool, inputs) -> Table:
     try:
         import pyarrow
         import pyarrow.parquet as parquet
@@ -244,8 +249,9 @@ def _parquet(path, target, need_target: bool) -> Table:
         raise UserError(f"{path}: not a Parquet file: {error}") from None
     names = data.column_names
     position = _position(path, names, len(names), target, need_target)
-    X = np.empty((data.num_rows, len(names) - (position is not None)))
-    for index, name in enumerate(_without(names, position)):
+    chosen = [names[index] for index in _inputs(path, names, len(names), position, inputs)]
+    X = np.empty((data.num_rows, len(chosen)))
+    for index, name in enumerate(chosen):
         column = data[name]
         if column.null_count:
             row = column.is_null().to_pylist().index(True) + 1
@@ -254,7 +260,7 @@ def _parquet(path, target, need_target: bool) -> Table:
         if values.dtype.kind not in "biuf":
             raise UserError(f"{path}: column {name} is {column.type}; expected numbers")
         X[:, index] = values
-    table = Table(str(path), X, _without(names, position))
+    table = Table(str(path), X, chosen)
     if position is not None:
         column = data[names[position]]
         if column.null_count:

@@ -23,6 +23,8 @@ MOST_CLASSES = 50  # of whole numbers, for a target to be taken as labels
 
 
 def train(args) -> int:
+    if args.optimizer == "lbfgs" and args.checkpoint:
+        raise UserError("--checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
     table = load(args.data, args.target, need_target=True)
     task = _task(args, table)
     outputs = _outputs(args)
@@ -149,6 +151,8 @@ def _outputs(args) -> dict:
     """Where results go; what exists is refused before training."""
     name = Path(args.data).stem
     output = Path(args.output) if args.output else _free(f"{name}-model.npz")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; expected a file name")
     history = Path(args.history) if args.history else output.with_suffix(".history.csv")
     named = {"model": output, "history": history}
     if args.plot is not None:
