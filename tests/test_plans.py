@@ -1,0 +1,77 @@
+"""Every way a step can be cut gives the same gradient: wide or not, few tasks or many, flushed."""
+
+import numpy as np
+import pytest
+
+import fastgrad as fg
+from fastgrad import reference
+from fastgrad._core import plan as plans
+
+CUTS = {
+    "one task": {"PARALLEL_FLOPS": 10**18},
+    "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, "WIDE_BYTES": 10**9},
+    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, "WIDE_BYTES": 10**9},
+    "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
+    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "FLUSH_ROWS": 120},
+    "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
+}
+# Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
+SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (3, 1100, 5)]
+
+
+@pytest.fixture(params=CUTS)
+def cut(request, monkeypatch):
+    for name, value in CUTS[request.param].items():
+        monkeypatch.setattr(plans, name, value)
+    plans.network_plan.cache_clear()
+    yield request.param
+    plans.network_plan.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", SHAPES, ids=str)
+def test_row24_every_cut_gives_the_same_gradient(cut, sizes, dtype):
+    net = fg.MLP(sizes, "mse", dtype=dtype, l2=0.01)
+    rng = np.random.default_rng(3)
+    for n in (1, 7, 250, 701):
+        theta = (0.3 * rng.normal(size=net.n_parameters)).astype(dtype)
+        X = rng.normal(size=(n, sizes[0])).astype(dtype)
+        y = rng.normal(size=(n, sizes[-1])).astype(dtype)
+        double = theta.astype(float), X.astype(float), y.astype(float), sizes, "mse"
+        loss, grad = reference.mlp_loss_and_grad(*double, l2=0.01)
+        grad_input = reference.mlp_grad_input(*double)
+        tolerance = 3e-5 if dtype == np.float32 else 1e-12
+        found, found_grad = net.loss_and_grad(theta, X, y)
+        assert found == pytest.approx(loss, rel=tolerance)
+        scale = np.abs(grad).max()
+        np.testing.assert_allclose(found_grad, grad, rtol=0, atol=tolerance * scale)
+        np.testing.assert_allclose(
+            net.grad_input(theta, X, y), grad_input, rtol=0,
+            atol=tolerance * max(np.abs(grad_input).max(), 1e-300),
+        )  # fmt: skip
+        assert net.loss(theta, X, y) == found
+        serial, serial_grad = net.loss_and_grad(theta, X, y, threads=1)
+        assert serial == found
+        np.testing.assert_array_equal(serial_grad, found_grad)
+
+
+@pytest.mark.parametrize("n", [1, 2, 47, 48, 127, 128, 200, 1024, 5000, 100_000])
+@pytest.mark.parametrize("sizes", [(3, 2), (784, 100, 10), (1024, 1024, 512)], ids=str)
+def test_tasks_cover_every_row_once(sizes, n):
+    from fastgrad.kernels import layout as at
+
+    vector = plans.network_plan(sizes, n, np.dtype("f4"), at.GRADIENT, 0, False, False).vector
+    covered, tasks = 0, 0
+    for origin in range(0, n, vector[at.STORE_ROWS]):
+        stored = min(vector[at.STORE_ROWS], n - origin)
+        for first in range(0, stored, vector[at.TASK_ROWS]):
+            covered += min(vector[at.TASK_ROWS], stored - first)
+            tasks += 1
+    assert (covered, tasks) == (n, vector[at.TASKS])
+    if vector[at.WIDE]:
+        records = vector[at.HEADER :].reshape(-1, at.RECORD)
+        ends = [*records[1:, at.FIRST_WEIGHT_TASK], vector[at.WEIGHT_TASKS]]
+        for record, end in zip(records, ends):
+            count = end - record[at.FIRST_WEIGHT_TASK]
+            assert (count - 1) * vector[at.WEIGHT_ROWS] < record[at.D]
+            assert count * vector[at.WEIGHT_ROWS] >= record[at.D]
