@@ -111,13 +111,12 @@ def _converted(value, name: str, dtype):
 def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
     n, d = X.shape
     rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * (d + net.n_outputs)))
-    rows = n if n <= rows else rows
     labelled = net._loss.probabilities is not None
     y = y.reshape(n, -1)
+    blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
     loss = right = weight = 0.0
     left = np.zeros(y.shape[1])
-    for start in range(0, n, rows):
-        block = slice(start, min(n, start + rows))
+    for block in blocks:
         x = np.ascontiguousarray(X[block], net.dtype)
         target = y[block]
         s = None if sample_weight is None else sample_weight[block]
@@ -128,24 +127,34 @@ def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scor
         loss += share * net.loss(theta, x, flat, s, threads=threads)
         weight += share
         out = net.predict(theta, x, threads=threads)
-        if labelled:
-            if net.loss_name == "cross_entropy":
-                hit = out.argmax(axis=1) == flat
-            else:
-                hit = ((out > 0) == (target > 0.5)).mean(axis=1)
-            right += float(hit.sum() if s is None else hit @ s.astype(np.float64))
+        if not labelled:
+            left += _sum(np.square(out - target, dtype=np.float64), s)
+        elif net.loss_name == "cross_entropy":
+            right += _sum(out.argmax(axis=1) == flat, s)
         else:
-            error = np.square(out - target, dtype=np.float64)
-            left += error.sum(axis=0) if s is None else s.astype(np.float64) @ error
+            right += _sum(((out > 0) == (target > 0.5)).mean(axis=1), s)
     if labelled:
-        return Scores(loss / weight, right / weight)
-    return Scores(loss / weight, _r2(left, y, sample_weight))
+        return Scores(loss / weight, float(right) / weight)
+    mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
+    about = sum(
+        _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
+        for block in blocks
+    )
+    return Scores(loss / weight, _r2(left, about))
 
 
-def _r2(left, y, sample_weight) -> float:
-    mean = np.average(y.astype(np.float64, copy=False), axis=0, weights=sample_weight)
-    about = np.square(y - mean, dtype=np.float64)
-    about = about.sum(axis=0) if sample_weight is None else sample_weight.astype(float) @ about
+def _part(sample_weight, block):
+    return None if sample_weight is None else sample_weight[block]
+
+
+def _sum(values, sample_weight):
+    """Over rows, in float64, weighted where there are weights."""
+    if sample_weight is None:
+        return values.sum(axis=0, dtype=np.float64)
+    return sample_weight.astype(np.float64) @ values
+
+
+def _r2(left, about) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         score = 1.0 - left / about
     constant = about == 0
