@@ -4,7 +4,15 @@ from . import calculus, datasets, schedules
 from ._version import __version__
 from .checkpoint import load_checkpoint
 from .dense import affine, affine_relu, affine_relu_backward
-from .gradcheck import *  # noqa: F403
+from .gradcheck import (
+    GradientCheck,
+    assert_gradient,
+    assert_jacobian,
+    check_gradient,
+    check_jacobian,
+    numerical_gradient,
+    numerical_jacobian,
+)
 from .history import History
 from .metrics import evaluate
 from .network import MLP
@@ -18,3 +26,41 @@ from .runtime import (
     show_config,
 )
 from .training import FitResult, fit
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "FitResult",
+    "GradientCheck",
+    "History",
+    "Momentum",
+    "Nesterov",
+    "RMSprop",
+    "__version__",
+    "affine",
+    "affine_relu",
+    "affine_relu_backward",
+    "assert_gradient",
+    "assert_jacobian",
+    "calculus",
+    "check_gradient",
+    "check_jacobian",
+    "config",
+    "datasets",
+    "evaluate",
+    "fit",
+    "get_num_threads",
+    "load_checkpoint",
+    "neuron_grad",
+    "neuron_loss_and_grad",
+    "num_threads",
+    "numerical_gradient",
+    "numerical_jacobian",
+    "relu",
+    "relu_mask",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+]

@@ -47,8 +47,8 @@ def _forward(X, W, b, dtype, relu, mask, threads):
         try:
             launch(
                 step, step_parallel, plan.parallel, threads,
-                (W.reshape(-1), b, X, nothing if mask is None else mask, nothing, out.reshape(-1), nothing,
-                 buffer),
+                (W.reshape(-1), b, X, nothing if mask is None else mask, nothing, out.reshape(-1),
+                 nothing, buffer),
             )  # fmt: skip
         finally:
             plan.free.append(buffer)

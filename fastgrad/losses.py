@@ -5,8 +5,8 @@ The mathematics is in `kernels/losses.py` (compiled) and `reference.py` (NumPy).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 from ._core import check
 from .kernels import losses as kernels

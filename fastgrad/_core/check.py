@@ -249,9 +249,7 @@ def labels(value, name: str, n: int, k: int) -> np.ndarray:
         raise ValueError(f"{name} has shape {value.shape}; expected ({n},), one label a row")
     bad = validate.first_label_outside(value, k)
     if bad >= 0:
-        raise ValueError(
-            f"{name} has the label {value[bad]} at row {bad}; expected 0 to {k - 1}"
-        )
+        raise ValueError(f"{name} has the label {value[bad]} at row {bad}; expected 0 to {k - 1}")
     return value
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -154,7 +155,7 @@ def network_plan(
     layers = len(sizes) - 1
     gradient = job in (at.GRADIENT, at.GRADIENT_AND_INPUT)
     widths = [_leading_dimension(k, lanes) for k in sizes[1:]]
-    products = sum(d * k for d, k in zip(sizes, sizes[1:]))
+    products = sum(d * k for d, k in pairwise(sizes))
     parameters = products + sum(sizes[1:])
     flops = 2 * n * products * (1 if job == at.FORWARD else 3)
     if job != at.FORWARD and parameters * dtype.itemsize >= WIDE_BYTES and flops >= PARALLEL_FLOPS:
@@ -170,7 +171,7 @@ def network_plan(
     else:
         long = gradient and dtype.itemsize == 4 and cut.task_rows > FLUSH_ROWS
         flush = FLUSH_ROWS // cut.block_rows if long else 0
-    skinny = [_is_skinny(d, k, lanes) for d, k in zip(sizes, sizes[1:])]
+    skinny = [_is_skinny(d, k, lanes) for d, k in pairwise(sizes)]
     turned = any(few and k > 1 for few, k in zip(skinny, sizes[1:]))
     direct = gradient and partials == 1 and not flush and not turned
     slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))

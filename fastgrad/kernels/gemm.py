@@ -1,4 +1,4 @@
-"""The register-tiled micro-kernel and the packing around it: C = epilogue(init + A B).
+"""The register-tiled micro-kernel and the loops around it: C = epilogue(init + A B).
 
 In: A (m, k) through any two strides, read in place by broadcast loads; B (k, n) in panels of up
 to NR columns, rows of a panel contiguous and padded to whole vectors. Out: C (m, n), row-major.
@@ -18,7 +18,6 @@ from numba.extending import intrinsic
 
 from .jit import inner, pasted
 from .simd import (
-    I32,
     I64,
     LANES_F32,
     LANES_F64,
@@ -50,8 +49,27 @@ KC_COLUMNS, KC_ROWS = 256, 1024
 STORE, RELU, GATE = 0, 1, 2
 
 
-def _tile(vec: Vectors, mr: int, nv: int, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi,
-          gate, ldg, mode, ahead):
+def _tile(
+    vec: Vectors,
+    mr: int,
+    nv: int,
+    row,
+    tail,
+    c,
+    ldc,
+    a,
+    rs,
+    cs,
+    b,
+    ldb,
+    k,
+    init,
+    ldi,
+    gate,
+    ldg,
+    mode,
+    ahead,
+):
     """MR rows by NV vectors from row `row`: init, K loop, epilogue."""
     builder = vec.builder
     function = builder.function
@@ -143,8 +161,27 @@ def _panel(nv: int, elem: ir.Type):
             following = builder.add(row, I64(mr))
             builder.cbranch(builder.icmp_signed("<=", following, m), tile, rest)
             builder.position_at_end(tile)
-            _tile(vec, mr, nv, row, tail, c, ldc, a, rs, cs, b, ldb, k, init, ldi, gate, ldg, mode,
-                  ahead)
+            _tile(
+                vec,
+                mr,
+                nv,
+                row,
+                tail,
+                c,
+                ldc,
+                a,
+                rs,
+                cs,
+                b,
+                ldb,
+                k,
+                init,
+                ldi,
+                gate,
+                ldg,
+                mode,
+                ahead,
+            )
             row.add_incoming(following, builder.block)
             builder.branch(test)
             builder.position_at_end(rest)
@@ -155,7 +192,9 @@ def _panel(nv: int, elem: ir.Type):
 
 
 @intrinsic
-def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead):
+def panel(
+    typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead
+):
     """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
 
     `ahead`: while a[., k] is used, a[., k] so many elements on is asked into the L2 cache.
@@ -166,16 +205,33 @@ def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, 
     def codegen(context, builder, signature, args):
         elem = element_type(signature.args[1])
         pointer = elem.as_pointer()
-        kinds = [pointer, I64, pointer, I64, I64, pointer, I64, I64, I64, pointer, I64, pointer,
-                 I64, I64, I64, I64]
+        kinds = [
+            pointer,
+            I64,
+            pointer,
+            I64,
+            I64,
+            pointer,
+            I64,
+            I64,
+            I64,
+            pointer,
+            I64,
+            pointer,
+            I64,
+            I64,
+            I64,
+            I64,
+        ]
         rest = types.void(*signature.args[1:])
         values = llvm_arguments(context, builder, rest, args[1:], kinds)
         width = context.cast(builder, args[0], signature.args[0], types.int64)
         done = builder.append_basic_block("panel_done")
         switch = builder.switch(width, done)
         for nv_ in TILE_ROWS:
-            function = define(builder, f"fastgrad_panel_{name_of(elem)}_{nv_}", VOID, kinds,
-                              _panel(nv_, elem))
+            function = define(
+                builder, f"fastgrad_panel_{name_of(elem)}_{nv_}", VOID, kinds, _panel(nv_, elem)
+            )
             block = builder.append_basic_block(f"panel{nv_}")
             switch.add_case(I64(nv_), block)
             builder.position_at_end(block)
@@ -184,8 +240,9 @@ def panel(typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, 
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    sig = types.void(nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns,
-                     ahead)
+    sig = types.void(
+        nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead
+    )
     return sig, codegen
 
 
@@ -215,125 +272,44 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
             last = p + kc >= k
             first = p == 0
             panel(
-                nv, shift(c, j), ldc, shift(a, p * cs), rs, cs, shift(b_j, p * step), step,
-                m, k - p if last else kc,
-                shift(init, j) if first else shift(c, j), ldi if first else ldc,
-                shift(gate, j), ldg, mode if last else STORE, columns, ahead,
+                nv,
+                shift(c, j),
+                ldc,
+                shift(a, p * cs),
+                rs,
+                cs,
+                shift(b_j, p * step),
+                step,
+                m,
+                k - p if last else kc,
+                shift(init, j) if first else shift(c, j),
+                ldi if first else ldc,
+                shift(gate, j),
+                ldg,
+                mode if last else STORE,
+                columns,
+                ahead,
             )
 
 
 @pasted
 def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead=0):
     """`_gemm` with its constants made plain integers: one compilation serves all its uses."""
-    _gemm(c, types.int64(ldc), a, types.int64(rs), types.int64(cs), b, types.int64(ldb), types.int64(m),
-          types.int64(n), types.int64(k), init,  types.int64(ldi), gate, types.int64(ldg), types.int64(mode),
-          types.int64(ahead))
-
-
-@inner
-def pack(out, w, ldw, d, k, start, stop):
-    """Rows start..stop of w (d, k) into panels [panel][row][<= NR], zero padded to vectors.
-
-    A panel that starts at column j starts at out[j * d].
-    """
-    vl = lanes(out)
-    nr = NV * vl
-    for j in range(0, k, nr):
-        columns = min(nr, k - j)
-        width = (columns + vl - 1) // vl * vl
-        for i in range(start, stop):
-            row = shift(out, j * d + i * width)
-            source = shift(w, i * ldw + j)
-            for q in range(columns):
-                row[q] = source[q]
-            for q in range(columns, width):
-                row[q] = 0
-
-
-def _transpose(vec: Vectors, rows):
-    """Lanes x lanes in registers: log2(lanes) rounds that swap off-diagonal blocks."""
-    rows, distance = list(rows), vec.lanes // 2
-    numbers = ir.VectorType(I32, vec.lanes)
-    while distance:
-        upper = [bool(lane & distance) for lane in range(vec.lanes)]
-        low = [vec.lanes + i - distance if u else i for i, u in enumerate(upper)]
-        high = [vec.lanes + i if u else i + distance for i, u in enumerate(upper)]
-        for i in range(vec.lanes):
-            if not i & distance:
-                a, b = rows[i], rows[i + distance]
-                rows[i], rows[i + distance] = (
-                    vec.builder.shuffle_vector(a, b, ir.Constant(numbers, order))
-                    for order in (low, high)
-                )
-        distance //= 2
-    return rows
-
-
-def _transposed_block(elem, full: bool):
-    """One block of up to lanes x lanes; `full` says that none of it is missing."""
-
-    def body(builder, out, width, w, ldw, rows, columns):
-        vec = Vectors(builder, elem)
-        mask = vec.first_lanes(columns)
-
-        def row(i):
-            if full:
-                return vec.load(builder.gep(w, [builder.mul(I64(i), ldw)]))
-            inside = builder.icmp_signed("<", I64(i), rows)
-            here = builder.gep(w, [builder.select(inside, builder.mul(I64(i), ldw), I64(0))])
-            return vec.load_masked(here, builder.and_(mask, vec.splat(inside, vec.mask_type)))
-
-        for c, column in enumerate(_transpose(vec, [row(i) for i in range(vec.lanes)])):
-            target = builder.gep(out, [builder.mul(I64(c), width)])
-            if full:
-                vec.store(column, target)
-            else:
-                with builder.if_then(builder.icmp_signed("<", I64(c), columns)):
-                    vec.store(column, target)
-        builder.ret_void()
-
-    return body
-
-
-@intrinsic
-def transposed_block(typingctx, out, width, w, ldw, rows, columns):
-    """out[c*width + i] = w[i*ldw + c] for i < rows, c < columns, both at most `lanes`.
-
-    Whole vectors are written: zeros from `rows` on.
-    """
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        kinds = [elem.as_pointer(), I64, elem.as_pointer(), I64, I64, I64]
-        values = llvm_arguments(context, builder, signature, args, kinds)
-        vl = I64(LANES_F32 if isinstance(elem, ir.FloatType) else LANES_F64)
-        whole = builder.and_(
-            builder.icmp_signed(">=", values[4], vl), builder.icmp_signed(">=", values[5], vl)
-        )
-        name = f"fastgrad_transpose_{name_of(elem)}"
-        with builder.if_else(whole) as (full, edge):
-            for branch, suffix, is_full in ((full, "full", True), (edge, "edge", False)):
-                with branch:
-                    function = define(builder, f"{name}_{suffix}", VOID, kinds,
-                                      _transposed_block(elem, is_full))
-                    builder.call(function, values)
-        return context.get_dummy_value()
-
-    return types.void(out, width, w, ldw, rows, columns), codegen
-
-
-@inner
-def pack_transposed(out, w, ldw, d, k, start, stop):
-    """Rows start..stop of w (d, k), as columns of its transpose (k, d), into panels of it.
-
-    start is a multiple of the vector's lanes. A panel that starts at row j of w starts at
-    out[j * k]; its width is whole vectors, zero padded.
-    """
-    vl = lanes(out)
-    nr = NV * vl
-    for i in range(start, stop, vl):
-        j = i // nr * nr
-        width = (min(nr, d - j) + vl - 1) // vl * vl
-        for q in range(0, k, vl):
-            transposed_block(shift(out, j * k + q * width + (i - j)), width,
-                             shift(w, i * ldw + q), ldw, d - i, k - q)
+    _gemm(
+        c,
+        types.int64(ldc),
+        a,
+        types.int64(rs),
+        types.int64(cs),
+        b,
+        types.int64(ldb),
+        types.int64(m),
+        types.int64(n),
+        types.int64(k),
+        init,
+        types.int64(ldi),
+        gate,
+        types.int64(ldg),
+        types.int64(mode),
+        types.int64(ahead),
+    )

@@ -1,10 +1,11 @@
 """Every jit option, and where compiled kernels are kept: the one place for both.
 
 `@kernel` makes a serial kernel, `@parallel_kernel` its twin with `prange`, `@inner` a function that
-they share. Nothing compiles at import. Machine code is cached in one file a specialisation (`_Store`), named by a digest of
-everything it depends on: signature, CPU name and features, Numba's version, the jit options and
-the sources of *all* kernels. So no process ever reads another's half-written index, an upgraded
-helper is never missed, and a damaged or unwritable cache costs a compilation, never an error.
+they share. Nothing compiles at import. Machine code is cached in one file a specialisation
+(`_Store`), named by a digest of everything it depends on: signature, CPU name and features, Numba's
+version, the jit options and the sources of *all* kernels. So no process ever reads another's
+half-written index, an upgraded helper is never missed, and a damaged or unwritable cache costs a
+compilation, never an error.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from . import vmath
-from .simd import I1, I64, Vectors, define, element_type, llvm_arguments, name_of, VOID
+from .simd import I1, I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
 
 MSE, HUBER, LOGISTIC, CROSS_ENTROPY = 0, 1, 2, 3
 F64 = ir.DoubleType()
@@ -78,8 +78,10 @@ def _elementwise_body(elem, value_and_derivative):
                     return builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
 
                 with builder.if_then(weighted):
-                    here = builder.gep(s, [builder.add(
-                        builder.mul(row.index, s_row), builder.mul(column, s_column))])
+                    here = builder.gep(
+                        s,
+                        [builder.add(builder.mul(row.index, s_row), builder.mul(column, s_column))],
+                    )
                     with builder.if_else(builder.icmp_signed("==", s_column, I64(0))) as (a, b):
                         with a:
                             builder.store(vec.splat(builder.load(here)), weight)
@@ -88,11 +90,13 @@ def _elementwise_body(elem, value_and_derivative):
                 place = at(z, ldz)
                 output = vec.load_masked(place, mask)
                 value, derivative = value_and_derivative(
-                    vec, output, vec.load_masked(at(y, ldy), mask), parameter)
+                    vec, output, vec.load_masked(at(y, ldy), mask), parameter
+                )
                 w = builder.load(weight)
                 derivative = builder.fmul(derivative, builder.fmul(w, scale_vector))
-                open_ = builder.or_(vec.passes(output),
-                                    builder.not_(vec.splat(gated, vec.mask_type)))
+                open_ = builder.or_(
+                    vec.passes(output), builder.not_(vec.splat(gated, vec.mask_type))
+                )
                 derivative = builder.select(open_, derivative, vec.const(0.0))
                 vec.store_masked(derivative, place, mask)
                 value = builder.select(mask, builder.fmul(w, value), vec.const(0.0))
@@ -113,8 +117,13 @@ def _elementwise(value_and_derivative, name):
             elem = element_type(signature.args[0])
             pointer = elem.as_pointer()
             kinds = [pointer, I64, pointer, I64, pointer, I64, I64, I64, I64, elem, elem, I1]
-            function = define(builder, f"fastgrad_{name}_{name_of(elem)}", F64, kinds,
-                              _elementwise_body(elem, value_and_derivative))
+            function = define(
+                builder,
+                f"fastgrad_{name}_{name_of(elem)}",
+                F64,
+                kinds,
+                _elementwise_body(elem, value_and_derivative),
+            )
             return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
 
         sig = types.float64(z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated)
@@ -177,7 +186,8 @@ def _cross_entropy_body(elem):
         total = cgutils.alloca_once_value(builder, vec.const(0.0))
         # Of `lanes` rows at a time: the sums of exponentials, z_label - max, the weights.
         sums, offsets, weights = (
-            cgutils.alloca_once(builder, elem, size=vec.lanes) for _ in range(3))
+            cgutils.alloca_once(builder, elem, size=vec.lanes) for _ in range(3)
+        )
         lanes = I64(vec.lanes)
         groups = builder.sdiv(builder.add(m, builder.sub(lanes, I64(1))), lanes)
         with cgutils.for_range(builder, groups) as group:
@@ -201,7 +211,9 @@ def _cross_entropy_body(elem):
                 _scale_row(vec, row, vec.splat(builder.fdiv(w_scaled, sum_)), mask_of, blocks)
                 builder.store(builder.fsub(builder.load(true), w_scaled), true)
                 for array, value in (
-                    (sums, sum_), (offsets, builder.fsub(z_true, maximum)), (weights, w)
+                    (sums, sum_),
+                    (offsets, builder.fsub(z_true, maximum)),
+                    (weights, w),
                 ):
                     builder.store(value, builder.gep(array, [in_group.index]))
             value = builder.fsub(vmath.log(vec, vec.load(sums)), vec.load(offsets))
@@ -222,8 +234,13 @@ def cross_entropy(typingctx, z, ldz, labels, s, m, k, scale):
         elem = element_type(signature.args[0])
         pointer = elem.as_pointer()
         kinds = [pointer, I64, I64.as_pointer(), pointer, I64, I64, elem]
-        function = define(builder, f"fastgrad_cross_entropy_{name_of(elem)}", F64, kinds,
-                          _cross_entropy_body(elem))
+        function = define(
+            builder,
+            f"fastgrad_cross_entropy_{name_of(elem)}",
+            F64,
+            kinds,
+            _cross_entropy_body(elem),
+        )
         return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
 
     return types.float64(z, ldz, labels, s, m, k, scale), codegen
@@ -266,8 +283,9 @@ def _in_place(make_body, name, doc):
         def codegen(context, builder, signature, args):
             elem = element_type(signature.args[0])
             kinds = [elem.as_pointer(), I64, I64]
-            function = define(builder, f"fastgrad_{name}_{name_of(elem)}", VOID, kinds,
-                              make_body(elem))
+            function = define(
+                builder, f"fastgrad_{name}_{name_of(elem)}", VOID, kinds, make_body(elem)
+            )
             builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
             return context.get_dummy_value()
 

@@ -64,7 +64,9 @@ def _block_body(elem):
                 with builder.if_then(weighted):
                     builder.store(load_vector(builder, s, first, kind), weight)
                 active = builder.fcmp_unordered(">", z, zero)  # not (z <= 0)
-                error = builder.fsub(builder.select(active, z, zero), load_vector(builder, y, first, kind))
+                error = builder.fsub(
+                    builder.select(active, z, zero), load_vector(builder, y, first, kind)
+                )
                 scaled = builder.fmul(builder.load(weight), error)
                 add_to(builder, loss, builder.fmul(scaled, error))
                 scaled = builder.select(active, scaled, zero)
@@ -79,8 +81,11 @@ def _block_body(elem):
                 value = builder.load(total)
                 for r in range(count):
                     lane = builder.extract_element(value, I32(r)) if count > 1 else value
-                    lane = lane if lane.type == ir.DoubleType() else builder.fpext(
-                        lane, ir.DoubleType())
+                    lane = (
+                        lane
+                        if lane.type == ir.DoubleType()
+                        else builder.fpext(lane, ir.DoubleType())
+                    )
                     add_to(builder, target, lane)
 
         whole = builder.mul(builder.sdiv(m, I64(group)), I64(group))
@@ -102,8 +107,9 @@ def neuron_block(typingctx, dw, sums, x, d, w, b, y, s, m):
         elem = element_type(signature.args[0])
         p = elem.as_pointer()
         kinds = [p, ir.DoubleType().as_pointer(), p, I64, p, elem, p, p, I64]
-        function = define(builder, f"fastgrad_neuron_{name_of(elem)}", VOID, kinds,
-                          _block_body(elem))
+        function = define(
+            builder, f"fastgrad_neuron_{name_of(elem)}", VOID, kinds, _block_body(elem)
+        )
         builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
         return context.get_dummy_value()
 
@@ -127,8 +133,17 @@ def _task(index, w, b, x, y, s, buffer):
         for j in range(d):
             dw[j] = 0
         weights = shift(pointer(s), row) if plan[WEIGHTED] else null_like(pointer(s))
-        neuron_block(dw, shift(sums, d), shift(pointer(x), row * d), d, pointer(w), b,
-                     shift(pointer(y), row), weights, m)
+        neuron_block(
+            dw,
+            shift(sums, d),
+            shift(pointer(x), row * d),
+            d,
+            pointer(w),
+            b,
+            shift(pointer(y), row),
+            weights,
+            m,
+        )
         for j in range(d):
             sums[j] += dw[j]
 

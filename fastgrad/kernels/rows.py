@@ -201,8 +201,9 @@ def dot_rows(typingctx, z, ldz, x, ldx, d, w, b, relu, m):
         elem = element_type(signature.args[0])
         p = elem.as_pointer()
         kinds = [p, I64, p, I64, I64, p, elem, I64, I64]
-        function = define(builder, f"fastgrad_dot_rows_{name_of(elem)}", VOID, kinds,
-                          _dot_body(elem))
+        function = define(
+            builder, f"fastgrad_dot_rows_{name_of(elem)}", VOID, kinds, _dot_body(elem)
+        )
         builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
         return context.get_dummy_value()
 
@@ -217,8 +218,9 @@ def add_rows(typingctx, out, x, ldx, d, factor, ldf, m):
         elem = element_type(signature.args[0])
         p = elem.as_pointer()
         kinds = [p, p, I64, I64, p, I64, I64]
-        function = define(builder, f"fastgrad_add_rows_{name_of(elem)}", VOID, kinds,
-                          _add_body(elem))
+        function = define(
+            builder, f"fastgrad_add_rows_{name_of(elem)}", VOID, kinds, _add_body(elem)
+        )
         builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
         return context.get_dummy_value()
 

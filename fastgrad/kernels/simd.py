@@ -162,10 +162,15 @@ def name_of(elem: ir.Type) -> str:
 
 def llvm_arguments(context, builder, signature, args, kinds):
     """Arguments of an intrinsic cast to the LLVM types `kinds`: pointers stay as they are."""
-    numba_types = {I1: types.boolean, I64: types.int64, ir.FloatType(): types.float32,
-                   ir.DoubleType(): types.float64}
+    numba_types = {
+        I1: types.boolean,
+        I64: types.int64,
+        ir.FloatType(): types.float32,
+        ir.DoubleType(): types.float64,
+    }
     return [
-        value if isinstance(kind, ir.PointerType)
+        value
+        if isinstance(kind, ir.PointerType)
         else context.cast(builder, value, type_, numba_types[kind])
         for value, type_, kind in zip(args, signature.args, kinds)
     ]

@@ -1,0 +1,175 @@
+"""Numerical derivatives of any function: differences along lines θ + t v.
+
+Function and point → values on a line → slope by a stencil → gradient or Jacobian. All of it is
+float64, and θ is never changed: every call gets a copy. The verdict on an analytic gradient is in
+`gradcheck.py`.
+"""
+
+import numpy as np
+
+from .calculus import _in_layout
+
+__all__ = ["numerical_gradient", "numerical_jacobian"]
+
+# stencil -> ((k, weight of f(+kh) - f(-kh)), ...), divisor, default step. Equal values cancel
+# exactly. Truncation and rounding: h⁴ f⁽⁵⁾/30 + 1.5 ε|f|/h, and h² f⁽³⁾/6 + ε|f|/h.
+_STENCILS = {
+    "five_point": (((1, 8.0), (2, -1.0)), 12.0, 1e-3),
+    "central": (((1, 1.0),), 2.0, 1e-5),
+}
+# Rounding of f as a multiple of ε |f|: 1.5 for exact f, the rest for sums inside f.
+_NOISE = 64 * np.finfo(np.float64).eps
+
+
+def checked_point(theta):
+    """Return theta as a new float64 array."""
+    array = np.asarray(theta)
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and array.dtype.itemsize != 8):
+        raise TypeError(
+            f"theta has dtype {array.dtype}: differences need float64, as in "
+            "np.asarray(theta, dtype=np.float64)"
+        )
+    array = np.array(array, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("theta is empty: expected at least one parameter")
+    if not np.isfinite(array).all():
+        raise ValueError("theta is not finite: expected a point where f can be differentiated")
+    return array
+
+
+def checked_options(args, step, stencil):
+    if not isinstance(args, tuple):
+        raise TypeError(f"args is a {type(args).__name__}: expected a tuple, as in args=(X, y)")
+    if stencil not in _STENCILS:
+        raise ValueError(f"stencil is {stencil!r}: expected one of {', '.join(_STENCILS)}")
+    step = _STENCILS[stencil][2] if step is None else step
+    require_positive("step", step)
+    return step
+
+
+def require_positive(name, value):
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name} is {value}: expected a positive number")
+
+
+def values_of(f, args, scalar):
+    """Wrap f so that it returns float64 values (m,); one only, if `scalar`."""
+
+    def call(theta):
+        value = np.asarray(f(theta, *args))
+        kind, size = value.dtype.kind, value.dtype.itemsize
+        if kind not in "biuf" or (kind == "f" and size < 8):
+            raise TypeError(f"f returned dtype {value.dtype}: differences need float64")
+        if scalar and value.ndim:
+            raise ValueError(
+                f"f returned shape {value.shape}: a gradient needs a scalar (); "
+                "for arrays there are numerical_jacobian and check_jacobian"
+            )
+        if value.size == 0:
+            raise ValueError(f"f returned no values, shape {value.shape}")
+        return value.astype(np.float64).ravel()
+
+    return call
+
+
+def slope_on(line, h, stencil):
+    """Derivative of the line at t = 0, and the rounding to be expected in it."""
+    terms, divisor, _ = _STENCILS[stencil]
+    pairs = [(weight, line(k * h), line(-k * h)) for k, weight in terms]
+    with np.errstate(invalid="ignore", over="ignore"):
+        slope = sum(weight * (ahead - behind) for weight, ahead, behind in pairs) / (divisor * h)
+        size = np.max([np.maximum(abs(ahead), abs(behind)) for _, ahead, behind in pairs], axis=0)
+        return slope, _NOISE * size / h
+
+
+def one_sided_slopes(line, h):
+    """Second-order derivatives from the left and from the right, (m,) each."""
+    at = line(0.0)
+    sides = [(t, line(t), line(2 * t)) for t in (-h, h)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return [(4 * near - far - 3 * at) / (2 * t) for t, near, far in sides]
+
+
+def coordinate_line(call, theta, j):
+    """Line along coordinate j, in units of max(1, |theta_j|), and that unit."""
+    unit = max(1.0, abs(theta.flat[j]))
+
+    def line(t):
+        moved = theta.copy()
+        moved.flat[j] += t * unit
+        return call(moved)
+
+    return line, unit
+
+
+def direction_line(call, theta, v):
+    """Line along the direction v, (p,)."""
+    v = v.reshape(theta.shape)
+    return lambda t: call(theta + t * v)
+
+
+def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", layout="numerator"):
+    """Jacobian ∂f/∂theta by differences (row 5, section 4 of arXiv 1802.01528).
+
+    Parameters
+    ----------
+    f : callable
+        ``f(theta, *args)`` → numbers of any shape, m in all, in float64.
+    theta : p numbers of any shape, float64
+        Left as it is; integers and lists are converted, float32 is refused.
+    args : tuple
+    step : float, optional
+        Multiplied by max(1, |theta_j|); 1e-3 for five points, 1e-5 for "central".
+    stencil : {"five_point", "central"}
+        (f(−2h) − 8f(−h) + 8f(h) − f(2h))/12h, exact for polynomials up to degree 4, or
+        (f(h) − f(−h))/2h, up to degree 2.
+    layout : {"numerator", "denominator"}
+
+    Returns
+    -------
+    jacobian : (m, p) float64, f and theta in C order; (p, m) in denominator layout
+
+    Raises
+    ------
+    TypeError, ValueError
+        theta or a value of f not in float64; a setting out of range.
+
+    Examples
+    --------
+    f = 3x²y and g = 2x + y⁸ at x = 1, y = 1:
+
+    >>> J = numerical_jacobian(lambda t: [3 * t[0]**2 * t[1], 2 * t[0] + t[1]**8], [1.0, 1.0])
+    >>> J.round(6)
+    array([[6., 3.],
+           [2., 8.]])
+    """
+    theta, step = checked_point(theta), checked_options(args, step, stencil)
+    jacobian = _differences(values_of(f, args, False), theta, step, stencil)
+    return _in_layout(jacobian, layout)
+
+
+def numerical_gradient(f, theta, args=(), *, step=None, stencil="five_point"):
+    """Gradient ∇f by differences (row 4, section 3 of arXiv 1802.01528).
+
+    Parameters and errors are those of `numerical_jacobian`, but f returns a scalar.
+
+    Returns
+    -------
+    gradient : float64, of theta's shape
+
+    Examples
+    --------
+    >>> numerical_gradient(lambda t: 3 * t[0]**2 * t[1], [1.0, 2.0]).round(6)
+    array([12.,  3.])
+    """
+    theta, step = checked_point(theta), checked_options(args, step, stencil)
+    jacobian = _differences(values_of(f, args, True), theta, step, stencil)
+    return jacobian.reshape(theta.shape)[()]
+
+
+def _differences(call, theta, step, stencil):
+    columns = []
+    for j in range(theta.size):
+        line, unit = coordinate_line(call, theta, j)
+        columns.append(slope_on(line, step, stencil)[0] / unit)
+    return np.stack(columns, axis=1)

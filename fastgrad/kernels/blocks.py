@@ -1,0 +1,171 @@
+"""One block of rows through a network: forward, loss, backward, weight gradient.
+
+In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, partial
+gradients. Forward and backward of a layer stand beside each other; the loops over blocks and tasks
+are in `network.py`.
+"""
+
+from __future__ import annotations
+
+from numba import types
+from numba.extending import overload
+
+from . import layout as at
+from . import losses
+from .gemm import GATE, PACKED, RELU, STORE, gemm
+from .jit import OPTIONS, pasted
+from .rows import skinny_forward, skinny_gradient
+from .simd import null_like, shift
+
+
+def output_delta(z, ldz, y, s, first, m, k, scale, plan, scalars):
+    """Loss of a block and its derivative over the outputs; by the targets' type."""
+
+
+@overload(output_delta, jit_options=OPTIONS)
+def output_delta_typed(z, ldz, y, s, first, m, k, scale, plan, scalars):
+    if y.dtype == types.uint8:  # a forward pass with a mask
+        return lambda z, ldz, y, s, first, m, k, scale, plan, scalars: 0.0
+    if s.dtype == types.uint8:
+
+        def given(z, ldz, y, s, first, m, k, scale, plan, scalars):
+            """The output gradient is given, with a mask: no loss."""
+            for i in range(m):
+                row = shift(z, i * ldz)
+                grad = shift(y, (first + i) * k)
+                mask = shift(s, (first + i) * k)
+                for j in range(k):
+                    row[j] = grad[j] if mask[j] != 0 else 0
+            return 0.0
+
+        return given
+    if isinstance(y.dtype, types.Integer):
+
+        def labelled(z, ldz, y, s, first, m, k, scale, plan, scalars):
+            weights = shift(s, first) if plan[at.WEIGHTED] else null_like(s)
+            return losses.cross_entropy(z, ldz, shift(y, first), weights, m, k, scale)
+
+        return labelled
+
+    def elementwise(z, ldz, y, s, first, m, k, scale, plan, scalars):
+        targets = shift(y, first * k)
+        weights = shift(s, first) if plan[at.WEIGHTED] else null_like(s)
+        gated = plan[at.OUTPUT_RELU] != 0
+        huber = scalars[at.HUBER_DELTA]
+        row, column, ldy = 1, 0, k
+        if k == 1 and ldz == 1:  # one long row
+            m, k, row, column = 1, m, 0, 1
+        if plan[at.LOSS] == losses.MSE:
+            return losses.mse(z, ldz, targets, ldy, weights, row, column, m, k, scale, huber, gated)
+        if plan[at.LOSS] == losses.HUBER:
+            return losses.huber(
+                z, ldz, targets, ldy, weights, row, column, m, k, scale, huber, gated
+            )
+        return losses.logistic(
+            z, ldz, targets, ldy, weights, row, column, m, k, scale, huber, gated
+        )
+
+    return elementwise
+
+
+def write_mask(mask, out, first, m, k):
+    """mask = not (out <= 0) where the caller asked for one (a uint8 `y`)."""
+
+
+@overload(write_mask, jit_options=OPTIONS)
+def write_mask_typed(mask, out, first, m, k):
+    if mask.dtype == types.uint8:
+
+        def write(mask, out, first, m, k):
+            target = shift(mask, first * k)
+            source = shift(out, first * k)
+            for i in range(m * k):
+                target[i] = not (source[i] <= 0)
+
+        return write
+    return lambda mask, out, first, m, k: None
+
+
+@pasted
+def forward(x, m, row, part, theta, bias, out, workspace, plan):
+    """Every layer of one block, stored from `row` on; the last goes to `out` if that is the job."""
+    layers = plan[at.LAYERS]
+    a, lda = x, plan[at.HEADER + at.D]
+    for layer in range(layers):
+        r = at.HEADER + layer * at.RECORD
+        d, k, ldc = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
+        c = shift(part, plan[r + at.ACTIVATION] + row * ldc)
+        mode = RELU
+        if layer == layers - 1:
+            if plan[at.JOB] == at.FORWARD:
+                c, ldc = out, k
+            if plan[at.OUTPUT_RELU] == 0:
+                mode = STORE
+        panels, b = shift(workspace, plan[r + at.PANELS]), shift(bias, plan[r + at.BIAS])
+        if plan[r + at.SKINNY]:
+            skinny_forward(c, ldc, a, lda, panels, b, m, d, k, types.int64(mode))
+        else:
+            gemm(c, ldc, a, lda, 1, panels, PACKED, m, k, d, b, 0, c, 0, mode)
+        a, lda = c, ldc
+
+
+@pasted
+def weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, plan):
+    """Rows start..start+count of dW = X^T dZ over m rows of layer record r; db with the first."""
+    d, k, ld, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LD], plan[r + at.LDG]
+    zeros, one = shift(workspace, plan[at.ZEROS]), shift(workspace, plan[at.ONE])
+    delta = shift(part, plan[r + at.DELTA] + row * ld)
+    below, ldb, ahead = x, d, m * d  # the next block of X comes from memory meanwhile
+    if r > at.HEADER:
+        ldb, ahead = plan[r - at.RECORD + at.LD], 0
+        below = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
+    if plan[r + at.SKINNY]:
+        dw = shift(grad, plan[r + at.PARTIAL] + start)
+        skinny_gradient(dw, ldg, shift(below, start), ldb, delta, ld, m, count, k, fresh)
+    else:
+        dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
+        gemm(
+            dw,
+            ldg,
+            shift(below, start),
+            1,
+            ldb,
+            delta,
+            ld,
+            count,
+            k,
+            m,
+            zeros if fresh else dw,
+            0 if fresh else ldg,
+            dw,
+            0,
+            STORE,
+            ahead,
+        )
+    if start == 0:
+        db = shift(grad, plan[r + at.PARTIAL_BIAS])
+        gemm(db, k, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
+
+
+@pasted
+def backward(x, m, row, part, grad, dx, fresh, workspace, plan):
+    """From the output delta of one block to those below it, and to the weights unless WIDE.
+
+    Each delta goes where the plan says: over the activation that gated it, or beside it.
+    """
+    job = plan[at.JOB]
+    zeros = shift(workspace, plan[at.ZEROS])
+    for layer in range(plan[at.LAYERS] - 1, -1, -1):
+        r = at.HEADER + layer * at.RECORD
+        d, k, ld = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
+        if job != at.INPUT and plan[at.WIDE] == 0:
+            weight_gradient(r, 0, d, x, row, m, part, grad, fresh, workspace, plan)
+        delta = shift(part, plan[r + at.DELTA] + row * ld)
+        panels = shift(workspace, plan[r + at.PANELS_T])
+        if layer > 0:
+            ldb = plan[r - at.RECORD + at.LD]
+            gate = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
+            below = shift(part, plan[r - at.RECORD + at.DELTA] + row * ldb)
+            gemm(below, ldb, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, gate, ldb, GATE)
+        elif job >= at.GRADIENT_AND_INPUT:
+            gemm(dx, d, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, dx, 0, STORE)
