@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-_NEEDS = {"test_autodiff.py": ("torch", "jax")}
+_NEEDS = {"test_autodiff.py": ("torch", "jax"), "test_torch_optimizers.py": ("torch",)}
 
 collect_ignore_glob = []
 _left_out = []
