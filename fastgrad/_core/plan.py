@@ -19,7 +19,7 @@ from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (24, 240)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 256  # rows of a task where there are many: a partial gradient costs some ten rows
-FEW_ROWS = (48, 4)  # with fewer rows: least rows of a task, most tasks
+SMALL_TASKS = (48, 4)  # with fewer rows: least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 2_000_000  # about 10 us of one core; three launches cost 5 us
@@ -27,6 +27,8 @@ WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they woul
 WIDE_TASK_ROWS = 120  # rows of a row task in a wide network: a panel of W is read once for them
 WEIGHT_ROWS = (96, 48)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
+IN_PLACE_ROWS = 16  # up to here packing W costs more than reading it in place
+FEW_ROWS = 4  # up to here transposing W costs more than a pass over it for each row
 SKINNY_OVERHEAD, SKINNY_SHARE = 1.2, 0.85  # a reduction costs a sum about 1.2 loads
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
@@ -129,7 +131,7 @@ def _row_blocks(n, sizes, widths, gradient, itemsize, parameters, flops) -> _Blo
     block = min(high, max(low, CACHE_BYTES // row_bytes // low * low))
     tasks = 1
     if flops >= PARALLEL_FLOPS:
-        few = max(1, min(n // FEW_ROWS[0], FEW_ROWS[1]))
+        few = max(1, min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
         few = 1 << (few.bit_length() - 1)  # even shares for 2 and 4 threads
         tasks = min(MAX_TASKS, max(few, n // TASK_ROWS // 4 * 4))
         if gradient:
@@ -184,6 +186,9 @@ def network_plan(
     for record, d, k, ld, few in zip(records, sizes, sizes[1:], widths, skinny):
         padded = _round_up(k, lanes)
         record[at.SKINNY] = few
+        # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
+        inside = flat and theta + d * k + lanes <= parameters
+        record[at.IN_PLACE] = n <= IN_PLACE_ROWS and (inside or k % lanes == 0)
         record[at.D], record[at.K], record[at.LD] = d, k, ld
         record[at.WEIGHT] = theta
         theta += d * k
@@ -227,6 +232,7 @@ def network_plan(
         at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros, at.ONE: one,
         at.TASK_BASE: base, at.TASK_STRIDE: stride, at.GRAD_SIZE: partial, at.SUMS: sums,
         at.PARTS: parts,
+        at.FEW_ROWS: n <= FEW_ROWS,
     }  # fmt: skip
     for position, value in header.items():
         vector[position] = value

@@ -14,7 +14,7 @@ from . import layout as at
 from . import losses
 from .gemm import GATE, PACKED, RELU, STORE, gemm
 from .jit import OPTIONS, pasted
-from .rows import skinny_forward, skinny_gradient
+from .rows import few_rows_back, skinny_forward, skinny_gradient
 from .simd import null_like, shift
 
 
@@ -104,6 +104,9 @@ def forward(x, m, row, part, theta, bias, out, workspace, plan):
         panels, b = shift(workspace, plan[r + at.PANELS]), shift(bias, plan[r + at.BIAS])
         if plan[r + at.SKINNY]:
             skinny_forward(c, ldc, a, lda, panels, b, m, d, k, types.int64(mode))
+        elif plan[r + at.IN_PLACE]:
+            w = shift(theta, plan[r + at.WEIGHT])
+            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, mode)
         else:
             gemm(c, ldc, a, lda, 1, panels, PACKED, m, k, d, b, 0, c, 0, mode)
         a, lda = c, ldc
@@ -148,7 +151,7 @@ def weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, pl
 
 
 @pasted
-def backward(x, m, row, part, grad, dx, fresh, workspace, plan):
+def backward(x, m, row, part, grad, theta, dx, fresh, workspace, plan):
     """From the output delta of one block to those below it, and to the weights unless WIDE.
 
     Each delta goes where the plan says: over the activation that gated it, or beside it.
@@ -166,6 +169,13 @@ def backward(x, m, row, part, grad, dx, fresh, workspace, plan):
             ldb = plan[r - at.RECORD + at.LD]
             gate = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
             below = shift(part, plan[r - at.RECORD + at.DELTA] + row * ldb)
-            gemm(below, ldb, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, gate, ldb, GATE)
+            mode = GATE
         elif job >= at.GRADIENT_AND_INPUT:
-            gemm(dx, d, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, dx, 0, STORE)
+            below, gate, ldb, mode = dx, dx, d, STORE
+        else:
+            continue
+        if plan[at.FEW_ROWS]:
+            w = shift(theta, plan[r + at.WEIGHT])
+            few_rows_back(below, ldb, delta, ld, w, m, d, k, gate, ldb, types.int64(mode))
+        else:
+            gemm(below, ldb, delta, ld, 1, panels, PACKED, m, d, k, zeros, 0, gate, ldb, mode)

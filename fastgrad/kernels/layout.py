@@ -29,9 +29,10 @@ TASK_STRIDE = 19  # 0 if WIDE: the tasks share one store, each its own rows
 GRAD_SIZE = 20  # elements of a partial gradient
 SUMS = 21  # workspace64: float64 gradients (where FLUSH_BLOCKS)
 PARTS = 22  # workspace64: loss of each row task, then sum of squared weights of each slice
-BUFFER64 = 23  # eight-byte words of the buffer before workspace64
-BUFFER = 24  # eight-byte words of the buffer before workspace
-HEADER = 25
+FEW_ROWS = 23  # 1: so few rows that dX reads W in place and no transpose is packed
+BUFFER64 = 24  # eight-byte words of the buffer before workspace64
+BUFFER = 25  # eight-byte words of the buffer before workspace
+HEADER = 26
 
 # A layer's record, from HEADER + layer * RECORD
 D = 0
@@ -49,7 +50,8 @@ PARTIAL_BIAS = 11
 BIAS_OUT = 12  # flat gradient: where db goes
 FIRST_WEIGHT_TASK = 13
 SKINNY = 14  # 1: few outputs; PANELS is W transposed (k, d), PARTIAL is (k, LDG)
-RECORD = 15
+IN_PLACE = 15  # 1: few rows, so forward reads W in place and no panels are packed
+RECORD = 16
 
 # workspace64: numbers of the network before the parts
 HUBER_DELTA, L2 = 0, 1

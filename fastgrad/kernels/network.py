@@ -47,9 +47,10 @@ def pack_slice(index, theta, workspace, plan):
             panels = shift(workspace, plan[r + at.PANELS])
             if plan[r + at.SKINNY]:
                 pack_skinny(panels, w, d, k, start, stop)
-            else:
+            elif plan[r + at.IN_PLACE] == 0:
                 pack(panels, w, k, d, k, start, stop)
-        if job >= at.GRADIENT_AND_INPUT or (job == at.GRADIENT and layer > 0):
+        back = job >= at.GRADIENT_AND_INPUT or (job == at.GRADIENT and layer > 0)
+        if back and plan[at.FEW_ROWS] == 0:
             pack_transposed(shift(workspace, plan[r + at.PANELS_T]), w, k, d, k, start, stop)
 
 
@@ -84,7 +85,9 @@ def rows_task(index, origin, scale, theta, bias, x, y, s, out, dx, workspace, wo
         loss += output_delta(delta, ld, y, s, row, m, k, scale, plan, workspace64)
         if job == at.LOSS_ONLY:
             continue
-        backward(x_block, m, place, part, grad, shift(dx, row * d), waiting == 0, workspace, plan)
+        backward(
+            x_block, m, place, part, grad, theta, shift(dx, row * d), waiting == 0, workspace, plan
+        )
         waiting += 1
         if flush and not wide and (waiting == flush or row + m == stop):
             for i in range(size):

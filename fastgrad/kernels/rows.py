@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .gemm import GATE, STORE
 from .jit import inner
 from .simd import (
     I32,
@@ -153,9 +154,9 @@ def _in_groups(vec, m, count, run):
 
 
 def _dot_body(elem):
-    def body(builder, z, ldz, x, ldx, d, w, b, relu, m):
+    def body(builder, z, ldz, x, ldx, d, w, b, gate, ldg, mode, m):
         vec = Vectors(builder, elem)
-        always = builder.icmp_signed("==", relu, I64(0))
+        stored, by_gate = (builder.icmp_signed("==", mode, I64(x)) for x in (STORE, GATE))
 
         def run(first, count):
             numbers = [builder.add(first, I64(r)) for r in range(count)]
@@ -165,7 +166,9 @@ def _dot_body(elem):
                 sum_ = builder.extract_element(sums, I32(r)) if count > 1 else sums
                 value = builder.fadd(sum_, b)
                 zero = ir.Constant(elem, 0.0)
-                keep = builder.or_(always, builder.fcmp_unordered(">", value, zero))
+                other = builder.load(builder.gep(gate, [builder.mul(number, ldg)]))
+                sign = builder.select(by_gate, other, value)
+                keep = builder.or_(stored, builder.fcmp_unordered(">", sign, zero))
                 value = builder.select(keep, value, zero)
                 builder.store(value, builder.gep(z, [builder.mul(number, ldz)]))
 
@@ -194,20 +197,23 @@ def _add_body(elem):
 
 
 @intrinsic
-def dot_rows(typingctx, z, ldz, x, ldx, d, w, b, relu, m):
-    """z[r*ldz] = w . x[r] + b for m rows of d, through max(0, .) if `relu`."""
+def dot_rows(typingctx, z, ldz, x, ldx, d, w, b, gate, ldg, mode, m):
+    """z[r*ldz] = epilogue(w . x[r] + b) for m rows of d; modes as in `gemm`.
+
+    gate[r*ldg] is read in every mode, so it is a valid address always: z itself will do.
+    """
 
     def codegen(context, builder, signature, args):
         elem = element_type(signature.args[0])
         p = elem.as_pointer()
-        kinds = [p, I64, p, I64, I64, p, elem, I64, I64]
+        kinds = [p, I64, p, I64, I64, p, elem, p, I64, I64, I64]
         function = define(
             builder, f"fastgrad_dot_rows_{name_of(elem)}", VOID, kinds, _dot_body(elem)
         )
         builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
         return context.get_dummy_value()
 
-    return types.void(z, ldz, x, ldx, d, w, b, relu, m), codegen
+    return types.void(z, ldz, x, ldx, d, w, b, gate, ldg, mode, m), codegen
 
 
 @intrinsic
@@ -228,10 +234,30 @@ def add_rows(typingctx, out, x, ldx, d, factor, ldf, m):
 
 
 @inner
-def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, relu):
-    """z (m, k) = x (m, d) w + bias, w_t (k, d) its transpose."""
+def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, mode):
+    """z (m, k) = epilogue(x (m, d) w + bias), w_t (k, d) its transpose."""
     for j in range(k):
-        dot_rows(shift(z, j), ldz, x, ldx, d, shift(w_t, j * d), bias[j], relu, m)
+        column = shift(z, j)
+        dot_rows(column, ldz, x, ldx, d, shift(w_t, j * d), bias[j], column, ldz, mode, m)
+
+
+@inner
+def few_rows_back(dx, ldx, delta, ld, w, m, d, k, gate, ldg, mode):
+    """dx (m, d) = epilogue(delta (m, k) w^T), few rows: w (d, k) is read in place for each."""
+    for r in range(m):
+        dot_rows(
+            shift(dx, r * ldx),
+            1,
+            w,
+            k,
+            k,
+            shift(delta, r * ld),
+            0.0,
+            shift(gate, r * ldg),
+            1,
+            mode,
+            d,
+        )
 
 
 @inner
