@@ -87,8 +87,9 @@ class ScikitLearn:
     def run(self, task: Task, seed: int, to_target: bool):
         X, X_test, y, y_test = task.data
         model = self.kinds[task.classify](
-            task.sizes[1:-1], alpha=0.0, batch_size=task.batch_size, learning_rate_init=LR,
-            max_iter=task.epochs, tol=0.0, n_iter_no_change=10**6, random_state=seed,
+            hidden_layer_sizes=task.sizes[1:-1], alpha=0.0, batch_size=task.batch_size,
+            learning_rate_init=LR, max_iter=task.epochs, tol=0.0,
+            n_iter_no_change=10**6, random_state=seed,
         )  # fmt: skip
         extra = {"classes": np.unique(y)} if task.classify else {}
         done = task.epochs

@@ -7,8 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ._core import check
+from .kernels.network import step_parallel
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
+# Below so many multiplications (1 ms; 50 ms where the parallel kernel may still have to be
+# compiled) one thread does it: little to gain, and beside busy processes a launch can be slow.
+SERIAL_PRODUCTS, SERIAL_PRODUCTS_COLD = 2e7, 2e9
 
 
 class Scores(NamedTuple):
@@ -110,6 +114,9 @@ def _converted(value, name: str, dtype):
 
 def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
     n, d = X.shape
+    if threads is None:
+        least = SERIAL_PRODUCTS if step_parallel.signatures else SERIAL_PRODUCTS_COLD
+        threads = 1 if n * net.n_parameters < least else None
     rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * (d + net.n_outputs)))
     labelled = net._loss.probabilities is not None
     y = y.reshape(n, -1)

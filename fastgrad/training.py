@@ -24,8 +24,6 @@ from .optimizers import Optimizer, get_optimizer
 
 __all__ = ["FitResult", "fit"]
 
-SERIAL_PRODUCTS = 2e7  # multiplications of a validation
-
 
 @dataclass(eq=False)
 class FitResult:
@@ -286,7 +284,7 @@ class _Run:
         watched = loss
         if self.validation is not None:
             scores = metrics.evaluate_checked(
-                self.net, result.theta, *self.validation, threads=self._validation_threads()
+                self.net, result.theta, *self.validation, threads=self.threads
             )
             watched = row["val_loss"] = scores.loss
             row[f"val_{metrics.score_name(self.net)}"] = scores.score
@@ -304,11 +302,6 @@ class _Run:
             result.stopped = "patience"
         if any([hook(result) for hook in self.on_epoch]):
             result.stopped = "callback"
-
-    def _validation_threads(self) -> int | None:
-        """One where it takes less than a millisecond: nothing to gain, launches can be slow."""
-        products = self.net.n_parameters * self.validation[0].shape[0]
-        return 1 if products < SERIAL_PRODUCTS else self.threads
 
     def _save(self, rng) -> None:
         result = self.result

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +48,14 @@ def train(args) -> int:
     train_part, held_out = _scaled(model, parts)
     if not args.json:
         _announce(args, table, task, model, parts)
-    result = fit(
-        model.net, *train_part, optimizer=_optimizer(args), epochs=args.epochs,
-        batch_size=args.batch_size, seed=args.seed, validation=held_out, patience=args.patience,
-        progress=False if args.quiet or args.json else True, checkpoint=args.checkpoint,
-        resume=args.resume, threads=args.threads,
-    )  # fmt: skip
+    quiet = args.quiet or args.json
+    with _patience_please(quiet) as started:
+        result = fit(
+            model.net, *train_part, optimizer=_optimizer(args), epochs=args.epochs,
+            batch_size=args.batch_size, seed=args.seed, validation=held_out,
+            patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
+            resume=args.resume, threads=args.threads, callbacks=started,
+        )  # fmt: skip
     # Held-out rows choose the epoch only where --patience says so: else they stay a fair test.
     model.theta = result.best_theta if args.patience else result.theta
     summary = _summary(args, table, task, model, parts, train_part, held_out, result)
@@ -66,6 +70,20 @@ def train(args) -> int:
             f"expected a finite one: try a smaller --lr", code=1,
         )  # fmt: skip
     return 0
+
+
+@contextlib.contextmanager
+def _patience_please(quiet: bool):
+    """A word to who waits for the compiler; gives what to call when training has started."""
+    words = "preparing: the first run on a machine compiles its kernels, some 10 s"
+    timer = threading.Timer(1.5, print, [words], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield lambda result: timer.cancel()
+    finally:
+        timer.cancel()
 
 
 def _task(args, table) -> str:
