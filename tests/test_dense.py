@@ -58,10 +58,11 @@ def test_row23_around_the_edges_of_tiles(rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("block", [gemm.KC_COLUMNS, gemm.KC_ROWS])
 @pytest.mark.parametrize("extra", [-1, 0, 1])
-def test_row23_around_blocks_of_products_and_of_rows(rng, dtype, extra):
+def test_row23_around_blocks_of_products_and_of_rows(rng, dtype, extra, block):
     """The inner dimension goes in blocks of KC: d forward, k for gX, rows of a block for gW."""
-    long = gemm.KC_COLUMNS + extra
+    long = block + extra
     check_layer(*draw_layer(rng, 7, long, 5, dtype))
     check_layer(*draw_layer(rng, 7, 5, long, dtype))
     check_layer(*draw_layer(rng, long, 5, 7, dtype))

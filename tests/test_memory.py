@@ -199,6 +199,7 @@ for case in range(60):
 # more than one block of rows, of products and of a neuron's sums
 check_layer(rng, 250, 3, 5, dtype)
 check_layer(rng, 7, gemm.KC_COLUMNS + 1, 3, dtype)
+check_layer(rng, 7, gemm.KC_ROWS + 1, 3, dtype)
 check_network(rng, 2100, [3, 2], dtype, "cross_entropy", True)
 check_network(rng, 500, [3, 2, 1], dtype, "mse", True)
 check_neuron(rng, 513, 9, dtype, True)
