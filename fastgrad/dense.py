@@ -12,7 +12,7 @@ from ._core import check
 from ._core.plan import network_plan
 from .kernels import layout as at
 from .kernels.network import step, step_parallel
-from .runtime import launch
+from .runtime import check_threads, launch
 
 _NO_LOSS = -1
 
@@ -41,6 +41,8 @@ def _not_empty(W):
 def _forward(X, W, b, dtype, relu, mask, threads):
     n, (d, k) = X.shape[0], W.shape
     out, nothing = np.empty((n, k), dtype), np.empty(1, dtype)
+    if threads is not None:
+        check_threads(threads)
     if n:
         plan = network_plan((d, k), n, dtype, at.FORWARD, _NO_LOSS, relu, False, flat=False)
         buffer = plan.acquire()

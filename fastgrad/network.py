@@ -13,7 +13,7 @@ from ._core.plan import network_plan
 from .kernels import layout as at
 from .kernels.network import probabilities, step, step_parallel
 from .losses import get_loss
-from .runtime import launch
+from .runtime import check_threads, launch
 
 _NO_LABELS = np.zeros(1, np.int64)
 
@@ -107,6 +107,8 @@ class MLP:
             )
         self.output_activation = output_activation
         try:
+            if dtype is None:
+                raise TypeError
             self.dtype = np.dtype(dtype)
         except TypeError:
             raise TypeError(f"dtype is {dtype!r}; expected float32 or float64") from None
@@ -323,6 +325,8 @@ class MLP:
         """
         theta, X = self._inputs(theta, X, nonempty=False)
         out = np.empty((X.shape[0], self.n_outputs), self.dtype)
+        if threads is not None:
+            check_threads(threads)
         if X.shape[0]:
             self._run(
                 at.FORWARD, theta, X, self._no_targets, None, out.reshape(-1), self._nothing,

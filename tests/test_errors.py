@@ -416,3 +416,25 @@ def test_unflatten_and_probabilities():
     for method in (net.predict_proba, net.classify):
         with pytest.raises(ValueError, match="the loss 'mse' has no"):
             method(np.zeros(P), np.ones((N, D)))
+
+
+@pytest.mark.parametrize("value", [1.7e308, 1e-310])
+def test_weights_whose_sum_cannot_be_divided_by_are_refused(value):
+    net = fg.MLP([1, 1])
+    args = np.zeros(2), np.ones((4, 1)), np.ones(4), np.full(4, value)
+    with pytest.raises(ValueError, match="sample_weight sums to"):
+        net.loss_and_grad(*args)
+    with pytest.raises(ValueError, match="sample_weight sums to"):
+        fg.neuron_loss_and_grad(np.ones(1), 0.0, *args[1:])
+
+
+def test_threads_are_checked_where_there_are_no_rows():
+    with pytest.raises(TypeError, match="threads"):
+        fg.MLP([2, 1]).predict(np.zeros(3), np.empty((0, 2)), threads="two")
+    with pytest.raises(ValueError, match="threads"):
+        fg.affine(np.empty((0, 2)), np.ones(2), 0.0, threads=0)
+
+
+def test_no_dtype_is_not_a_dtype():
+    with pytest.raises(TypeError, match="dtype is None"):
+        fg.MLP([2, 1], dtype=None)

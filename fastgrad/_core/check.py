@@ -261,8 +261,15 @@ def weights(value, name: str, dtype, n: int) -> np.ndarray:
     bad = validate.first_outside(array, 0.0, np.inf)
     if bad >= 0:
         raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
-    if n and validate.all_zero(array):
+    total = validate.total(array)
+    if n and total == 0:
         raise ValueError(f"{name} is zero everywhere; at least one row must count")
+    least, most = (1e-30, 1e30) if array.dtype == F32 else (1e-290, 1e290)
+    if total < least or (total > most and np.isfinite(array).all()):
+        raise ValueError(
+            f"{name} sums to {total}; expected {least} to {most} in {array.dtype}: scale the "
+            f"weights, only their ratios count"
+        )
     return array
 
 

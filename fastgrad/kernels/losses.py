@@ -47,7 +47,9 @@ def _logistic(vec, z, y, _):
     one, zero = vec.const(1.0), vec.const(0.0)
     e = vmath.exp(vec, b.fsub(vec.const(-0.0), vmath.absolute(vec, z)))
     positive = vec.passes(z)
-    value = b.fsub(b.fadd(vmath.log1p(vec, e), b.select(positive, z, zero)), b.fmul(y, z))
+    # max(z, 0) - y z first: on the right side of the label it is 0 and the small log stays whole.
+    line = b.fsub(b.select(positive, z, zero), b.fmul(y, z))
+    value = b.fadd(vmath.log1p(vec, e), line)
     sigmoid = b.fdiv(b.select(positive, one, e), b.fadd(one, e))
     return value, b.fsub(sigmoid, y)
 
