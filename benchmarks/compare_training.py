@@ -52,8 +52,18 @@ def diamonds_task(batch_size: int, epochs: int) -> Task:
     return Task("diamonds", (9, 64, 1), batch_size, epochs, 0.98, (X, X_test, y, y_test), False)
 
 
+def glorot(net, seed: int) -> np.ndarray:
+    """Initial parameters as scikit-learn draws them: uniform, biases too."""
+    rng, theta = np.random.default_rng(seed), np.empty(net.n_parameters, net.dtype)
+    for W, b in net.unflatten(theta):
+        bound = np.sqrt(6 / sum(W.shape))
+        W[...], b[...] = rng.uniform(-bound, bound, W.shape), rng.uniform(-bound, bound, b.shape)
+    return theta
+
+
 class Fastgrad:
     name = "fastgrad"
+    init = "glorot"  # or "own": net.init
 
     def __init__(self, threads: int):
         self.threads = threads
@@ -64,7 +74,8 @@ class Fastgrad:
         column = "val_accuracy" if task.classify else "val_r2"
         start = time.perf_counter()
         result = fg.fit(
-            net, X, y, optimizer=fg.Adam(LR), epochs=task.epochs, batch_size=task.batch_size,
+            net, X, y, theta=glorot(net, seed) if self.init == "glorot" else None,
+            optimizer=fg.Adam(LR), epochs=task.epochs, batch_size=task.batch_size,
             seed=seed, threads=self.threads, validation=(X_test, y_test) if to_target else None,
             callbacks=[lambda r: r.history[column][-1] >= task.target] if to_target else (),
             progress=False,
@@ -256,9 +267,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument(
+        "--init", choices=["glorot", "own"], default="glorot",
+        help="fastgrad's initial parameters: as scikit-learn draws them, or net.init",
+    )  # fmt: skip
     parser.add_argument("--only", choices=["digits", "diamonds", "overhead", "memory"])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    Fastgrad.init = args.init
     wanted = [args.only] if args.only else ["digits", "diamonds", "overhead", "memory"]
     report: dict = {"threads": args.threads, "rows": []}
     tasks = []
