@@ -42,6 +42,8 @@ def _save(figure, path) -> None:
 def plot_rows(rows, threads, config, path) -> None:
     """Ratio to each peer, and the fraction of the roofline, over the flops of a call."""
     plt = _pyplot()
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     rows = [row for row in rows if "fastgrad" in row.seconds]
     x = [row.work.flops for row in rows]
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7.5, 7), sharex=True, layout="constrained")
@@ -54,6 +56,9 @@ def plot_rows(rows, threads, config, path) -> None:
                 edgecolors=[LOSS if ratio < 1 else INK for ratio in best])  # fmt: skip
     top.axhline(1, color=INK, linewidth=0.8)
     top.set_yscale("log")
+    top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    top.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    top.yaxis.set_minor_formatter(NullFormatter())
     top.set_ylabel("peer's time / fastgrad's time")
     top.set_title(
         f"Loss and gradient, {threads} thread{'s' if threads > 1 else ''}, {config['cpu']} "
