@@ -5,8 +5,8 @@ dtype. Its loss and gradient are compared with the NumPy closed form in float64 
 result is reported in place of a time. Then turns are interleaved, one peer after the other with a
 pause in which thread pools fall asleep, and the ratio is the median over rounds of (peer's time /
 fastgrad's time of the same round). A turn beside which other processes kept a tenth of a processor
-busy is repeated, four times at most. A peer that is not installed is reported and left out; one that
-lives in another environment is given by its interpreter:
+busy is repeated, four times at most. A peer that is not installed is reported and left out; one
+that lives in another environment is given by its interpreter:
 
     python -m benchmarks.peers --threads 2 --python-for pytensor=/path/to/env/bin/python
 
