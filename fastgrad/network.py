@@ -145,22 +145,28 @@ class MLP:
 
     # parameters
 
-    def init(self, seed=None) -> np.ndarray:
-        """He initialisation: weights normal with variance 2/d, biases zero.
+    def init(self, seed=None, method: str = "he") -> np.ndarray:
+        """Initial parameters: random weights, zero biases.
 
         Parameters
         ----------
         seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
             As for `numpy.random.default_rng`; an integer repeats the same parameters.
+        method : {"he", "glorot"}
+            "he": normal with variance 2/d, 1/d in an identity output layer, since no ReLU halves it
+            (He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2).
+            "glorot": uniform within sqrt(6/(d + k)) (Glorot and Bengio, *Understanding the
+            difficulty of training deep feedforward neural networks*, 2010, formula 16): smaller
+            outputs at the start, which suits wide layers before few outputs.
 
         Returns
         -------
         theta : ndarray (p,) of `dtype`
 
-        Notes
-        -----
-        He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2. An identity output
-        layer has variance 1/d, since no ReLU halves it.
+        Raises
+        ------
+        ValueError
+            If the method is not one of these.
 
         Examples
         --------
@@ -168,13 +174,19 @@ class MLP:
         >>> fg.MLP([3, 4, 1]).init(seed=0).shape
         (21,)
         """
+        if method not in ("he", "glorot"):
+            raise ValueError(f"method is {method!r}; expected 'he' or 'glorot'")
         rng = np.random.default_rng(seed)
         theta = np.zeros(self.n_parameters, self.dtype)
         layers = self.unflatten(theta)
         for index, (W, _) in enumerate(layers):
+            d, k = W.shape
+            if method == "glorot":
+                bound = np.sqrt(6.0 / (d + k))
+                W[...] = rng.uniform(-bound, bound, W.shape)
+                continue
             is_relu = index < len(layers) - 1 or self.output_activation == "relu"
-            scale = np.sqrt((2.0 if is_relu else 1.0) / W.shape[0])
-            W[...] = scale * rng.standard_normal(W.shape)
+            W[...] = np.sqrt((2.0 if is_relu else 1.0) / d) * rng.standard_normal(W.shape)
         return theta
 
     def unflatten(self, theta) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -316,3 +316,15 @@ def test_more_shapes_than_a_network_keeps_plans_for(rng):
     for n in range(1, 100):
         net.loss(theta, X[:n], y[:n])
     assert net.loss(theta, X[:5], y[:5]) == first
+
+
+def test_initial_parameters_have_the_variance_of_their_method():
+    net = fg.MLP([200, 300, 100])
+    for method, variances in {"he": (2 / 200, 1 / 300), "glorot": (2 / 500, 2 / 400)}.items():
+        theta = net.init(0, method)
+        np.testing.assert_array_equal(theta, net.init(0, method))
+        for (W, b), variance in zip(net.unflatten(theta), variances):
+            assert W.var() == pytest.approx(variance, rel=0.05)
+            assert not b.any()
+    with pytest.raises(ValueError, match="method is 'xavier'"):
+        net.init(0, "xavier")
