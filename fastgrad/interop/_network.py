@@ -1,0 +1,54 @@
+"""Back through a whole network from the gradient of its outputs: what autograd guests ask for.
+
+The step's own kernel takes a given output gradient with a mask in the place of targets and weights;
+the forward pass is made again block by block while it is in cache, so nothing is stored between.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._core.plan import network_plan
+from ..kernels import layout as at
+from ..kernels.network import step, step_parallel
+from ..runtime import launch
+
+
+def network_backward(net, theta, X, grad_out, outputs, *, theta_out=None, X_out=None):
+    """Write d/d theta and d/d X of sum(grad_out * outputs) to what is given of the two.
+
+    theta (p,), X (n, d), grad_out and outputs (n, k) are contiguous arrays of the network's dtype.
+    """
+    n = X.shape[0]
+    if theta_out is None and X_out is None:
+        return
+    if n == 0:
+        if theta_out is not None:
+            theta_out[:] = 0
+        return
+    job = {(True, False): at.GRADIENT, (False, True): at.INPUT}.get(
+        (theta_out is not None, X_out is not None), at.GRADIENT_AND_INPUT
+    )
+    gated = net.output_activation == "relu"
+    mask = ~(outputs <= 0) if gated else np.ones(outputs.shape, np.bool_)
+    # The loss is never evaluated, but a code of one asks for the forward pass.
+    plan = network_plan(net.layer_sizes, n, net.dtype, job, 0, gated, False, (net.huber_delta, 0.0))
+    nothing = net._nothing
+    buffer = plan.acquire()
+    try:
+        launch(
+            step, step_parallel, plan.parallel, None,
+            (theta, theta, X, grad_out.reshape(-1), mask.view(np.uint8).reshape(-1),
+             nothing if theta_out is None else theta_out,
+             nothing if X_out is None else X_out.reshape(-1), buffer),
+        )  # fmt: skip
+    finally:
+        plan.free.append(buffer)
+
+
+def loss_and_grads(net, theta, X, y, sample_weight=None):
+    """The loss, its gradient (p,) and its gradient with respect to X (n, d), in one pass."""
+    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
+    grad, dx = np.empty_like(theta), np.empty_like(X)
+    loss = net._run(at.GRADIENT_AND_INPUT, theta, X, y, sample_weight, grad, dx.reshape(-1), None)
+    return loss, grad, dx

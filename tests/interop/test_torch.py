@@ -1,0 +1,341 @@
+"""The PyTorch modules: gradcheck, the same numbers as nn.Sequential, optimisers, errors."""
+
+import copy
+import io
+import os
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from helpers import run_python  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.autograd import gradcheck  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+from fastgrad.interop.torch import DenseReLU, FusedMLP, affine_relu, from_torch  # noqa: E402
+
+F64 = torch.float64
+LOSSES = {
+    "mse": nn.MSELoss(),
+    "huber": nn.HuberLoss(),
+    "logistic": nn.BCEWithLogitsLoss(),
+    "cross_entropy": nn.CrossEntropyLoss(),
+}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def sequential(sizes, dtype=F64, last_relu=False):
+    modules = []
+    for d, k in pairwise(sizes):
+        modules += [nn.Linear(d, k, dtype=dtype), nn.ReLU()]
+    return nn.Sequential(*(modules if last_relu else modules[:-1]))
+
+
+def targets(loss, n, k, dtype=F64):
+    return torch.randint(0, k, (n,)) if loss == "cross_entropy" else torch.rand(n, k, dtype=dtype)
+
+
+def loss_of(name, out, y):
+    """PyTorch's loss with fastgrad's normalisation: "logistic" is summed over outputs."""
+    value = LOSSES[name](out, y)
+    return value * out.shape[1] if name == "logistic" else value
+
+
+def close(a, b, tol=1e-12):
+    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=tol, atol=tol)
+
+
+# gradcheck
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 5), (5,), (2, 3, 5)])
+def test_gradcheck_of_affine_relu(shape, bias):
+    x = torch.randn(*shape, dtype=F64, requires_grad=True)
+    w = torch.randn(4, 5, dtype=F64, requires_grad=True)
+    args = (x, w, torch.randn(4, dtype=F64, requires_grad=True)) if bias else (x, w)
+    assert gradcheck(affine_relu, args)
+    close(affine_relu(*args), torch.relu(nn.functional.linear(*args)))
+
+
+@pytest.mark.parametrize("output_activation", ["identity", "relu"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradcheck_of_a_network(loss, output_activation):
+    if output_activation == "relu" and loss in ("logistic", "cross_entropy"):
+        return
+    model = FusedMLP([5, 9, 6, 3], loss, output_activation=output_activation, l2=0.1, dtype=F64)
+    x = torch.randn(7, 5, dtype=F64, requires_grad=True)
+    theta = model.theta.detach().clone().requires_grad_()
+    y = targets(loss, 7, 3)
+
+    def outputs(theta, x):
+        return torch.func.functional_call(model, {"theta": theta}, (x,))
+
+    def value(theta, x):
+        return torch.func.functional_call(model, {"theta": theta}, (x, y))
+
+    assert gradcheck(outputs, (theta, x))
+    assert gradcheck(outputs, (theta, x.detach()))
+    assert gradcheck(outputs, (theta.detach(), x))
+    assert gradcheck(value, (theta, x))
+    assert gradcheck(value, (theta, x.detach()))
+    assert gradcheck(value, (theta.detach(), x))
+
+
+# the same numbers as PyTorch
+
+
+@pytest.mark.parametrize("sizes, n", [([6, 4], 9), ([8, 64, 64, 3], 16), ([64, 128, 10], 300)])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_loss_and_gradients_are_autograds(loss, sizes, n):
+    peer = sequential(sizes)
+    fused = from_torch(peer, loss)
+    x = torch.randn(n, sizes[0], dtype=F64, requires_grad=True)
+    y = targets(loss, n, sizes[-1])
+    expected = loss_of(loss, peer(x), y)
+    expected.backward()
+    dx, x.grad = x.grad, None
+    grads = [p.grad.t() if p.ndim == 2 else p.grad for p in peer.parameters()]
+    grad = torch.cat([g.reshape(-1) for g in grads])
+    included = fused(x, y)
+    included.backward()
+    for loss_included in (True, False):
+        if not loss_included:
+            fused.theta.grad = x.grad = None
+            loss_of(loss, fused(x), y).backward()
+        close(included, expected)
+        close(fused.theta.grad, grad)
+        close(x.grad, dx)
+
+
+@pytest.mark.parametrize("last_relu", [False, True])
+def test_from_torch_and_back(last_relu):
+    peer = sequential([5, 7, 3], torch.float32, last_relu)
+    fused = from_torch(peer)
+    assert fused.theta.dtype == torch.float32
+    back = fused.to_torch()
+    x = torch.randn(11, 5)
+    close(fused(x), peer(x), 1e-5)
+    assert torch.equal(back(x), peer(x))
+    assert [type(m) for m in back] == [type(m) for m in peer]
+    mixed = nn.Sequential(DenseReLU(5, 7), nn.Linear(7, 2))
+    close(from_torch(mixed)(x), mixed(x), 1e-5)
+
+
+def test_dense_relu_is_linear_and_relu():
+    layer = DenseReLU(5, 4, dtype=F64)
+    peer = nn.Linear(5, 4, dtype=F64)
+    peer.load_state_dict(layer.state_dict())
+    x = torch.randn(6, 5, dtype=F64)
+    for model in (layer, nn.Sequential(peer, nn.ReLU())):
+        model(x).square().sum().backward()
+    close(layer.weight.grad, peer.weight.grad)
+    close(layer.bias.grad, peer.bias.grad)
+    assert layer.weight.t().is_contiguous()
+    assert copy.deepcopy(layer).weight.t().is_contiguous()
+    assert layer.weight.grad.stride() == layer.weight.stride()
+    assert DenseReLU(5, 4, bias=False).bias is None
+    assert "in_features=5" in repr(layer)
+    assert (DenseReLU(1000, 50).weight.std() - (2 / 1000) ** 0.5).abs() < 1e-3
+
+
+def test_no_copies_of_parameters_and_inputs():
+    model = FusedMLP([5, 4, 2], dtype=F64)
+    assert model.net.predict(model.theta.detach().numpy(), np.zeros((1, 5))).shape == (1, 2)
+    (weight, _), _ = model.layers()
+    weight.mul_(0)
+    assert (model.theta[:20] == 0).all()
+
+
+def test_nan_passes():
+    a = affine_relu(torch.tensor([[float("nan"), 1.0]]), torch.ones(2, 2))
+    assert a.isnan().all()
+
+
+# training
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS])
+def test_optimizers_follow_the_same_path(optimizer):
+    peer = sequential([4, 8, 3])
+    fused = from_torch(peer, "cross_entropy")
+    x, y = torch.randn(40, 4, dtype=F64), torch.randint(0, 3, (40,))
+    for model, value in (
+        (peer, lambda: nn.functional.cross_entropy(peer(x), y)),
+        (fused, lambda: fused(x, y)),
+    ):
+        steps = optimizer(model.parameters(), lr=0.05)
+
+        def closure(steps=steps, value=value):
+            steps.zero_grad()
+            loss = value()
+            loss.backward()
+            return loss
+
+        for _ in range(1 if optimizer is torch.optim.LBFGS else 20):
+            steps.step(closure)
+    for (weight, bias), part in zip(fused.layers(), peer[::2]):
+        close(weight, part.weight, 1e-8)
+        close(bias, part.bias, 1e-8)
+
+
+def test_sample_weight_and_no_grad():
+    model = FusedMLP([4, 8, 3], "cross_entropy", dtype=F64)
+    x, y = torch.randn(40, 4, dtype=F64), torch.randint(0, 3, (40,))
+    s = torch.rand(40, dtype=F64)
+    each = nn.functional.cross_entropy(model(x), y, reduction="none")
+    close(model(x, y, s), (s * each).sum() / s.sum())
+    with torch.no_grad():
+        assert not model(x, y, s).requires_grad
+        close(model(x, y, s), (s * each).sum() / s.sum())
+
+
+def test_a_gradient_is_scaled_added_and_kept_apart():
+    model = FusedMLP([4, 3], dtype=F64)
+    x, y = torch.randn(9, 4, dtype=F64), torch.rand(9, 3, dtype=F64)
+    loss = model(x, y)
+    loss.backward(retain_graph=True)
+    once = model.theta.grad.clone()
+    loss.backward()
+    close(model.theta.grad, 2 * once)
+    model.theta.grad = None
+    (3 * model(x, y) + model(x, y)).backward()
+    close(model.theta.grad, 4 * once)
+
+
+def test_functional_gradients_work():
+    model = FusedMLP([4, 3], dtype=F64)
+    x, y = torch.randn(9, 4, dtype=F64), torch.rand(9, 3, dtype=F64)
+    model(x, y).backward()
+    theta = model.theta.detach()
+    scaled = torch.func.grad(lambda t: torch.func.functional_call(model, {"theta": t}, (x, y)))(
+        theta
+    )
+    close(scaled, model.theta.grad)
+
+
+def test_state_dict_pickle_and_dtype():
+    model = FusedMLP([4, 8, 3], "huber", huber_delta=0.5, l2=0.1)
+    x, y = torch.randn(9, 4), torch.rand(9, 3)
+    other = FusedMLP([4, 8, 3], "huber", huber_delta=0.5, l2=0.1)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x, y), model(x, y))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=False)(x, y), model(x, y))
+    wide = copy.deepcopy(model).double()
+    assert wide(x.double(), y.double()).dtype == F64
+    close(wide(x.double(), y.double()), model(x, y).double(), 1e-5)
+    assert "loss='huber'" in repr(model)
+    with torch.no_grad():
+        model.reset_parameters()
+    assert not torch.equal(model.theta, other.theta)
+
+
+class Scored(TensorDataset):
+    """A dataset whose worker processes use a network themselves."""
+
+    model = None
+
+    def __getitem__(self, index):
+        (x,) = super().__getitem__(index)
+        return self.model(x[None])[0].detach()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_data_loader_workers_may_use_it():
+    model, x = FusedMLP([4, 8, 3]), torch.randn(32, 4)
+    data = Scored(x)
+    data.model = model
+    loader = DataLoader(data, batch_size=8, num_workers=2, multiprocessing_context="fork")
+    assert torch.equal(torch.cat(list(loader)), model(x).detach())
+
+
+# errors
+
+
+def test_wrong_tensors_are_named():
+    model = FusedMLP([4, 3])
+    x, y = torch.randn(9, 4), torch.rand(9, 3)
+    with pytest.raises(TypeError, match=r"x has dtype torch.float64.*use x.to\(torch.float32\)"):
+        model(x.double())
+    with pytest.raises(TypeError, match="x is a ndarray; expected a tensor"):
+        model(x.numpy())
+    with pytest.raises(TypeError, match=r"x is on meta.*x\.cpu"):
+        model(x.to("meta"))
+    with pytest.raises(TypeError, match="y is on meta"):
+        model(x, y.to("meta"))
+    with pytest.raises(TypeError, match="input is on meta"):
+        affine_relu(x.to("meta"), torch.ones(3, 4))
+    with pytest.raises(TypeError, match="theta is on meta"):
+        FusedMLP([4, 3]).to("meta")(x)
+    with pytest.raises(TypeError, match=r"theta has dtype torch\.float16"):
+        FusedMLP([4, 3]).half()(x)
+    with pytest.raises(ValueError, match=r"input has shape \(9, 4\); expected \(..., 5\)"):
+        affine_relu(x, torch.ones(3, 5))
+    with pytest.raises(ValueError, match=r"bias has shape \(2,\); expected \(3,\)"):
+        affine_relu(x, torch.ones(3, 4), torch.ones(2))
+    with pytest.raises(ValueError, match="weight has shape"):
+        affine_relu(x, torch.ones(4))
+    with pytest.raises(ValueError, match="y requires a gradient"):
+        model(x, y.requires_grad_())
+    with pytest.raises(TypeError, match="without y"):
+        model(x, sample_weight=torch.ones(9))
+    with pytest.raises(ValueError, match="y has 8 rows, X has 9"):
+        model(x, torch.rand(8, 3))
+    with pytest.raises(TypeError, match="layout"):
+        model(x.to_sparse())
+    with pytest.raises(TypeError, match=r"dtype is torch\.float16"):
+        FusedMLP([4, 3], dtype=torch.float16)
+
+
+def test_double_backward_and_vmap_are_clear_errors():
+    model = FusedMLP([4, 3], dtype=F64)
+    x, y = torch.randn(9, 4, dtype=F64, requires_grad=True), torch.rand(9, 3, dtype=F64)
+    for value in (model(x, y), model(x).sum(), affine_relu(x, torch.ones(2, 4, dtype=F64)).sum()):
+        (dx,) = torch.autograd.grad(value, x, create_graph=True)
+        with pytest.raises(RuntimeError, match="double backward"):
+            dx.sum().backward()
+    for call in (model, lambda row: affine_relu(row, torch.ones(2, 4, dtype=F64))):
+        with pytest.raises(RuntimeError, match="cannot be vmapped: give all rows at once"):
+            torch.func.vmap(call)(x[:, None].detach())
+
+
+def test_modules_that_do_not_fit_are_named():
+    with pytest.raises(TypeError, match=r"module is a Linear; expected nn\.Sequential"):
+        from_torch(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=r"module\[1\] is a Tanh"):
+        from_torch(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+    with pytest.raises(ValueError, match=r"module\[1\] is a Linear; expected a ReLU before it"):
+        from_torch(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=r"module\[0\] is a ReLU; expected nn.Linear"):
+        from_torch(nn.Sequential(nn.ReLU()))
+    with pytest.raises(ValueError, match="has no bias"):
+        from_torch(nn.Sequential(nn.Linear(2, 2, bias=False)))
+    with pytest.raises(ValueError, match=r"module\[2\] takes 3 inputs"):
+        from_torch(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match="no layers"):
+        from_torch(nn.Sequential())
+
+
+def test_without_pytorch_the_extra_is_named():
+    out = run_python(
+        """
+        import sys
+        sys.modules["torch"] = None
+        try:
+            import fastgrad.interop.torch
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert 'pip install "fastgrad[torch]"' in out
