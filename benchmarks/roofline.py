@@ -149,8 +149,11 @@ def _kernels():
     return multiply_add, total, sums
 
 
-def _best(function, *args, seconds: float = 0.3) -> float:
-    """The shortest of many calls: what the machine can do, not what it does when disturbed."""
+def _best(function, *args, seconds: float = 0.4) -> float:
+    """The shortest of many calls: what the machine can do, not what it does when disturbed.
+
+    A call takes some 10 ms, or else the wait for a descheduled thread would be most of it.
+    """
     began, times = time.perf_counter(), []
     while len(times) < 9 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
@@ -189,7 +192,7 @@ def _measure(threads: int, kernels) -> Roofline:
         multiply_add, total, sums = kernels
         peak = {}
         for dtype, lanes in (("float32", LANES_F32), ("float64", LANES_F64)):
-            out, count = np.zeros(threads, dtype), 400_000
+            out, count = np.zeros(threads, dtype), 4_000_000
             args = out, np.array([0.5, 1.0], dtype), count, threads
             multiply_add(*args)
             peak[dtype] = 2 * sums * lanes * count * threads / _best(multiply_add, *args)
@@ -203,7 +206,7 @@ def _measure(threads: int, kernels) -> Roofline:
         for level, size in sizes.items():
             vectors = size // threads // (LANES_F32 * 4) // 8 * 8
             data = np.ones(vectors * threads * LANES_F32, np.float32)
-            repeats = max(1, (32 << 20) // size)
+            repeats = max(2, (2 << 30) // size if size < caches["L3"] else 2)
             args = np.zeros(threads, np.float32), data, vectors, LANES_F32, repeats, threads
             total(*args)
             bandwidth[level] = data.nbytes * repeats / _best(total, *args)
