@@ -1,0 +1,347 @@
+"""fastgrad called from the user's own compiled code: the same bits, from any number of threads."""
+
+import itertools
+import pickle
+import threading
+
+import numba
+import numpy as np
+import pytest
+from helpers import assert_same_bits, draw_problem, run_python
+from numba.core.errors import TypingError
+from numba.core.runtime import _nrt_python
+
+import fastgrad as fg
+from fastgrad._core.plan import network_plan, neuron_plan
+from fastgrad.interop import _njit_plans as plans
+from fastgrad.interop.numba import Network, network, optimizer
+from fastgrad.kernels import layout as at
+
+
+@numba.njit
+def train(net, opt, theta, X, y, grad, steps):
+    loss = 0.0
+    for _ in range(steps):
+        loss, _ = net.loss_and_grad(theta, X, y, out=grad)
+        opt.step(theta, grad)
+    return loss
+
+
+@numba.njit
+def loss_grad_outputs(net, theta, X, y):
+    loss, grad = net.loss_and_grad(theta, X, y)
+    return loss, grad, net.predict(theta, X)
+
+
+@numba.njit
+def weighted(net, theta, X, y, s):
+    return net.loss_and_grad(theta, X, y, s)
+
+
+@numba.njit
+def predict_into(net, theta, X, out):
+    return net.predict(theta, X, out=out)
+
+
+# networks
+
+
+@pytest.mark.parametrize("n", [1, 16, 300])
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic", "cross_entropy"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_has_the_bits_of_the_python_call(rng, loss, n, dtype):
+    net = fg.MLP([5, 16, 3], loss, dtype=dtype, l2=0.1, huber_delta=0.7)
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, n, loss, net.dtype)
+    got_loss, grad, out = loss_grad_outputs(network(net, n), theta, X, y)
+    expected_loss, expected = net.loss_and_grad(theta, X, y)
+    assert got_loss == expected_loss
+    assert_same_bits(grad, expected)
+    assert_same_bits(out, net.predict(theta, X))
+    handle = network(net, n)
+    assert handle.loss_and_grad(theta, X, y)[0] == expected_loss
+    assert_same_bits(handle.predict(theta, X, out=out), out)
+
+
+def test_sample_weights(rng):
+    net = fg.MLP([5, 8, 3], "cross_entropy")
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, 20, "cross_entropy", net.dtype, True)
+    loss, grad = weighted(network(net, 20, weighted=True), theta, X, y, s)
+    expected_loss, expected = net.loss_and_grad(theta, X, y, s)
+    assert loss == expected_loss
+    assert_same_bits(grad, expected)
+
+
+@pytest.mark.parametrize("kind", [fg.SGD, fg.Momentum, fg.RMSprop, fg.Adam])
+def test_training_in_one_function_has_the_bits_of_python_steps(rng, kind):
+    net = fg.MLP([5, 8, 3])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 20, "mse", net.dtype)
+    own, mine = theta.copy(), theta.copy()
+    python, compiled = kind(0.01), kind(0.01)
+    for _ in range(7):
+        loss, grad = net.loss_and_grad(mine, X, y)
+        python.step(mine, grad)
+    handle = optimizer(compiled, net)
+    assert train(network(net, 20), handle, own, X, y, np.empty_like(own), 7) == loss
+    assert_same_bits(own, mine)
+    assert compiled.steps == 7
+    handle.step(own, grad)
+    python.step(mine, grad)
+    assert_same_bits(own, mine)
+
+
+def test_nothing_is_allocated_where_out_is_given(rng):
+    net = fg.MLP([5, 8, 3])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 20, "mse", net.dtype)
+    handle, opt, grad = network(net, 20), optimizer(fg.Adam(), net), np.empty_like(theta)
+    out = np.empty((20, 3))
+    train(handle, opt, theta, X, y, grad, 1)
+    predict_into(handle, theta, X, out)
+    _nrt_python.memsys_enable_stats()
+    try:
+        counts = [_nrt_python.memsys_get_stats_alloc()]
+        for steps in (100, 1000):
+            train(handle, opt, theta, X, y, grad, steps)
+            predict_into(handle, theta, X, out)
+            counts.append(_nrt_python.memsys_get_stats_alloc())
+    finally:
+        _nrt_python.memsys_disable_stats()
+    assert counts[2] - counts[1] == counts[1] - counts[0] < 30  # headers of the arguments
+
+
+@numba.njit(parallel=True)
+def sweep(net, thetas, X, y, losses, grads):
+    for i in numba.prange(len(thetas)):
+        losses[i], _ = net.loss_and_grad(thetas[i], X, y, out=grads[i])
+
+
+@pytest.mark.parametrize("copies", [None, 1])
+def test_one_handle_serves_a_parallel_loop(rng, copies):
+    net = fg.MLP([4, 16, 2])
+    thetas = np.stack([net.init(seed) for seed in range(100)])
+    X, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 2))
+    losses, grads = np.empty(100), np.empty_like(thetas)
+    sweep(network(net, 30, copies=copies), thetas, X, y, losses, grads)
+    for theta, loss, grad in zip(thetas, losses, grads):
+        expected_loss, expected = net.loss_and_grad(theta, X, y)
+        assert loss == expected_loss
+        assert_same_bits(grad, expected)
+
+
+@numba.njit(nogil=True)
+def many(net, theta, X, y, grad, steps):
+    for _ in range(steps):
+        net.loss_and_grad(theta, X, y, out=grad)
+
+
+def test_one_handle_serves_python_threads(rng):
+    net = fg.MLP([4, 16, 2])
+    theta, X, y = net.init(0), rng.standard_normal((30, 4)), rng.standard_normal((30, 2))
+    handle, grads = network(net, 30, copies=2), np.empty((4, theta.size))
+    many(handle, theta, X, y, grads[0], 1)
+    threads = [
+        threading.Thread(target=many, args=(handle, theta, X, y, grad, 2000)) for grad in grads
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for grad in grads:
+        assert_same_bits(grad, net.loss_and_grad(theta, X, y)[1])
+    assert not handle.busy.any()
+
+
+def test_handles_are_pickled_as_what_they_were_made_from(rng):
+    net, opt = fg.MLP([4, 3]), fg.Adam(0.1)
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "mse", net.dtype)
+    handle = pickle.loads(pickle.dumps(network(net, 9)))
+    assert isinstance(handle, Network)
+    assert loss_grad_outputs(handle, theta, X, y)[0] == net.loss(theta, X, y)
+    twin = pickle.loads(pickle.dumps(optimizer(opt, net)))
+    other = theta.copy()
+    opt.step(theta, np.ones_like(theta))
+    twin.step(other, np.ones_like(theta))
+    assert_same_bits(theta, other)
+
+
+# layers and neurons
+
+
+@numba.njit
+def layer(X, W, b, grad_a):
+    a, mask = fg.affine_relu(X, W, b)
+    return fg.affine(X, W, b), a, mask, fg.affine_relu_backward(grad_a, X, W, mask)
+
+
+@numba.njit
+def one_neuron(w, b, X, y):
+    return fg.neuron_loss_and_grad(w, b, X, y)
+
+
+@numba.njit
+def one_weighted_neuron(w, b, X, y, s):
+    return fg.neuron_loss_and_grad(w, b, X, y, s)
+
+
+@numba.njit
+def elementwise(Z):
+    return fg.relu(Z), fg.relu_mask(Z)
+
+
+def python_layer(X, W, b, grad_a):
+    a, mask = fg.affine_relu(X, W, b)
+    return fg.affine(X, W, b), a, mask, fg.affine_relu_backward(grad_a, X, W, mask)
+
+
+def assert_layers_agree(X, W, b, grad_a):
+    *forward, backward = layer(X, W, b, grad_a)
+    *expected, expected_backward = python_layer(X, W, b, grad_a)
+    for got, wanted in zip([*forward, *backward], [*expected, *expected_backward]):
+        assert_same_bits(np.ascontiguousarray(got), np.ascontiguousarray(wanted))
+
+
+@pytest.mark.parametrize("n, d, k", [(3, 4, 5), (17, 40, 2), (100, 64, 33), (0, 3, 2)])
+def test_a_layer_has_the_bits_of_the_python_call(rng, n, d, k):
+    X, W, b = (rng.standard_normal(shape) for shape in ((n, d), (d, k), k))
+    X[:1, :1] = np.nan
+    assert_layers_agree(X, W, b, rng.standard_normal((n, k)))
+
+
+@pytest.mark.parametrize("n, d", [(3, 4), (700, 30)])
+def test_a_neuron_has_the_bits_of_the_python_call(rng, n, d):
+    X, w, y = (rng.standard_normal(shape) for shape in ((n, d), d, n))
+    got, expected = one_neuron(w, 0.5, X, y), fg.neuron_loss_and_grad(w, 0.5, X, y)
+    assert (got[0], got[2]) == (expected[0], expected[2])
+    assert_same_bits(got[1], expected[1])
+    s = rng.random(n)
+    got, expected = one_weighted_neuron(w, 0.5, X, y, s), fg.neuron_loss_and_grad(w, 0.5, X, y, s)
+    assert got[0] == expected[0]
+    assert_same_bits(got[1], expected[1])
+    Z = rng.standard_normal((3, 4, 5))
+    Z[0, 0, :2] = np.nan, 0
+    activation, mask = elementwise(Z)
+    assert_same_bits(activation, fg.relu(Z))
+    assert_same_bits(mask, fg.relu_mask(Z))
+
+
+@numba.njit
+def plan_of_layer(vector, n, d, k, itemsize, job, relu):
+    return plans.layer_plan(vector, n, d, k, itemsize, job, relu)
+
+
+@numba.njit
+def plan_of_neuron(vector, n, d, itemsize, weighted):
+    return plans.neuron_plan(vector, n, d, itemsize, weighted)
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)])
+@pytest.mark.parametrize("job", [at.FORWARD, at.GRADIENT_AND_INPUT])
+def test_compiled_plans_are_the_plans_of_python(dtype, job):
+    """`_njit_plans.py` repeats `_core/plan.py` for one layer; here they are held together."""
+    vector = np.empty(plans.VECTOR, np.int64)
+    for n, d, k in itertools.product(
+        (1, 4, 5, 16, 17, 100, 240, 241, 1000, 5000, 70_000),
+        (1, 3, 8, 54, 64, 300, 2000),
+        (1, 2, 5, 8, 16, 64, 100, 1024),
+    ):
+        plan = network_plan((d, k), n, dtype, job, -1, False, False, flat=False)
+        sizes = plan_of_layer(vector, n, d, k, dtype.itemsize, job, 0)
+        assert (n, d, k, *sizes) == (n, d, k, plan.elements, plan.doubles)
+        np.testing.assert_array_equal(vector, plan.vector, err_msg=f"{(n, d, k)}")
+    vector = np.empty(9, np.int64)
+    for n, d in itertools.product((1, 511, 513, 30_000, 10**6), (1, 7, 100)):
+        plan = neuron_plan(n, d, dtype, False)
+        assert plan_of_neuron(vector, n, d, dtype.itemsize, False) == plan.elements
+        np.testing.assert_array_equal(vector[:7], plan.vector[:7])
+
+
+# the cache, and other modules
+
+MODULE = """
+import numba, numpy as np, fastgrad as fg, fastgrad.interop.numba
+
+@numba.njit(cache=True)
+def run(net, opt, theta, X, y):
+    grad = np.empty_like(theta)
+    loss = 0.0
+    for _ in range(5):
+        loss, _ = net.loss_and_grad(theta, X, y, out=grad)
+        opt.step(theta, grad)
+    return loss + fg.relu(net.predict(theta, X)).sum()
+"""
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, fastgrad as fg, mine
+from fastgrad.interop.numba import network, optimizer
+net = fg.MLP([3, 8, 2])
+theta = net.init(0)
+X = np.linspace(-1, 1, 30).reshape(10, 3)
+value = mine.run(network(net, 10), optimizer(fg.Adam(0.01), net), theta, X, X[:, :2].copy())
+print(float(value).hex(), sum(mine.run.stats.cache_hits.values()))
+"""
+
+
+def test_a_cached_function_of_another_module_is_loaded_by_the_next_process(tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE)
+    first, hits = run_python(PROGRAM, tmp_path).split()
+    again, more = run_python(PROGRAM, tmp_path).split()
+    assert (hits, more) == ("0", "1")
+    assert first == again
+
+
+def test_the_import_is_cheap():
+    out = run_python(
+        """
+        import time, numba, fastgrad
+        between = time.perf_counter()
+        import fastgrad.interop.numba
+        print(time.perf_counter() - between)
+        """
+    )
+    assert float(out) < 0.05
+
+
+# errors
+
+
+def test_wrong_arguments_in_compiled_code(rng):
+    net = fg.MLP([4, 3])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "mse", net.dtype)
+    handle = network(net, 9)
+    for wrong, message in (
+        ((theta[:-1], X, y), "theta has the wrong size"),
+        ((theta, X[:8], y), "X has another number of rows"),
+        ((theta, X[:, :3].copy(), y), "X has the wrong number of columns"),
+        ((theta, X, y[:, :2].copy()), "y has the wrong shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss_grad_outputs(handle, *wrong)
+    with pytest.raises(ValueError, match="weighted=True"):
+        weighted(handle, theta, X, y, np.ones(9))
+    with pytest.raises(ValueError, match="sample_weight is missing"):
+        loss_grad_outputs(network(net, 9, weighted=True), theta, X, y)
+    with pytest.raises(TypingError, match="X has dtype float32; expected float64"):
+        loss_grad_outputs(handle, theta, X.astype(np.float32), y)
+    with pytest.raises(TypingError, match=r"use np\.ascontiguousarray\(X\)"):
+        loss_grad_outputs(handle, theta, np.asfortranarray(X), y)
+    labelled = fg.MLP([4, 3], "cross_entropy")
+    with pytest.raises(ValueError, match="y has a label that is not 0 to k - 1"):
+        loss_grad_outputs(network(labelled, 9), theta, X, np.full(9, 3))
+    with pytest.raises(ValueError, match="y has a value outside 0 to 1"):
+        loss_grad_outputs(network(fg.MLP([4, 3], "logistic"), 9), theta, X, y + 9)
+    assert not handle.busy.any()
+
+
+def test_wrong_arguments_in_python():
+    net = fg.MLP([4, 3])
+    with pytest.raises(TypeError, match="net is a int; expected an MLP"):
+        network(3, 9)
+    with pytest.raises(ValueError, match="n is 0"):
+        network(net, 0)
+    with pytest.raises(TypeError, match="opt is a str"):
+        optimizer("adam", net)
+    with pytest.raises(TypeError, match="net is a int"):
+        optimizer(fg.Adam(), 3)
+    with pytest.raises(ValueError, match="expected a constant"):
+        optimizer(fg.Adam(lambda step: 0.1), net)
