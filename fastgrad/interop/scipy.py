@@ -1,0 +1,162 @@
+"""SciPy: objectives for `scipy.optimize.minimize`, residuals and Jacobian for `least_squares`.
+
+A float64 network needs nothing from here for `minimize`:
+``minimize(net.loss_and_grad, theta, args=(X, y), jac=True)``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+try:
+    import scipy  # noqa: F401
+except ImportError:
+    raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
+
+from .._core import check
+from .._core.plan import network_plan
+from ..kernels import layout as at
+from ..kernels.jit import kernel
+from ..kernels.network import step
+from ..kernels.training import _call, address_of
+from ..network import MLP
+
+__all__ = ["LeastSquares", "objective"]
+
+
+def objective(net, X, y, sample_weight=None):
+    """The loss and gradient of a network of either dtype, as SciPy wants them: in float64.
+
+    Parameters
+    ----------
+    net : MLP
+        A float32 network computes in float32: ask for no more than about 1e-3 of the gradient.
+    X, y, sample_weight
+        As for `MLP.loss_and_grad`.
+
+    Returns
+    -------
+    function : callable
+        theta (p,) of float64 to (loss, gradient (p,) of float64), for `minimize(..., jac=True)`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If net is not a network; otherwise at the first call, as `MLP.loss_and_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.optimize import minimize
+    >>> import fastgrad as fg
+    >>> from fastgrad.interop.scipy import objective
+    >>> net = fg.MLP([1, 1], dtype="float32")
+    >>> X = np.array([[0.0], [1.0]], np.float32)
+    >>> line = objective(net, X, np.array([1.0, 3.0], np.float32))
+    >>> minimize(line, np.zeros(2), jac=True, method="BFGS", tol=1e-4).x.round(2)
+    array([2., 1.])
+    """
+    if not isinstance(net, MLP):
+        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+
+    def function(theta):
+        theta = np.asarray(theta).astype(net.dtype)
+        loss, grad = net.loss_and_grad(theta, X, y, sample_weight)
+        return loss, grad.astype(np.float64, copy=False)
+
+    return function
+
+
+@kernel
+def _jacobian(address, jacobian_out, theta, x, one_hot, mask, nothing, buffer):
+    """Row i * k + j is the gradient of output j of row i: one step of a single row each."""
+    n, k = mask.shape
+    for i in range(n):
+        for j in range(k):
+            row = jacobian_out[i * k + j]
+            args = (theta, theta, x[i : i + 1], one_hot[j], mask[i], row, nothing, buffer)
+            _call(address, args)
+
+
+class LeastSquares:
+    """The residuals of a network and their Jacobian, for `scipy.optimize.least_squares`.
+
+    Parameters
+    ----------
+    net : MLP
+        Of float64, loss "mse": half the sum of squared residuals is n k / 2 times its loss.
+    X : array (n, d)
+    y : array (n, k), or (n,) for k = 1
+    sample_weight : array (n,), optional
+        A row's residuals are multiplied by its root.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; the message names it.
+
+    Notes
+    -----
+    The Jacobian is dense, (n k, p): for networks of up to some thousand parameters. `l2` of the
+    network is not part of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.optimize import least_squares
+    >>> import fastgrad as fg
+    >>> from fastgrad.interop.scipy import LeastSquares
+    >>> net = fg.MLP([1, 6, 1])
+    >>> X = np.linspace(-1, 1, 40).reshape(-1, 1)
+    >>> problem = LeastSquares(net, X, np.abs(X))
+    >>> fit = least_squares(problem.residuals, net.init(seed=0), jac=problem.jacobian)
+    >>> bool(fit.cost < 1e-3)
+    True
+    """
+
+    def __init__(self, net, X, y, sample_weight=None):
+        if not isinstance(net, MLP):
+            raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+        if net.dtype != np.float64:
+            raise TypeError(f"net has dtype {net.dtype}; expected float64")
+        if net.loss_name != "mse":
+            raise ValueError(f"net has the loss {net.loss_name!r}; expected 'mse'")
+        self.net = net
+        self.X = check.matrix(X, "X", net.dtype, net.n_inputs, nonempty=True)
+        n = self.X.shape[0]
+        self.y = check.targets(y, "y", net.dtype, n, net.n_outputs).reshape(n, -1)
+        self._root = None
+        if sample_weight is not None:
+            weight = check.weights(sample_weight, "sample_weight", net.dtype, n)
+            self._root = np.sqrt(weight)[:, None]
+        gated = net.output_activation == "relu"
+        self._plan = network_plan(
+            net.layer_sizes, 1, net.dtype, at.GRADIENT, 0, gated, False, (1.0, 0.0)
+        )
+
+    def residuals(self, theta) -> np.ndarray:
+        """(outputs - y) row by row, (n k,)."""
+        difference = self.net.predict(theta, self.X) - self.y
+        if self._root is not None:
+            difference *= self._root
+        return difference.reshape(-1)
+
+    def jacobian(self, theta) -> np.ndarray:
+        """d residuals / d theta, (n k, p)."""
+        net, k = self.net, self.net.n_outputs
+        outputs = net.predict(theta, self.X)
+        theta = check.vector(theta, "theta", net.dtype, net.n_parameters)
+        gated = net.output_activation == "relu"
+        mask = (~(outputs <= 0) if gated else np.ones(outputs.shape, np.bool_)).view(np.uint8)
+        out, one_hot = np.empty((outputs.size, net.n_parameters)), np.eye(k)
+        buffer = self._plan.acquire()
+        try:
+            args = (theta, theta, self.X[:1], one_hot[0], mask[0], out[0], net._nothing, buffer)
+            _jacobian(
+                address_of(step, args), out, theta, self.X, one_hot, mask, net._nothing, buffer
+            )
+        finally:
+            self._plan.free.append(buffer)
+        if self._root is not None:
+            out *= np.repeat(self._root, k, axis=0)
+        return out

@@ -1,0 +1,126 @@
+"""scipy.optimize: every method that takes a gradient, and least squares with the Jacobian."""
+
+import numpy as np
+import pytest
+from helpers import run_python
+from scipy.optimize import approx_fprime, least_squares, minimize
+
+import fastgrad as fg
+from fastgrad.interop.scipy import LeastSquares, objective
+
+
+@pytest.fixture
+def problem(rng):
+    net = fg.MLP([2, 6, 1], l2=1e-3)
+    X = rng.uniform(-1, 1, (60, 2))
+    return net, net.init(seed=1), X, np.abs(X[:, :1]) + 0.5 * X[:, 1:]
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "CG", "BFGS", "TNC", "SLSQP"])
+def test_first_order_methods_take_the_network_as_it_is(problem, method):
+    net, theta, X, y = problem
+    start = net.loss(theta, X, y)
+    result = minimize(net.loss_and_grad, theta, args=(X, y), jac=True, method=method)
+    assert result.fun < 0.05 * start
+    assert result.fun == pytest.approx(net.loss(result.x, X, y))
+
+
+@pytest.mark.parametrize("method", ["Newton-CG", "trust-constr"])
+def test_methods_that_difference_the_gradient(problem, method):
+    net, theta, X, y = problem
+    options = {"maxiter": 60}
+    extra = {} if method == "Newton-CG" else {"hess": "2-point"}
+    result = minimize(
+        net.loss_and_grad, theta, args=(X, y), jac=True, method=method, options=options, **extra
+    )
+    assert result.fun < 0.2 * net.loss(theta, X, y)
+
+
+@pytest.mark.parametrize("method", ["trust-ncg", "trust-krylov", "dogleg"])
+def test_trust_methods_with_gauss_newton(rng, method):
+    """The Hessian of a squared loss without the curvature of the network: 2 / n J^T J."""
+    net = fg.MLP([2, 6, 1])
+    X = rng.uniform(-1, 1, (60, 2))
+    y = np.abs(X[:, :1])
+    squares = LeastSquares(net, X, y)
+
+    def hessian(theta, X, y):
+        J = squares.jacobian(theta)
+        return 2 / len(J) * J.T @ J + 1e-3 * np.eye(theta.size)
+
+    theta = net.init(seed=1)
+    result = minimize(
+        net.loss_and_grad, theta, args=(X, y), jac=True, hess=hessian, method=method,
+        options={"maxiter": 50},
+    )  # fmt: skip
+    assert result.fun < 0.05 * net.loss(theta, X, y)
+
+
+@pytest.mark.parametrize("output_activation", ["identity", "relu"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_jacobian_is_that_of_the_residuals(rng, output_activation, weighted):
+    net = fg.MLP([3, 7, 5, 2], output_activation=output_activation)
+    X, y = rng.standard_normal((11, 3)), rng.standard_normal((11, 2))
+    s = rng.integers(0, 4, 11).astype(float) if weighted else None
+    problem, theta = LeastSquares(net, X, y, s), net.init(seed=0)
+    J = problem.jacobian(theta)
+    assert J.shape == (22, net.n_parameters)
+    np.testing.assert_allclose(
+        J, approx_fprime(theta, problem.residuals, 1e-7), rtol=1e-5, atol=1e-5
+    )
+    scale = (11 if s is None else s.sum()) * 2 / 2
+    loss, grad = net.loss_and_grad(theta, X, y, s)
+    residuals = problem.residuals(theta)
+    np.testing.assert_allclose(0.5 * residuals @ residuals, scale * loss, rtol=1e-12)
+    np.testing.assert_allclose(J.T @ residuals, scale * grad, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_least_squares(rng, method):
+    net = fg.MLP([1, 6, 1])
+    X = np.linspace(-1, 1, 40).reshape(-1, 1)
+    problem = LeastSquares(net, X, np.abs(X))
+    result = least_squares(
+        problem.residuals, net.init(seed=0), jac=problem.jacobian, method=method, max_nfev=200
+    )
+    assert result.cost < 1e-3
+
+
+def test_a_float32_network_in_float64_clothes(rng):
+    net = fg.MLP([2, 6, 1], dtype="float32")
+    X = rng.uniform(-1, 1, (60, 2)).astype(np.float32)
+    function = objective(net, X, np.abs(X[:, :1]))
+    theta = net.init(seed=1).astype(np.float64)
+    loss, grad = function(theta)
+    assert grad.dtype == np.float64
+    assert minimize(function, theta, jac=True, method="L-BFGS-B").fun < 0.1 * loss
+
+
+def test_wrong_arguments_are_named():
+    net, X = fg.MLP([2, 1]), np.ones((3, 2))
+    with pytest.raises(TypeError, match="net is a int; expected an MLP"):
+        objective(3, X, X)
+    with pytest.raises(TypeError, match="net is a str"):
+        LeastSquares("net", X, np.ones(3))
+    with pytest.raises(ValueError, match="loss 'huber'; expected 'mse'"):
+        LeastSquares(fg.MLP([2, 1], "huber"), X, np.ones(3))
+    with pytest.raises(TypeError, match="float32; expected float64"):
+        LeastSquares(fg.MLP([2, 1], dtype="float32"), X, np.ones(3))
+    with pytest.raises(ValueError, match="y has 4 rows, X has 3"):
+        LeastSquares(net, X, np.ones(4))
+    with pytest.raises(ValueError, match="sample_weight has the value -1"):
+        LeastSquares(net, X, np.ones(3), [1, 1, -1])
+
+
+def test_without_scipy_the_extra_is_named():
+    out = run_python(
+        """
+        import sys
+        sys.modules["scipy"] = None
+        try:
+            import fastgrad.interop.scipy
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert 'pip install "fastgrad[scipy]"' in out
