@@ -1,0 +1,279 @@
+"""JAX on the CPU: `affine_relu`, `predict` and `loss`, with their gradients, under jit and grad.
+
+Each is a `custom_vjp` over `pure_callback`: XLA hands its buffers to NumPy and takes the result
+back, which costs 20 to 100 us a call, so small networks gain nothing here; what is won is one pass
+for loss and gradients of middle-sized networks, and one implementation for several frameworks. vmap
+calls once for each element. Derivatives of derivatives and forward mode are not there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+try:
+    import jax
+except ImportError:
+    raise ImportError('fastgrad.interop.jax needs JAX: pip install "fastgrad[jax]"') from None
+
+import jax.numpy as jnp
+
+from ..dense import affine_relu as dense_forward
+from ..dense import affine_relu_backward as dense_backward
+from ..network import MLP
+from ._network import loss_and_grads, network_backward
+
+__all__ = ["affine_relu", "loss", "predict"]
+
+
+def _callback(function, results, *args):
+    return jax.pure_callback(function, results, *args, vmap_method="sequential")
+
+
+def _arrays(*values):
+    return [np.asarray(value) for value in values]
+
+
+def _like(*values):
+    return tuple(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values)
+
+
+def _floats(name: str, value, dtype=None):
+    """A float32 or float64 array of JAX, or a clear error while tracing."""
+    value = jnp.asarray(value)
+    if value.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} has dtype {value.dtype}; expected float32 or float64")
+    if dtype is not None and value.dtype != dtype:
+        raise TypeError(
+            f"{name} has dtype {value.dtype}, the parameters have {np.dtype(dtype)} "
+            f"(float64 needs jax.config.update('jax_enable_x64', True))"
+        )
+    return value
+
+
+def _shape(name: str, value, expected):
+    if value.shape != expected:
+        raise ValueError(f"{name} has shape {value.shape}; expected {expected}")
+
+
+# One layer
+
+
+def affine_relu(X, W, b):
+    """max(0, X @ W + b), fused (formulas 1, 2 and 23).
+
+    Parameters
+    ----------
+    X : array (n, d)
+    W : array (d, k)
+    b : array (k,)
+        All of one dtype, float32 or float64.
+
+    Returns
+    -------
+    a : array (n, k)
+        The derivative at the kink is 0; NaN stays NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from fastgrad.interop.jax import affine_relu
+    >>> affine_relu(jnp.ones((1, 2)), jnp.array([[1.0, -1.0], [1.0, -1.0]]), jnp.zeros(2))
+    Array([[2., 0.]], dtype=float32)
+    """
+    W = _floats("W", W)
+    X, b = _floats("X", X, W.dtype), _floats("b", b, W.dtype)
+    if W.ndim != 2 or X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}, W {W.shape}; expected (n, d) and (d, k)")
+    _shape("X", X, (X.shape[0], W.shape[0]))
+    _shape("b", b, (W.shape[1],))
+    return _affine_relu(X, W, b)
+
+
+def _forward(X, W, b):
+    result = jax.ShapeDtypeStruct((X.shape[0], W.shape[1]), W.dtype)
+    return _callback(lambda *args: dense_forward(*_arrays(*args))[0], result, X, W, b)
+
+
+_affine_relu = jax.custom_vjp(_forward)
+
+
+def _affine_relu_fwd(X, W, b):
+    a = _forward(X, W, b)
+    return a, (X, W, a)
+
+
+def _affine_relu_bwd(saved, grad_a):
+    X, W, a = saved
+
+    def backward(grad_a, X, W, a):
+        grad_a, X, W, a = _arrays(grad_a, X, W, a)
+        return dense_backward(grad_a, X, W, ~(a <= 0))
+
+    results = (*_like(X, W), jax.ShapeDtypeStruct((W.shape[1],), W.dtype))
+    return _callback(backward, results, grad_a, X, W, a)
+
+
+_affine_relu.defvjp(_affine_relu_fwd, _affine_relu_bwd)
+
+
+# A network
+
+
+def _checked(net, theta, X):
+    if not isinstance(net, MLP):
+        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    theta, X = _floats("theta", theta, net.dtype), _floats("X", X, net.dtype)
+    _shape("theta", theta, (net.n_parameters,))
+    if X.ndim != 2 or X.shape[1] != net.n_inputs:
+        raise ValueError(f"X has shape {X.shape}; expected (n, {net.n_inputs})")
+    return theta, X
+
+
+def predict(net, theta, X):
+    """The outputs of a network, differentiable in theta and X.
+
+    Parameters
+    ----------
+    net : fastgrad.MLP
+        Static under jit. JAX is float32 unless told otherwise: so must net be.
+    theta : array (p,)
+    X : array (n, d)
+
+    Returns
+    -------
+    out : array (n, k)
+        The backward pass makes the forward pass again; for training take `loss`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import fastgrad as fg
+    >>> from fastgrad.interop.jax import predict
+    >>> net = fg.MLP([2, 8, 3], dtype="float32")
+    >>> predict(net, net.init(seed=0), jnp.ones((5, 2))).shape
+    (5, 3)
+    """
+    return _predict(net, *_checked(net, theta, X))
+
+
+def _outputs(net, theta, X):
+    result = jax.ShapeDtypeStruct((X.shape[0], net.n_outputs), theta.dtype)
+    return _callback(lambda theta, X: net.predict(*_arrays(theta, X)), result, theta, X)
+
+
+_predict = jax.custom_vjp(_outputs, nondiff_argnums=(0,))
+
+
+def _predict_fwd(net, theta, X):
+    out = _outputs(net, theta, X)
+    return out, (theta, X, out)
+
+
+def _predict_bwd(net, saved, grad_out):
+    def backward(theta, X, out, grad_out):
+        theta, X, out, grad_out = _arrays(theta, X, out, grad_out)
+        theta_out, X_out = np.empty_like(theta), np.empty_like(X)
+        network_backward(
+            net, *map(np.ascontiguousarray, (theta, X, grad_out, out)),
+            theta_out=theta_out, X_out=X_out,
+        )  # fmt: skip
+        return theta_out, X_out
+
+    theta, X, out = saved
+    return _callback(backward, _like(theta, X), theta, X, out, grad_out)
+
+
+_predict.defvjp(_predict_fwd, _predict_bwd)
+
+
+def loss(net, theta, X, y, sample_weight=None):
+    """The loss of a network, differentiable in theta and X: one pass for value and gradients.
+
+    Parameters
+    ----------
+    net : fastgrad.MLP
+        Static under jit; its loss, whose normalisation `fastgrad.MLP` states.
+    theta : array (p,)
+    X : array (n, d)
+    y : array
+        As for `MLP.loss_and_grad`; integer labels may be int32.
+    sample_weight : array (n,), optional
+
+    Returns
+    -------
+    loss : scalar
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or a shape does not fit, or a derivative with respect to y or sample_weight is
+        asked for.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import fastgrad as fg
+    >>> from fastgrad.interop.jax import loss
+    >>> net = fg.MLP([2, 8, 3], loss="cross_entropy", dtype="float32")
+    >>> step = jax.jit(jax.value_and_grad(lambda t, X, y: loss(net, t, X, y)))
+    >>> value, grad = step(jnp.array(net.init(seed=0)), jnp.ones((5, 2)), jnp.zeros(5, int))
+    >>> grad.shape
+    (51,)
+    """
+    theta, X = _checked(net, theta, X)
+    y = jnp.asarray(y)
+    if y.dtype.kind == "f":
+        y = _floats("y", y, net.dtype)
+    extra = () if sample_weight is None else (_floats("sample_weight", sample_weight, net.dtype),)
+    return _loss(net, theta, X, y, *extra)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _loss(net, theta, X, y, *extra):
+    def value(*args):
+        return np.asarray(net.loss(*_arrays(*args)), net.dtype)
+
+    return _callback(value, jax.ShapeDtypeStruct((), theta.dtype), theta, X, y, *extra)
+
+
+def _loss_fwd(net, theta, X, y, *extra):
+    for name, argument in zip(("y", "sample_weight"), (y, *extra)):
+        if argument.perturbed and jnp.issubdtype(argument.value.dtype, jnp.floating):
+            raise ValueError(f"the derivative with respect to {name} is not computed")
+    need_x = X.perturbed
+    theta, X, *rest = (argument.value for argument in (theta, X, y, *extra))
+
+    def values(*args):
+        if need_x:
+            loss, *grads = loss_and_grads(net, *_arrays(*args))
+        else:
+            loss, *grads = net.loss_and_grad(*_arrays(*args))
+        return np.asarray(loss, net.dtype), *grads
+
+    results = (jax.ShapeDtypeStruct((), theta.dtype), *_like(theta, *((X,) if need_x else ())))
+    value, *grads = _callback(values, results, theta, X, *rest)
+    return value, (grads, X, len(rest))
+
+
+def _loss_bwd(net, saved, grad_loss):
+    grads, X, others = saved
+    scaled = [grad_loss * grad for grad in grads]
+    if len(scaled) == 1:
+        scaled.append(jnp.zeros_like(X))
+    return (*scaled, *[None] * others)
+
+
+_loss.defvjp(_loss_fwd, _loss_bwd, symbolic_zeros=True)

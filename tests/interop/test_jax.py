@@ -1,0 +1,139 @@
+"""JAX: check_grads, the same numbers as JAX's own derivative, jit, vmap, errors."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax")
+
+import jax.numpy as jnp  # noqa: E402
+from helpers import draw_problem, run_python  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402
+
+import fastgrad as fg  # noqa: E402
+from fastgrad.interop.jax import affine_relu, loss, predict  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def float64():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+def own_outputs(net, theta, X):
+    start, a = 0, X
+    for index, (d, k) in enumerate(pairwise(net.layer_sizes)):
+        W = theta[start : start + d * k].reshape(d, k)
+        a = a @ W + theta[start + d * k : start + d * k + k]
+        start += d * k + k
+        if index < len(net.layer_sizes) - 2 or net.output_activation == "relu":
+            a = jax.nn.relu(a)
+    return a
+
+
+def own_loss(net, theta, X, y):
+    z = own_outputs(net, theta, X)
+    if net.loss_name == "mse":
+        return jnp.mean((z - y) ** 2)
+    if net.loss_name == "logistic":
+        return jnp.mean(jnp.sum(jnp.logaddexp(0, z) - y * z, axis=1))
+    return -jnp.mean(jax.nn.log_softmax(z)[jnp.arange(len(y)), y])
+
+
+def problem(rng, loss_name, output_activation="identity", sizes=(5, 9, 6, 3), n=12):
+    net = fg.MLP(sizes, loss_name, output_activation=output_activation)
+    _, X, y, _ = draw_problem(rng, sizes, n, loss_name, net.dtype)
+    return net, jnp.array(net.init(seed=3)), jnp.array(X + rng.normal(0, 0.1, X.shape)), y
+
+
+LOSSES = ["mse", "logistic", "cross_entropy"]
+
+
+@pytest.mark.parametrize("loss_name", LOSSES)
+def test_check_grads_of_a_loss(rng, loss_name):
+    net, theta, X, y = problem(rng, loss_name)
+    check_grads(lambda t, X: loss(net, t, X, y), (theta, X), order=1, modes=["rev"])
+
+
+@pytest.mark.parametrize("output_activation", ["identity", "relu"])
+def test_check_grads_of_outputs(rng, output_activation):
+    net, theta, X, _ = problem(rng, "mse", output_activation)
+    check_grads(lambda t, X: predict(net, t, X), (theta, X), order=1, modes=["rev"])
+
+
+def test_check_grads_of_a_layer(rng):
+    X, W, b = (jnp.array(rng.standard_normal(shape)) for shape in ((7, 5), (5, 4), 4))
+    check_grads(affine_relu, (X, W, b), order=1, modes=["rev"])
+    np.testing.assert_allclose(affine_relu(X, W, b), jax.nn.relu(X @ W + b), rtol=1e-12)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("loss_name", LOSSES)
+def test_loss_and_gradients_are_jaxs(rng, loss_name, jit):
+    net, theta, X, y = problem(rng, loss_name, n=200)
+    y = jnp.array(y)
+    ours = jax.value_and_grad(lambda t, X: loss(net, t, X, y), (0, 1))
+    ours = jax.jit(ours) if jit else ours
+    value, (dtheta, dx) = ours(theta, X)
+    expected, (etheta, ex) = jax.value_and_grad(lambda t, X: own_loss(net, t, X, y), (0, 1))(
+        theta, X
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(dtheta, etheta, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx, ex, rtol=1e-12, atol=1e-12)
+    assert float(loss(net, theta, X, y)) == float(value)
+
+
+def test_vmap_takes_one_element_at_a_time(rng):
+    net, theta, X, y = problem(rng, "mse")
+    thetas = jnp.stack([theta, 2 * theta, -theta])
+    grads = jax.jit(jax.vmap(jax.grad(lambda t: loss(net, t, X, y))))(thetas)
+    for t, grad in zip(thetas, grads):
+        np.testing.assert_array_equal(grad, net.loss_and_grad(np.asarray(t), np.asarray(X), y)[1])
+    assert jax.vmap(lambda t: predict(net, t, X))(thetas).shape == (3, 12, 3)
+
+
+def test_sample_weight_and_float32(rng):
+    net = fg.MLP([5, 8, 3], "cross_entropy", dtype="float32")
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, 20, "cross_entropy", net.dtype, True)
+    value, grad = jax.value_and_grad(lambda t: loss(net, t, X, y.astype(np.int32), s))(theta)
+    expected, expected_grad = net.loss_and_grad(theta, X, y, s)
+    assert value.dtype == jnp.float32
+    assert float(value) == np.float32(expected)
+    np.testing.assert_array_equal(grad, expected_grad)
+
+
+def test_wrong_arguments_are_named(rng):
+    net, theta, X, y = problem(rng, "mse")
+    with pytest.raises(TypeError, match="X has dtype float32, the parameters have float64"):
+        loss(net, theta, X.astype(jnp.float32), y)
+    with pytest.raises(TypeError, match="X has dtype int64"):
+        predict(net, theta, jnp.ones((2, 5), int))
+    with pytest.raises(ValueError, match=r"theta has shape \(3,\)"):
+        predict(net, theta[:3], X)
+    with pytest.raises(ValueError, match=r"X has shape \(12, 4\); expected \(n, 5\)"):
+        predict(net, theta, X[:, :4])
+    with pytest.raises(TypeError, match="net is a str"):
+        predict("net", theta, X)
+    with pytest.raises(ValueError, match="derivative with respect to y is not computed"):
+        jax.grad(lambda y: loss(net, theta, X, y))(jnp.array(y))
+    with pytest.raises(ValueError, match=r"b has shape \(2,\); expected \(4,\)"):
+        affine_relu(X, jnp.ones((5, 4)), jnp.ones(2))
+    with pytest.raises(ValueError, match=r"expected \(n, d\) and \(d, k\)"):
+        affine_relu(X, jnp.ones(5), jnp.ones(1))
+
+
+def test_without_jax_the_extra_is_named():
+    out = run_python(
+        """
+        import sys
+        sys.modules["jax"] = None
+        try:
+            import fastgrad.interop.jax
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert 'pip install "fastgrad[jax]"' in out
