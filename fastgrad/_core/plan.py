@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..kernels import layout as at
+from ..kernels import losses
 from ..kernels import neuron as one
 from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
 
@@ -29,12 +30,15 @@ WEIGHT_ROWS = (96, 48)  # rows of W of a weight task, in networks with many inpu
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
 IN_PLACE_ROWS = 16  # up to here packing W costs more than reading it in place
 FEW_ROWS = 4  # up to here transposing W costs more than a pass over it for each row
-SKINNY_OVERHEAD, SKINNY_SHARE = 1.2, 0.85  # a reduction costs a sum about 1.2 loads
+SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against 0.9 d a row
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
 FLUSH_ROWS = 2048  # float32 sums of more rows go to float64
 NEURON_BLOCK_ROWS = 512  # rows between a neuron's float64 sums
 NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
+
+
+ELEMENTWISE = (losses.MSE, losses.HUBER, losses.LOGISTIC)
 
 
 @dataclass
@@ -90,7 +94,7 @@ def _leading_dimension(k: int, lanes: int) -> int:
 
 
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
-    """Whether lanes along the inputs beat lanes along the outputs (loads of each, a row)."""
+    """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return 2 * k <= lanes and k * (-(-d // lanes) + SKINNY_OVERHEAD) < SKINNY_SHARE * d
 
 
@@ -157,6 +161,8 @@ def network_plan(
     layers = len(sizes) - 1
     gradient = job in (at.GRADIENT, at.GRADIENT_AND_INPUT)
     widths = [_leading_dimension(k, lanes) for k in sizes[1:]]
+    if loss in ELEMENTWISE and not weighted and sizes[-1] < lanes:
+        widths[-1] = sizes[-1]  # no gaps: the loss takes the block as one long row
     products = sum(d * k for d, k in pairwise(sizes))
     parameters = products + sum(sizes[1:])
     flops = 2 * n * products * (1 if job == at.FORWARD else 3)

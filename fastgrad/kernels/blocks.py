@@ -53,8 +53,8 @@ def output_delta_typed(z, ldz, y, s, first, m, k, scale, plan, scalars):
         gated = plan[at.OUTPUT_RELU] != 0
         huber = scalars[at.HUBER_DELTA]
         row, column, ldy = 1, 0, k
-        if k == 1 and ldz == 1:  # one long row
-            m, k, row, column = 1, m, 0, 1
+        if ldz == k and (k == 1 or plan[at.WEIGHTED] == 0):  # one long row
+            m, k, row, column = 1, m * k, 0, 1
         if plan[at.LOSS] == losses.MSE:
             return losses.mse(z, ldz, targets, ldy, weights, row, column, m, k, scale, huber, gated)
         if plan[at.LOSS] == losses.HUBER:
