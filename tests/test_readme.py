@@ -26,8 +26,9 @@ def test_every_python_block_runs(tmp_path, monkeypatch, capsys):
         exec(compile(block, str(README), "exec"), namespace)
         ran += 1
     assert ran >= 2
-    loss, w, b = capsys.readouterr().out.splitlines()[0].split(maxsplit=1)[0], *(
-        namespace[name] for name in ("w", "b")
+    loss, w, b = (
+        capsys.readouterr().out.splitlines()[0].split(maxsplit=1)[0],
+        *(namespace[name] for name in ("w", "b")),
     )
     assert float(loss) < 1e-9
     assert abs(w - [1.0, -2.0, 0.5]).max() < 1e-4 and abs(b - 0.3) < 1e-4

@@ -2,7 +2,12 @@
 
 from importlib.util import find_spec
 
-_NEEDS = {"test_autodiff.py": ("torch", "jax"), "test_torch_optimizers.py": ("torch",)}
+_NEEDS = {
+    "test_autodiff.py": ("torch", "jax"),
+    "test_torch.py": ("torch",),
+    "test_torch_optimizers.py": ("torch",),
+    "test_jax.py": ("jax",),
+}
 
 collect_ignore_glob = []
 _left_out = []
