@@ -15,6 +15,7 @@ from .kernels.network import step, step_parallel
 from .runtime import check_threads, launch
 
 _NO_LOSS = -1
+_NOTHING = {dtype: np.zeros(1, dtype) for dtype in (check.F32, check.F64)}
 
 
 def _layer(X, W, b):
@@ -40,7 +41,7 @@ def _not_empty(W):
 
 def _forward(X, W, b, dtype, relu, mask, threads):
     n, (d, k) = X.shape[0], W.shape
-    out, nothing = np.empty((n, k), dtype), np.empty(1, dtype)
+    out, nothing = np.empty((n, k), dtype), _NOTHING[dtype]
     if threads is not None:
         check_threads(threads)
     if n:

@@ -113,6 +113,11 @@ def _rank(ndim: int) -> str:
 
 def common_dtype(*pairs) -> np.dtype:
     """The float dtype that named values share; float64 where none of them is a float array."""
+    dtype = getattr(pairs[0][0], "dtype", None)
+    if (dtype is F32 or dtype is F64) and all(
+        type(value) is _ndarray and value.dtype is dtype for value, _ in pairs
+    ):
+        return dtype
     found, owner = None, None
     for value, name in pairs:
         dtype = getattr(value, "dtype", None)
