@@ -14,6 +14,7 @@ from .gradcheck import (
     numerical_jacobian,
 )
 from .history import History
+from .interop import numba as _overloads  # noqa: F401 - registers `@njit` twins
 from .metrics import evaluate
 from .network import MLP
 from .neuron import neuron_grad, neuron_loss_and_grad, relu, relu_mask
