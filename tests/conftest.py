@@ -1,5 +1,7 @@
 """Fixtures of the whole suite."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,12 @@ settings.register_profile(
     "stress", max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("quick")
+
+
+# A shell starts background commands with Ctrl-C ignored, and children inherit that: the tests of
+# Ctrl-C, in this process and in others, need it back.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -377,7 +377,7 @@ def test_ctrl_c_saves_what_there_is(folder):
             break
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
     assert "interrupted" in out
     model = models.load(folder / "digits-model.npz")
