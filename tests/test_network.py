@@ -328,3 +328,15 @@ def test_initial_parameters_have_the_variance_of_their_method():
             assert not b.any()
     with pytest.raises(ValueError, match="method is 'xavier'"):
         net.init(0, "xavier")
+
+
+def test_scipy_trains_the_digits():
+    from scipy.optimize import minimize
+
+    X, X_test, y, y_test = fg.datasets.split(fg.datasets.load_digits(), seed=0)
+    net = fg.MLP([64, 128, 10], loss="cross_entropy", l2=1e-3)
+    result = minimize(
+        net.loss_and_grad, net.init(seed=0), args=(X / 16, y), jac=True, method="L-BFGS-B",
+        options={"maxiter": 150},
+    )  # fmt: skip
+    assert (net.classify(result.x, X_test / 16) == y_test).mean() >= 0.97
