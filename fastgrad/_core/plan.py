@@ -14,19 +14,21 @@ import numpy as np
 from ..kernels import layout as at
 from ..kernels import losses
 from ..kernels import neuron as one
+from ..kernels.columns import scratch_elements
 from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
+from ..runtime import max_threads
 
 # Tuning numbers, measured on two Zen 5 cores (48 KiB L1, 1 MiB L2, AVX-512), 2026-11.
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
-BLOCK_ROWS = (24, 240)  # least and most rows of a block; multiples of every tile's rows
-TASK_ROWS = 256  # rows of a task where there are many: a partial gradient costs some ten rows
+BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
+TASK_ROWS = 512  # rows of a task where there are many: a partial gradient costs some ten rows
 SMALL_TASKS = (48, 4)  # with fewer rows: least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
-PARALLEL_FLOPS = 2_000_000  # about 10 us of one core; three launches cost 5 us
+PARALLEL_FLOPS = 4_000_000  # some 25 us of one core: less is lost to moving data between cores
 WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they would fill the L2
-WIDE_TASK_ROWS = 120  # rows of a row task in a wide network: a panel of W is read once for them
-WEIGHT_ROWS = (96, 48)  # rows of W of a weight task, in networks with many inputs and with few
+WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
+WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
 IN_PLACE_ROWS = 16  # up to here packing W costs more than reading it in place
 FEW_ROWS = 4  # up to here transposing W costs more than a pass over it for each row
@@ -51,8 +53,9 @@ class Plan:
     elements: int
     doubles: int
     positions: tuple[int, int]  # of BUFFER64 and BUFFER in the vector
-    zeros: int = 0
     one: int = 0
+    cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
+    # costs some processors 100 cycles an operation
     scalars: tuple[float, ...] = ()
     free: list = field(default_factory=list)  # give a workspace back by appending it
 
@@ -76,7 +79,7 @@ class Plan:
         vector[list(self.positions)] = first64, first
         buffer[first64 : first64 + len(self.scalars)] = self.scalars
         workspace = buffer[first:].view(self.dtype)
-        workspace[self.zeros : self.one] = 0
+        workspace[: self.cleared] = 0
         workspace[self.one : self.one + 1] = 1
         return buffer
 
@@ -185,6 +188,8 @@ def network_plan(
     slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))
     slices += slices % 2 if slices > 1 else 0
 
+    parallel = flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1)
+
     vector = np.zeros(at.HEADER + layers * at.RECORD, np.int64)
     records = vector[at.HEADER :].reshape(layers, at.RECORD)
     stored = cut.store_rows if cut.wide else cut.block_rows
@@ -228,8 +233,13 @@ def network_plan(
     zeros = shared
     one = zeros + _round_up(max(sizes) + lanes, lanes)
     base = one + lanes
+    scratch = base + (part + partial if cut.wide else tasks * stride) + lanes
+    scratches = max_threads() if parallel else 1
+    in_scratch = scratch_elements(lanes, cut.weight_rows if cut.wide else 0)
+    scratch_stride = _round_up(in_scratch, lanes) + lanes if gradient else 0
     sums = at.SCALARS
     parts = sums + (partials * partial if flush else 0)
+    tickets = _round_up(parts + tasks + slices + at.DONE, at.DONE)
     header = {
         at.ROWS: n, at.LAYERS: layers, at.WIDE: cut.wide, at.STORE_ROWS: cut.store_rows,
         at.TASK_ROWS: cut.task_rows, at.TASKS: tasks, at.BLOCK_ROWS: cut.block_rows,
@@ -238,19 +248,20 @@ def network_plan(
         at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros, at.ONE: one,
         at.TASK_BASE: base, at.TASK_STRIDE: stride, at.GRAD_SIZE: partial, at.SUMS: sums,
         at.PARTS: parts,
-        at.FEW_ROWS: n <= FEW_ROWS,
+        at.FEW_ROWS: n <= FEW_ROWS, at.TICKETS: tickets, at.SCRATCH: scratch,
+        at.SCRATCH_STRIDE: scratch_stride, at.SCRATCHES: scratches,
     }  # fmt: skip
     for position, value in header.items():
         vector[position] = value
     return Plan(
         vector=vector,
-        parallel=flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1),
+        parallel=parallel,
         dtype=dtype,
-        elements=base + (part + partial if cut.wide else tasks * stride) + lanes,
-        doubles=parts + tasks + slices,
+        elements=scratch + scratches * scratch_stride,
+        doubles=tickets + at.TICKET_WORDS,
         positions=(at.BUFFER64, at.BUFFER),
-        zeros=zeros,
         one=one,
+        cleared=scratch,
         scalars=scalars,
     )
 

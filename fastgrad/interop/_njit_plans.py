@@ -12,10 +12,12 @@ from numba.extending import register_jitable
 from .._core import plan as python
 from ..kernels import layout as at
 from ..kernels import neuron as one
+from ..kernels.columns import scratch_elements as _scratch_elements
 from ..kernels.simd import VECTOR_BYTES
 
 _round_up = register_jitable(python._round_up)
 _even_cut = register_jitable(python._even_cut)
+scratch_elements = register_jitable(_scratch_elements)
 _is_skinny = register_jitable(python._is_skinny)
 _leading_dimension = register_jitable(python._leading_dimension)
 
@@ -124,8 +126,13 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     vector[at.TASK_BASE], vector[at.TASK_STRIDE] = base, stride
     vector[at.GRAD_SIZE], vector[at.SUMS], vector[at.PARTS] = partial, at.SCALARS, parts
     vector[at.FEW_ROWS] = n <= python.FEW_ROWS
-    elements = base + (part + partial if wide else tasks * stride) + lanes
-    return elements, parts + tasks + slices
+    scratch = base + (part + partial if wide else tasks * stride) + lanes
+    in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
+    vector[at.SCRATCH], vector[at.SCRATCHES] = scratch, 1  # for one thread
+    vector[at.SCRATCH_STRIDE] = _round_up(in_scratch, lanes) + lanes if gradient else 0
+    tickets = _round_up(parts + tasks + slices + at.DONE, at.DONE)
+    vector[at.TICKETS] = tickets
+    return scratch + vector[at.SCRATCH_STRIDE], tickets + at.TICKET_WORDS
 
 
 @register_jitable
@@ -148,7 +155,7 @@ def workspace(vector, elements, doubles, itemsize, position64, position):
     first64 = vector.size
     first = _round_up(first64 + doubles, _UNIT)
     words = first + -(-elements * itemsize // 8)
-    memory = np.empty(words + _UNIT)
+    memory = np.zeros(words + _UNIT)
     start = -(memory.ctypes.data // 8) % _UNIT
     buffer = memory[start : start + words]
     vector[position64], vector[position] = first64, first

@@ -12,10 +12,13 @@ from numba.extending import overload
 
 from . import layout as at
 from . import losses
+from .columns import transposed_product
 from .gemm import GATE, PACKED, RELU, STORE, gemm
 from .jit import OPTIONS, pasted
 from .rows import few_rows_back, skinny_forward, skinny_gradient
 from .simd import null_like, shift
+
+COPY_ROWS = 48  # rows of dW from which a copy of the deltas pays
 
 
 def output_delta(z, ldz, y, s, first, m, k, scale, plan, scalars):
@@ -113,7 +116,7 @@ def forward(x, m, row, part, theta, bias, out, workspace, plan):
 
 
 @pasted
-def weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, plan):
+def weight_gradient(r, start, count, x, row, m, part, grad, fresh, scratch, workspace, plan):
     """Rows start..start+count of dW = X^T dZ over m rows of layer record r; db with the first."""
     d, k, ld, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LD], plan[r + at.LDG]
     zeros, one = shift(workspace, plan[at.ZEROS]), shift(workspace, plan[at.ONE])
@@ -122,36 +125,44 @@ def weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, pl
     if r > at.HEADER:
         ldb, ahead = plan[r - at.RECORD + at.LD], 0
         below = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
+    a = shift(below, start)
+    db = shift(grad, plan[r + at.PARTIAL_BIAS])
+    old_db = zeros if fresh else db
+    if plan[r + at.SKINNY] or count < COPY_ROWS:
+        if start == 0:
+            gemm(db, k, one, 0, 0, delta, ld, 1, k, m, old_db, 0, db, 0, STORE)
     if plan[r + at.SKINNY]:
         dw = shift(grad, plan[r + at.PARTIAL] + start)
-        skinny_gradient(dw, ldg, shift(below, start), ldb, delta, ld, m, count, k, fresh)
-    else:
-        dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
-        gemm(
-            dw,
-            ldg,
-            shift(below, start),
-            1,
-            ldb,
-            delta,
-            ld,
-            count,
-            k,
-            m,
-            zeros if fresh else dw,
-            0 if fresh else ldg,
-            dw,
-            0,
-            STORE,
-            ahead,
-        )
-    if start == 0:
-        db = shift(grad, plan[r + at.PARTIAL_BIAS])
-        gemm(db, k, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
+        skinny_gradient(dw, ldg, a, ldb, delta, ld, m, count, k, fresh)
+        return
+    dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
+    init, ldi = zeros if fresh else dw, 0 if fresh else ldg
+    if count < COPY_ROWS:
+        gemm(dw, ldg, a, 1, ldb, delta, ld, count, k, m, init, ldi, dw, 0, STORE, ahead)
+        return
+    transposed_product(
+        dw,
+        ldg,
+        a,
+        ldb,
+        delta,
+        ld,
+        count,
+        k,
+        m,
+        init,
+        types.int64(ldi),
+        scratch,
+        plan[at.WIDE],
+        ahead,
+        one,
+        null_like(db) if start else db,
+        old_db,
+    )
 
 
 @pasted
-def backward(x, m, row, part, grad, theta, dx, fresh, workspace, plan):
+def backward(x, m, row, part, grad, theta, dx, fresh, scratch, workspace, plan):
     """From the output delta of one block to those below it, and to the weights unless WIDE.
 
     Each delta goes where the plan says: over the activation that gated it, or beside it.
@@ -162,7 +173,7 @@ def backward(x, m, row, part, grad, theta, dx, fresh, workspace, plan):
         r = at.HEADER + layer * at.RECORD
         d, k, ld = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
         if job != at.INPUT and plan[at.WIDE] == 0:
-            weight_gradient(r, 0, d, x, row, m, part, grad, fresh, workspace, plan)
+            weight_gradient(r, 0, d, x, row, m, part, grad, fresh, scratch, workspace, plan)
         delta = shift(part, plan[r + at.DELTA] + row * ld)
         panels = shift(workspace, plan[r + at.PANELS_T])
         if layer > 0:

@@ -26,6 +26,7 @@ from .simd import (
     Vectors,
     define,
     element_type,
+    hidden,
     lanes,
     llvm_arguments,
     name_of,
@@ -44,7 +45,10 @@ NV = max(TILE_ROWS)
 NR_F32 = NV * LANES_F32
 NR_F64 = NV * LANES_F64
 # Products of a block of k: columns of X lie far apart (weight gradient), rows do not.
-KC_COLUMNS, KC_ROWS = 256, 1024
+KC_COLUMNS, KC_ROWS = 128, 1024
+
+MR = TILE_ROWS[NV][0]
+SOON_ELEMENTS = 8192  # a panel of so many is worth asking for before its turn
 
 STORE, RELU, GATE = 0, 1, 2
 
@@ -68,7 +72,9 @@ def _tile(
     gate,
     ldg,
     mode,
-    ahead,
+    soon,
+    pace,
+    drift,
 ):
     """MR rows by NV vectors from row `row`: init, K loop, epilogue."""
     builder = vec.builder
@@ -88,7 +94,11 @@ def _tile(
 
     cells = [(r, v) for r in range(mr) for v in range(nv)]
     start = [load(init, ldi, r, v) for r, v in cells]
-    row_pointers = [builder.gep(a, [builder.mul(rows[r], rs)]) for r in range(mr)]
+    # Rows in threes: one pointer moves along k, the others are its neighbours by addressing alone.
+    # Hidden, or else LLVM makes one chain of additions of them, longer than the products take.
+    stride = hidden(builder, rs)
+    heads = [hidden(builder, builder.gep(a, [builder.mul(r, rs)])) for r in rows[::3]]
+    first_wanted = builder.gep(soon, [builder.mul(row, drift)])
 
     before = builder.block
     loop = function.append_basic_block("k")
@@ -97,20 +107,23 @@ def _tile(
 
     builder.position_at_end(loop)
     index = builder.phi(I64)
-    a_offset = builder.phi(I64)
+    a_column = [builder.phi(a.type) for _ in heads]
     b_row = builder.phi(b.type)
+    wanted = builder.phi(soon.type)
     sums = [builder.phi(vec.type) for _ in cells]
-    vec.prefetch(builder.gep(row_pointers[0], [builder.add(a_offset, ahead)]))
+    vec.prefetch(wanted)
     columns = [vec.load(builder.gep(b_row, [I64(v * vec.lanes)])) for v in range(nv)]
     new = []
     for r in range(mr):
-        scalar = vec.splat(builder.load(builder.gep(row_pointers[r], [a_offset])))
+        place = builder.gep(a_column[r // 3], [builder.mul(stride, I64(r % 3))])
+        scalar = vec.splat(builder.load(place))
         new += [vec.fma(scalar, columns[v], sums[r * nv + v]) for v in range(nv)]
     next_index = builder.add(index, I64(1))
     steps = [
         (index, I64(0), next_index),
-        (a_offset, I64(0), builder.add(a_offset, cs)),
+        *((phi, head, builder.gep(phi, [cs])) for phi, head in zip(a_column, heads)),
         (b_row, b, builder.gep(b_row, [ldb])),
+        (wanted, first_wanted, builder.gep(wanted, [pace])),
         *zip(sums, start, new),
     ]
     for phi, first, following in steps:
@@ -144,7 +157,27 @@ def _tile(
 
 
 def _panel(nv: int, elem: ir.Type):
-    def body(builder, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead):
+    def body(
+        builder,
+        c,
+        ldc,
+        a,
+        rs,
+        cs,
+        b,
+        ldb,
+        m,
+        k,
+        init,
+        ldi,
+        gate,
+        ldg,
+        mode,
+        columns,
+        soon,
+        pace,
+        drift,
+    ):
         vec = Vectors(builder, elem)
         function = builder.function
         tail = vec.first_lanes(builder.sub(columns, I64((nv - 1) * vec.lanes)))
@@ -180,7 +213,9 @@ def _panel(nv: int, elem: ir.Type):
                 gate,
                 ldg,
                 mode,
-                ahead,
+                soon,
+                pace,
+                drift,
             )
             row.add_incoming(following, builder.block)
             builder.branch(test)
@@ -193,11 +228,30 @@ def _panel(nv: int, elem: ir.Type):
 
 @intrinsic
 def panel(
-    typingctx, nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead
+    typingctx,
+    nv,
+    c,
+    ldc,
+    a,
+    rs,
+    cs,
+    b,
+    ldb,
+    m,
+    k,
+    init,
+    ldi,
+    gate,
+    ldg,
+    mode,
+    columns,
+    soon,
+    pace,
+    drift,
 ):
     """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
 
-    `ahead`: while a[., k] is used, a[., k] so many elements on is asked into the L2 cache.
+    At row i and product k, soon[i*drift + k*pace] is asked into the L2 cache.
     c[i, j] = epilogue(init[i, j] + sum_k a[i*rs + k*cs] * b[k*ldb + j]); only the first `columns`
     of c, init and gate are touched; b is read in whole vectors.
     """
@@ -221,6 +275,8 @@ def panel(
             I64,
             I64,
             I64,
+            pointer,
+            I64,
             I64,
         ]
         rest = types.void(*signature.args[1:])
@@ -241,12 +297,38 @@ def panel(
         return context.get_dummy_value()
 
     sig = types.void(
-        nv, c, ldc, a, rs, cs, b, ldb, m, k, init, ldi, gate, ldg, mode, columns, ahead
+        nv,
+        c,
+        ldc,
+        a,
+        rs,
+        cs,
+        b,
+        ldb,
+        m,
+        k,
+        init,
+        ldi,
+        gate,
+        ldg,
+        mode,
+        columns,
+        soon,
+        pace,
+        drift,
     )
     return sig, codegen
 
 
 PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
+
+
+@inner
+def spread(nr, k, m):
+    """(pace, drift) that ask for the next k rows of a packed panel in the course of this one."""
+    if k * nr < SOON_ELEMENTS:  # it is in the L2 already
+        return 0, 0
+    return max(nr * MR // m, 1), k * nr // m
 
 
 @inner
@@ -268,6 +350,9 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
         nv = (columns + vl - 1) // vl
         b_j = shift(b, j * k) if ldb == PACKED else shift(b, j)
         step = nv * vl if ldb == PACKED else ldb
+        pace, drift = cs, rs
+        if ldb == PACKED:
+            pace, drift = spread(nr, k, m)
         for p in range(0, max(k, 1), kc):
             last = p + kc >= k
             first = p == 0
@@ -288,7 +373,9 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
                 ldg,
                 mode if last else STORE,
                 columns,
-                ahead,
+                shift(b_j, (p + kc) * step) if ldb == PACKED else shift(a, p * cs + ahead),
+                pace,
+                drift,
             )
 
 

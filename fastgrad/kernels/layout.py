@@ -32,7 +32,11 @@ PARTS = 22  # workspace64: loss of each row task, then sum of squared weights of
 FEW_ROWS = 23  # 1: so few rows that dX reads W in place and no transpose is packed
 BUFFER64 = 24  # eight-byte words of the buffer before workspace64
 BUFFER = 25  # eight-byte words of the buffer before workspace
-HEADER = 26
+TICKETS = 26  # workspace64, as int64: tickets taken, and a cache line on, tasks done
+SCRATCH = 27  # workspace: where a thread copies operands side by side
+SCRATCH_STRIDE = 28  # from one thread's scratch to the next one's
+SCRATCHES = 29  # the most threads
+HEADER = 30
 
 # A layer's record, from HEADER + layer * RECORD
 D = 0
@@ -56,6 +60,9 @@ RECORD = 16
 # workspace64: numbers of the network before the parts
 HUBER_DELTA, L2 = 0, 1
 SCALARS = 2
+
+TICKET_WORDS = 24  # room for the two counters on lines of their own
+DONE = 8  # from the first counter to the second
 
 # Jobs
 FORWARD, LOSS_ONLY, GRADIENT, GRADIENT_AND_INPUT, INPUT = 0, 1, 2, 3, 4

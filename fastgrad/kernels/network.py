@@ -28,6 +28,7 @@ from .jit import inner, kernel, parallel_kernel, pasted
 from .pack import pack, pack_transposed
 from .rows import pack_skinny
 from .simd import integers, lanes, pointer, retype, shift
+from .tickets import take, wait_until
 
 
 @pasted
@@ -55,7 +56,9 @@ def pack_slice(index, theta, workspace, plan):
 
 
 @pasted
-def rows_task(index, origin, scale, theta, bias, x, y, s, out, dx, workspace, workspace64, plan):
+def rows_task(
+    index, origin, scale, theta, bias, x, y, s, out, dx, scratch, workspace, workspace64, plan
+):
     """All blocks of one row task; returns its sum of losses."""
     job, layers, wide = plan[at.JOB], plan[at.LAYERS], plan[at.WIDE]
     stored = min(plan[at.ROWS], origin + plan[at.STORE_ROWS])
@@ -86,7 +89,17 @@ def rows_task(index, origin, scale, theta, bias, x, y, s, out, dx, workspace, wo
         if job == at.LOSS_ONLY:
             continue
         backward(
-            x_block, m, place, part, grad, theta, shift(dx, row * d), waiting == 0, workspace, plan
+            x_block,
+            m,
+            place,
+            part,
+            grad,
+            theta,
+            shift(dx, row * d),
+            waiting == 0,
+            scratch,
+            workspace,
+            plan,
         )
         waiting += 1
         if flush and not wide and (waiting == flush or row + m == stop):
@@ -97,7 +110,7 @@ def rows_task(index, origin, scale, theta, bias, x, y, s, out, dx, workspace, wo
 
 
 @pasted
-def weights_task(index, origin, x, out, workspace, workspace64, plan):
+def weights_task(index, origin, x, out, scratch, workspace, workspace64, plan):
     """Some rows of one W: their gradient over all stored rows, added to the float64 sums if there
     will be more."""
     layer = plan[at.LAYERS] - 1
@@ -110,7 +123,7 @@ def weights_task(index, origin, x, out, workspace, workspace64, plan):
     part = shift(workspace, plan[at.TASK_BASE])
     x_block = shift(x, origin * plan[at.HEADER + at.D])
     grad = out if plan[at.DIRECT] else part
-    weight_gradient(r, start, count, x_block, 0, m, part, grad, True, workspace, plan)
+    weight_gradient(r, start, count, x_block, 0, m, part, grad, True, scratch, workspace, plan)
     if plan[at.FLUSH_BLOCKS]:
         base = plan[at.HEADER + at.PARTIAL]
         k, ldg = plan[r + at.K], plan[r + at.LDG]
@@ -246,10 +259,11 @@ def _plan_of(buffer):
     return plan, shift(pointer(buffer), plan[at.BUFFER64])
 
 
-def _task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, buffer):
+def _task(phase, index, origin, thread, scale, theta, bias, x, y, s, out, dx, buffer):
     theta, x, out = pointer(theta), pointer(x), pointer(out)
     plan, workspace64 = _plan_of(buffer)
     workspace = retype(shift(pointer(buffer), plan[at.BUFFER]), theta)
+    scratch = shift(workspace, plan[at.SCRATCH] + thread * plan[at.SCRATCH_STRIDE])
     if phase == PACK:
         pack_slice(index, theta, workspace, plan)
     elif phase == ROWS:
@@ -264,12 +278,13 @@ def _task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, buffer):
             pointer(s),
             out,
             pointer(dx),
+            scratch,
             workspace,
             workspace64,
             plan,
         )
     elif phase == WEIGHTS:
-        weights_task(index, origin, x, out, workspace, workspace64, plan)
+        weights_task(index, origin, x, out, scratch, workspace, workspace64, plan)
     else:
         workspace64[plan[at.PARTS] + plan[at.TASKS] + index] = reduce_slice(
             index, theta, out, workspace, workspace64, plan
@@ -323,24 +338,39 @@ def step(theta, bias, x, y, s, out, dx, buffer):
     for number in range(_stages(plan)):
         phase, origin, count = _stage(number, plan)
         for index in range(count):
-            _pasted_task(phase, index, origin, scale, theta, bias, x, y, s, out, dx, buffer)
+            _pasted_task(phase, index, origin, 0, scale, theta, bias, x, y, s, out, dx, buffer)
     return _loss(scale, workspace64, plan)
+
+
+@inner
+def _work(thread, scale, theta, bias, x, y, s, out, dx, buffer):
+    """What one thread does: the next task that nobody has taken, once all before its stage are
+    done."""
+    plan, workspace64 = _plan_of(buffer)
+    taken = integers(shift(workspace64, plan[at.TICKETS]))
+    done = shift(taken, at.DONE)
+    ticket, first = take(taken), 0
+    for number in range(_stages(plan)):
+        phase, origin, count = _stage(number, plan)
+        while ticket < first + count:
+            wait_until(done, first)
+            _called_task(
+                phase, ticket - first, origin, thread, scale, theta, bias, x, y, s, out, dx, buffer
+            )
+            take(done)
+            ticket = take(taken)
+        first += count
 
 
 @parallel_kernel
 def step_parallel(theta, bias, x, y, s, out, dx, buffer):
-    """`step` with each phase's tasks shared among the threads; what a task writes is its own."""
+    """`step` with the tasks shared among the threads; what a task writes is its own."""
     plan, workspace64 = _plan_of(buffer)
     scale = _scale(s, plan)
-    for number in range(_stages(plan)):
-        phase, origin, count = _stage(number, plan)
-        if count == 1:
-            _called_task(phase, 0, origin, scale, theta, bias, x, y, s, out, dx, buffer)
-        else:
-            for index in prange(count):
-                _called_task(
-                    phase, types.int64(index), origin, scale, theta, bias, x, y, s, out, dx, buffer
-                )
+    taken = integers(shift(workspace64, plan[at.TICKETS]))
+    taken[0], taken[at.DONE] = 0, 0
+    for thread in prange(plan[at.SCRATCHES]):  # more than threads: the rest find nothing to do
+        _work(types.int64(thread), scale, theta, bias, x, y, s, out, dx, buffer)
     return _loss(scale, workspace64, plan)
 
 

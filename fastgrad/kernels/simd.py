@@ -176,6 +176,12 @@ def llvm_arguments(context, builder, signature, args, kinds):
     ]
 
 
+def hidden(builder, value):
+    """The same value, of which the optimiser knows nothing."""
+    kind = ir.FunctionType(value.type, [value.type])
+    return builder.asm(kind, "", "=r,0", [value], False)
+
+
 def define(builder, name: str, result: ir.Type, args: list[ir.Type], body):
     """The LLVM function `name` in this module, written by `body(builder, *args)` when first met.
 
@@ -232,6 +238,14 @@ def null_like(typingctx, base):
         return ir.Constant(context.get_value_type(signature.return_type), None)
 
     return base(base), codegen
+
+
+@intrinsic
+def is_null(typingctx, base):
+    def codegen(context, builder, signature, args):
+        return cgutils.is_null(builder, args[0])
+
+    return types.boolean(base), codegen
 
 
 @intrinsic

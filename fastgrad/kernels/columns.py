@@ -1,0 +1,140 @@
+"""The weight gradient's product C = init + A^T B, its operands copied side by side first.
+
+In: A (k, m) and B (k, n), rows of activations and of deltas, any leading dimension. Both are read
+down their columns, a step of k a row apart: in wide layers each step is another page and another
+set of cache lines, so a block of B (and, in a task of its own, the columns of A) is copied to the
+thread's scratch, where the micro-kernel reads it in one stream. A copied number is used by every
+row of W (B) or by every panel (A), so the copies cost a hundredth of the products.
+"""
+
+from __future__ import annotations
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .gemm import KC_COLUMNS, NV, STORE, panel
+from .jit import inner
+from .simd import (
+    I64,
+    VOID,
+    Vectors,
+    define,
+    element_type,
+    is_null,
+    lanes,
+    llvm_arguments,
+    name_of,
+    shift,
+)
+
+
+def _copy_body(elem):
+    def body(builder, out, width, source, ld, rows, columns):
+        vec = Vectors(builder, elem)
+        whole = builder.sdiv(columns, I64(vec.lanes))
+        rest = builder.srem(columns, I64(vec.lanes))
+        has_tail = builder.icmp_signed(">", rest, I64(0))
+        tail = vec.first_lanes(rest)
+        with cgutils.for_range(builder, rows) as row:
+            to = builder.gep(out, [builder.mul(row.index, width)])
+            come = builder.gep(source, [builder.mul(row.index, ld)])
+            with cgutils.for_range(builder, whole) as step:
+                at = builder.mul(step.index, I64(vec.lanes))
+                vec.store(vec.load(builder.gep(come, [at])), builder.gep(to, [at]))
+            with builder.if_then(has_tail):
+                at = builder.mul(whole, I64(vec.lanes))
+                vec.store(vec.load_masked(builder.gep(come, [at]), tail), builder.gep(to, [at]))
+        builder.ret_void()
+
+    return body
+
+
+@intrinsic
+def copy_rows(typingctx, out, width, source, ld, rows, columns):
+    """out[r*width + j] = source[r*ld + j] for j < columns; whole vectors are written, zeros behind.
+
+    `width` is at least `columns`, in whole vectors.
+    """
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        kinds = [elem.as_pointer(), I64, elem.as_pointer(), I64, I64, I64]
+        function = define(builder, f"fastgrad_copy_{name_of(elem)}", VOID, kinds, _copy_body(elem))
+        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+        return context.get_dummy_value()
+
+    return types.void(out, width, source, ld, rows, columns), codegen
+
+
+def scratch_elements(lanes: int, m: int) -> int:
+    """Elements of scratch for blocks of B and, with m columns (or none), of A."""
+    return KC_COLUMNS * (NV + -(-m // lanes)) * lanes
+
+
+@inner
+def transposed_product(
+    c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, ahead, one, sums, sums_init
+):
+    """c (m, n) = init (m, n) + a (k, m)^T b (k, n); the order of a sum depends on k alone.
+
+    Also sums (n,) = sums_init + the sums of b's columns, unless `sums` is null.
+    """
+    vl = lanes(c)
+    nr = NV * vl
+    width = (m + vl - 1) // vl * vl
+    for p in range(0, max(k, 1), KC_COLUMNS):
+        rows = min(KC_COLUMNS, k - p)
+        first = p == 0
+        left, cs, soon, pace, drift = shift(a, p * lda), lda, shift(a, p * lda + ahead), lda, 1
+        if copy_a:
+            copied = shift(scratch, KC_COLUMNS * nr)
+            copy_rows(copied, width, left, lda, rows, m)
+            left, cs, pace, drift = copied, width, ldb, max(nr // m, 1)
+        for j in range(0, n, nr):
+            columns = min(nr, n - j)
+            nv = (columns + vl - 1) // vl
+            block = shift(b, p * ldb + j)
+            copy_rows(scratch, nv * vl, block, ldb, rows, columns)
+            if not is_null(sums):
+                panel(
+                    nv,
+                    shift(sums, j),
+                    0,
+                    one,
+                    0,
+                    0,
+                    scratch,
+                    nv * vl,
+                    1,
+                    rows,
+                    shift(sums_init, j) if first else shift(sums, j),
+                    0,
+                    sums,
+                    0,
+                    STORE,
+                    columns,
+                    one,
+                    0,
+                    0,
+                )
+            panel(
+                nv,
+                shift(c, j),
+                ldc,
+                left,
+                1,
+                cs,
+                scratch,
+                nv * vl,
+                m,
+                rows,
+                shift(init, j) if first else shift(c, j),
+                ldi if first else ldc,
+                c,
+                0,
+                STORE,
+                columns,
+                shift(block, nr) if copy_a else soon,
+                pace,
+                drift,
+            )
