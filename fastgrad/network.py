@@ -11,11 +11,15 @@ import numpy as np
 from ._core import check
 from ._core.plan import network_plan
 from .kernels import layout as at
+from .kernels.calls import address_of
 from .kernels.network import probabilities, step, step_parallel
+from .kernels.quick import REFUSED, quick_step
 from .losses import get_loss
 from .runtime import check_threads, launch
 
 _NO_LABELS = np.zeros(1, np.int64)
+_quick_step = quick_step.call
+_ndarray, _empty = np.ndarray, np.empty
 
 
 class MLP:
@@ -121,6 +125,7 @@ class MLP:
         self.n_parameters = sum((d + 1) * k for d, k in pairs)
         check.addressable(self.n_parameters, self.dtype, "layer_sizes")
         self._plans: dict = {}
+        self._quick: dict = {}  # by rows: plans of loss_and_grad that may take the short way
         self._no_targets = (
             _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
         )
@@ -138,7 +143,7 @@ class MLP:
         return f"MLP({', '.join(parts)})"
 
     def __getstate__(self):
-        return {**self.__dict__, "_plans": {}, "_loss": self.loss_name}
+        return {**self.__dict__, "_plans": {}, "_quick": {}, "_loss": self.loss_name}
 
     def __setstate__(self, state):
         self.__dict__.update(state, _loss=get_loss(state["_loss"]))
@@ -268,6 +273,7 @@ class MLP:
     def _plan(self, n: int, job: int, weighted: bool):
         if len(self._plans) >= 32:
             self._plans.clear()
+            self._quick.clear()
         plan = self._plans[n, job, weighted] = network_plan(
             self.layer_sizes, n, self.dtype, job, self._loss.code,
             self.output_activation == "relu", weighted, (self.huber_delta, self.l2),
@@ -292,6 +298,23 @@ class MLP:
             return step(theta, theta, X, y, sample_weight, out, dx, buffer)
         finally:
             plan.free.append(buffer)
+
+    def _allow_quick(self, theta, X, y, grad):
+        """After a call of this size took the long way: the next may take the short one."""
+        plan = self._plans[len(X), at.GRADIENT, False]
+        if plan.parallel:
+            return
+        buffer = plan.acquire()
+        try:
+            plan.address = address_of(step, (theta, theta, X, y, theta, grad, theta, buffer))
+            shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
+            if self.n_outputs == 1:
+                shapes.append(y)
+            for targets in shapes:
+                quick_step.allow((plan.address, theta, X, targets, grad, buffer))
+        finally:
+            plan.free.append(buffer)
+        self._quick[len(X)] = plan
 
     def _checked(self, theta, X, y, sample_weight):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
@@ -481,6 +504,21 @@ class MLP:
         >>> net.loss_and_grad(np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0]))
         (6.5, array([-3.,  1.]))
         """
+        if out is sample_weight is threads and type(theta) is type(X) is type(y) is _ndarray:
+            try:
+                plan = self._quick[len(X)]
+                buffer = plan.acquire()
+            except (KeyError, TypeError):
+                pass
+            else:
+                grad = _empty(self.n_parameters, self.dtype)
+                try:
+                    loss = _quick_step(plan.address, theta, X, y, grad, buffer)
+                except TypeError:
+                    loss = REFUSED
+                plan.free.append(buffer)
+                if loss != REFUSED:
+                    return loss, grad
         given = (theta, X, y, sample_weight)
         theta, X, y, sample_weight = self._checked(*given)
         if out is None:
@@ -492,6 +530,8 @@ class MLP:
                 (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)
+        if sample_weight is None and len(X) not in self._quick:
+            self._allow_quick(theta, X, y, out)
         return loss, out
 
     def grad_input(

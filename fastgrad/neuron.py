@@ -11,7 +11,13 @@ import numpy as np
 from ._core import check
 from ._core.plan import neuron_plan
 from .kernels import neuron as kernels
+from .kernels.calls import address_of
+from .kernels.quick import REFUSED, quick_neuron
 from .runtime import launch
+
+_quick: dict = {}  # by shape and dtype of X: plans that may take the short way
+_quick_neuron = quick_neuron.call
+_ndarray, _empty = np.ndarray, np.empty
 
 
 def _parameters(w, b, X, *others):
@@ -69,6 +75,22 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
     >>> fg.neuron_loss_and_grad(np.array([1.0, 1.0]), 0.5, X, np.array([3.0, 2.0]))
     (0.25, array([2. , 0.5]), 1.0)
     """
+    plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, float)
+    if plain and sample_weight is threads:
+        try:
+            plan = _quick[X.shape, X.dtype]
+            buffer = plan.acquire()
+        except KeyError:
+            pass
+        else:
+            gw = _empty(X.shape[1], X.dtype)
+            try:
+                loss, gb = _quick_neuron(plan.address, w, b, X, y, gw, buffer)
+            except TypeError:
+                loss = REFUSED
+            plan.free.append(buffer)
+            if loss != REFUSED:
+                return loss, gw, gb
     dtype = w.dtype if type(w) is np.ndarray and check.is_float(w.dtype) else None
     if dtype is None or type(X) is not np.ndarray or X.dtype is not dtype:
         dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"), (y, "y"))
@@ -95,7 +117,22 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
             loss, gb = kernels.neuron_step(*args)
     finally:
         plan.free.append(buffer)
+    if sample_weight is None and not plan.parallel and (X.shape, dtype) not in _quick:
+        _allow_quick(plan, w, b, X, y, gw)
     return loss, gw, gb
+
+
+def _allow_quick(plan, w, b, X, y, gw):
+    """After a call of this size took the long way: the next may take the short one."""
+    buffer = plan.acquire()
+    try:
+        plan.address = address_of(kernels.neuron_step, (gw, w, b, X, y, w, buffer))
+        quick_neuron.allow((plan.address, w, b, X, y, gw, buffer))
+    finally:
+        plan.free.append(buffer)
+    if len(_quick) >= 256:
+        _quick.clear()
+    _quick[X.shape, X.dtype] = plan
 
 
 def neuron_grad(w, b, X):

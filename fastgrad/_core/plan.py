@@ -57,6 +57,7 @@ class Plan:
     cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
     # costs some processors 100 cycles an operation
     scalars: tuple[float, ...] = ()
+    address: int = 0  # of the serial kernel's machine code, where the short way may be taken
     free: list = field(default_factory=list)  # give a workspace back by appending it
 
     def acquire(self) -> np.ndarray:

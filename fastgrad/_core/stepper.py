@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from ..kernels import layout as at
+from ..kernels.calls import address_of
 from ..kernels.network import step, step_parallel
-from ..kernels.training import address_of, train_steps
+from ..kernels.training import train_steps
 from ..runtime import get_num_threads, launch
 
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call

@@ -25,12 +25,12 @@ from .. import dense, neuron
 from .._core import check
 from ..kernels import layout as at
 from ..kernels import neuron as one
+from ..kernels.calls import address_of, call
 from ..kernels.jit import OPTIONS
 from ..kernels.network import step
 from ..kernels.neuron import neuron_step
 from ..kernels.optimizers import LR
 from ..kernels.simd import VECTOR_BYTES
-from ..kernels.training import _call, address_of
 from ..network import MLP
 from ..optimizers import Optimizer
 from ..runtime import max_threads
@@ -298,7 +298,8 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         if grad.size != net.parameters:
             raise ValueError("out has the wrong size for this network")
         number = _acquire(net.busy)
-        loss = _call(
+        loss = call(
+            0.0,
             net.address,
             (theta, theta, X, y.reshape(-1), weight, grad, net.nothing, net.gradient[number]),
         )
@@ -324,8 +325,7 @@ def _predict(net, theta, X, out=None):
         if outputs.shape != (net.rows, net.outputs):
             raise ValueError("out has the wrong shape for X and this network")
         number = _acquire(net.busy)
-        _call(
-            net.address,
+        call(0.0, net.address,
             (theta, theta, X, net.no_targets, net.nothing, outputs.reshape(-1), net.nothing,
              net.forward[number]),
         )  # fmt: skip
@@ -415,7 +415,7 @@ def _optimizer_step(opt, theta, grad):
     def implementation(opt, theta, grad):
         if theta.size != opt.parameters or grad.size != opt.parameters:
             raise ValueError("theta or grad has the wrong size for this optimiser")
-        _call(opt.address, (theta, grad, opt.state, opt.hyper))
+        call(0.0, opt.address, (theta, grad, opt.state, opt.hyper))
 
     return implementation
 

@@ -16,9 +16,9 @@ except ImportError:
 from .._core import check
 from .._core.plan import network_plan
 from ..kernels import layout as at
+from ..kernels.calls import address_of, call
 from ..kernels.jit import kernel
 from ..kernels.network import step
-from ..kernels.training import _call, address_of
 from ..network import MLP
 
 __all__ = ["LeastSquares", "objective"]
@@ -75,7 +75,7 @@ def _jacobian(address, jacobian_out, theta, x, one_hot, mask, nothing, buffer):
         for j in range(k):
             row = jacobian_out[i * k + j]
             args = (theta, theta, x[i : i + 1], one_hot[j], mask[i], row, nothing, buffer)
-            _call(address, args)
+            call(0.0, address, args)
 
 
 class LeastSquares:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import threading
 import uuid
 from pathlib import Path
 
@@ -120,6 +121,32 @@ def kernel(function):
     dispatcher = inner(function)
     _attach_cache(dispatcher)
     return dispatcher
+
+
+class BriefKernel:
+    """A kernel for a few microseconds, which keeps the GIL, called with known types alone.
+
+    Once `allow` has compiled it for the types of its arguments, `call` with others is a TypeError,
+    never a compilation.
+    """
+
+    def __init__(self, function):
+        self._dispatcher = numba.njit(**{**OPTIONS, "nogil": False})(function)
+        _attach_cache(self._dispatcher)
+        self._lock = threading.Lock()
+        self.call = self._dispatcher
+
+    def allow(self, args) -> None:
+        with self._lock:
+            self._dispatcher.disable_compile(False)
+            try:
+                self._dispatcher.compile(tuple(numba.typeof(arg) for arg in args))
+            finally:
+                self._dispatcher.disable_compile()
+
+
+def brief_kernel(function):
+    return BriefKernel(function)
 
 
 def parallel_kernel(function):

@@ -5,50 +5,13 @@ update), the data, the order of the rows. Out: parameters and optimiser state af
 steps, and the sum of their losses. For each batch: gather its rows into a contiguous buffer, one
 network step, one update. All batches of a call have one size, so one plan; a shorter last batch is
 a call of its own.
-
-The kernels are called by address, since linking a network step into another kernel would compile
-it a second time (some 10 s); a call by address costs 2 ns.
 """
 
 from __future__ import annotations
 
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
 from . import optimizers as opt
+from .calls import call
 from .jit import inner, kernel
-
-
-def address_of(dispatcher, args) -> int:
-    """The address of the machine code of a kernel for arguments like these, compiled if need be."""
-    from numba import typeof
-
-    signature = tuple(typeof(arg) for arg in args)
-    dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-
-
-@intrinsic
-def _call(typingctx, address, args):
-    """A float64 kernel at an address, with the arguments of a tuple."""
-    signature = types.float64(address, args)
-    kinds = tuple(args.types)
-
-    def codegen(context, builder, signature, values):
-        at, packed = values
-        kind = context.call_conv.get_function_type(types.float64, kinds)
-        function = builder.inttoptr(at, kind.as_pointer())
-        unpacked = [builder.extract_value(packed, i) for i in range(len(kinds))]
-        status, result = context.call_conv.call_function(
-            builder, function, types.float64, kinds, unpacked
-        )
-        with cgutils.if_unlikely(builder, status.is_error):
-            context.call_conv.return_status_propagate(builder, status)
-        return result
-
-    return signature, codegen
 
 
 @inner
@@ -90,7 +53,7 @@ def train_steps(
             if share == 0.0:  # nothing counts here: no gradient, no step
                 continue
         hyper[opt.LR] = rates[b]
-        loss = _call(step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
-        _call(update_address, (theta, grad, state, hyper))
+        loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
+        call(0.0, update_address, (theta, grad, state, hyper))
         total += loss * share
     return total
