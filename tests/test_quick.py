@@ -1,4 +1,4 @@
-"""The short way into a kernel: what it takes has the same bits, what it does not the same errors."""
+"""The short way into a kernel: the same bits for what it takes, the same errors for the rest."""
 
 import numpy as np
 import pytest

@@ -33,6 +33,7 @@ STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
 IN_PLACE_ROWS = 16  # up to here packing W costs more than reading it in place
 FEW_ROWS = 4  # up to here transposing W costs more than a pass over it for each row
 SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against 0.9 d a row
+TURN_ROWS = 64  # rows from which adding up the transpose again pays
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
 FLUSH_ROWS = 2048  # float32 sums of more rows go to float64
@@ -53,7 +54,6 @@ class Plan:
     elements: int
     doubles: int
     positions: tuple[int, int]  # of BUFFER64 and BUFFER in the vector
-    one: int = 0
     cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
     # costs some processors 100 cycles an operation
     scalars: tuple[float, ...] = ()
@@ -81,7 +81,6 @@ class Plan:
         buffer[first64 : first64 + len(self.scalars)] = self.scalars
         workspace = buffer[first:].view(self.dtype)
         workspace[: self.cleared] = 0
-        workspace[self.one : self.one + 1] = 1
         return buffer
 
 
@@ -100,6 +99,12 @@ def _leading_dimension(k: int, lanes: int) -> int:
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
     """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return 2 * k <= lanes and k * (-(-d // lanes) + SKINNY_OVERHEAD) < SKINNY_SHARE * d
+
+
+def _is_turned(d: int, k: int, n: int, skinny: bool, lanes: int) -> bool:
+    """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d)."""
+    across, along = d * -(-k // lanes), (k + 1) * -(-d // lanes)
+    return skinny or (n >= TURN_ROWS and along < across)
 
 
 @dataclass(frozen=True)
@@ -184,8 +189,9 @@ def network_plan(
         long = gradient and dtype.itemsize == 4 and cut.task_rows > FLUSH_ROWS
         flush = FLUSH_ROWS // cut.block_rows if long else 0
     skinny = [_is_skinny(d, k, lanes) for d, k in pairwise(sizes)]
-    turned = any(few and k > 1 for few, k in zip(skinny, sizes[1:]))
-    direct = gradient and partials == 1 and not flush and not turned
+    turned = [_is_turned(d, k, n, few, lanes) for (d, k), few in zip(pairwise(sizes), skinny)]
+    rearranged = any(other and k > 1 for other, k in zip(turned, sizes[1:]))
+    direct = gradient and partials == 1 and not flush and not rearranged
     slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))
     slices += slices % 2 if slices > 1 else 0
 
@@ -195,9 +201,9 @@ def network_plan(
     records = vector[at.HEADER :].reshape(layers, at.RECORD)
     stored = cut.store_rows if cut.wide else cut.block_rows
     theta = shared = part = partial = weight_tasks = 0
-    for record, d, k, ld, few in zip(records, sizes, sizes[1:], widths, skinny):
+    for record, d, k, ld, few, other in zip(records, sizes, sizes[1:], widths, skinny, turned):
         padded = _round_up(k, lanes)
-        record[at.SKINNY] = few
+        record[at.SKINNY], record[at.TURNED] = few, other
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
         record[at.IN_PLACE] = n <= IN_PLACE_ROWS and (inside or k % lanes == 0)
@@ -218,12 +224,12 @@ def network_plan(
             record[at.DELTA] = part
             part += _round_up(stored * ld + lanes, lanes)
         if direct:
-            record[at.LDG] = d if few else k
+            record[at.LDG] = d if other else k
             record[at.PARTIAL], record[at.PARTIAL_BIAS] = record[at.WEIGHT], record[at.BIAS_OUT]
         elif gradient:
-            record[at.LDG] = _round_up(d, lanes) if few else padded
+            record[at.LDG] = _round_up(d, lanes) if other else padded
             record[at.PARTIAL] = partial
-            record[at.PARTIAL_BIAS] = partial + record[at.LDG] * (k if few else d)
+            record[at.PARTIAL_BIAS] = partial + record[at.LDG] * (k if other else d)
             partial = record[at.PARTIAL_BIAS] + padded
         record[at.FIRST_WEIGHT_TASK] = weight_tasks
         weight_tasks += -(-d // cut.weight_rows)
@@ -232,8 +238,7 @@ def network_plan(
         records[:, at.PARTIAL_BIAS] += part
     stride = 0 if cut.wide else _round_up(part + partial, 64) + lanes  # apart in cache sets
     zeros = shared
-    one = zeros + _round_up(max(sizes) + lanes, lanes)
-    base = one + lanes
+    base = zeros + _round_up(max(sizes) + lanes, lanes)
     scratch = base + (part + partial if cut.wide else tasks * stride) + lanes
     scratches = max_threads() if parallel else 1
     in_scratch = scratch_elements(lanes, cut.weight_rows if cut.wide else 0)
@@ -246,7 +251,7 @@ def network_plan(
         at.TASK_ROWS: cut.task_rows, at.TASKS: tasks, at.BLOCK_ROWS: cut.block_rows,
         at.SLICES: slices, at.WEIGHT_ROWS: cut.weight_rows, at.WEIGHT_TASKS: weight_tasks,
         at.DIRECT: direct, at.JOB: job, at.LOSS: loss, at.OUTPUT_RELU: output_relu,
-        at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros, at.ONE: one,
+        at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros,
         at.TASK_BASE: base, at.TASK_STRIDE: stride, at.GRAD_SIZE: partial, at.SUMS: sums,
         at.PARTS: parts,
         at.FEW_ROWS: n <= FEW_ROWS, at.TICKETS: tickets, at.SCRATCH: scratch,
@@ -261,7 +266,6 @@ def network_plan(
         elements=scratch + scratches * scratch_stride,
         doubles=tickets + at.TICKET_WORDS,
         positions=(at.BUFFER64, at.BUFFER),
-        one=one,
         cleared=scratch,
         scalars=scalars,
     )

@@ -19,6 +19,7 @@ _round_up = register_jitable(python._round_up)
 _even_cut = register_jitable(python._even_cut)
 scratch_elements = register_jitable(_scratch_elements)
 _is_skinny = register_jitable(python._is_skinny)
+_is_turned = register_jitable(python._is_turned)
 _leading_dimension = register_jitable(python._leading_dimension)
 
 _LOW_ROWS, _HIGH_ROWS = python.BLOCK_ROWS
@@ -83,7 +84,8 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     elif gradient and itemsize == 4 and task_rows > python.FLUSH_ROWS:
         flush = python.FLUSH_ROWS // block_rows
     skinny = _is_skinny(d, k, lanes)
-    direct = gradient and partials == 1 and flush == 0 and not (skinny and k > 1)
+    turned = _is_turned(d, k, n, skinny, lanes)
+    direct = gradient and partials == 1 and flush == 0 and not (turned and k > 1)
     slices = min(python.MAX_SLICES, max(1, parameters // python.SLICE_PARAMETERS))
     if slices > 1:
         slices += slices % 2
@@ -91,7 +93,7 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
 
     vector[:] = 0
     record = vector[at.HEADER :]
-    record[at.SKINNY] = skinny
+    record[at.SKINNY], record[at.TURNED] = skinny, turned
     record[at.IN_PLACE] = n <= python.IN_PLACE_ROWS and k % lanes == 0
     record[at.D], record[at.K], record[at.LD] = d, k, ld
     record[at.BIAS_OUT] = d * k
@@ -102,19 +104,18 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     part = _round_up((store if wide else block_rows) * ld + lanes, lanes)
     partial = 0
     if direct:
-        record[at.LDG] = d if skinny else k
+        record[at.LDG] = d if turned else k
         record[at.PARTIAL], record[at.PARTIAL_BIAS] = 0, d * k
     elif gradient:
-        record[at.LDG] = _round_up(d, lanes) if skinny else padded
-        bias = record[at.LDG] * (k if skinny else d)
+        record[at.LDG] = _round_up(d, lanes) if turned else padded
+        bias = record[at.LDG] * (k if turned else d)
         partial = bias + padded
         record[at.PARTIAL_BIAS] = bias
     if not direct:
         record[at.PARTIAL] += part
         record[at.PARTIAL_BIAS] += part
     stride = 0 if wide else _round_up(part + partial, 64) + lanes
-    start = shared + _round_up(max(d, k) + lanes, lanes)
-    base = start + lanes
+    base = shared + _round_up(max(d, k) + lanes, lanes)
     parts = at.SCALARS + (partials * partial if flush else 0)
     vector[at.ROWS], vector[at.LAYERS], vector[at.WIDE] = n, 1, wide
     vector[at.STORE_ROWS], vector[at.TASK_ROWS], vector[at.TASKS] = store, task_rows, tasks
@@ -122,7 +123,7 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     vector[at.WEIGHT_ROWS], vector[at.WEIGHT_TASKS] = weight_rows, -(-d // weight_rows)
     vector[at.DIRECT], vector[at.JOB], vector[at.LOSS] = direct, job, -1
     vector[at.OUTPUT_RELU], vector[at.FLUSH_BLOCKS] = relu, flush
-    vector[at.ZEROS], vector[at.ONE] = shared, start
+    vector[at.ZEROS] = shared
     vector[at.TASK_BASE], vector[at.TASK_STRIDE] = base, stride
     vector[at.GRAD_SIZE], vector[at.SUMS], vector[at.PARTS] = partial, at.SCALARS, parts
     vector[at.FEW_ROWS] = n <= python.FEW_ROWS

@@ -432,11 +432,8 @@ def _layer_buffer(n, d, k, itemsize, job, relu):
 
 @register_jitable
 def _ready(buffer, like):
-    """Fill in what the kernels expect: zeros, and the number 1."""
+    """Fill in the numbers that the kernels expect."""
     plan = buffer[:VECTOR].view(np.int64)
-    work = buffer[plan[at.BUFFER] :].view(like.dtype)
-    work[plan[at.ZEROS] : plan[at.ONE]] = 0
-    work[plan[at.ONE]] = 1
     numbers = buffer[plan[at.BUFFER64] :]
     numbers[at.HUBER_DELTA], numbers[at.L2] = 1.0, 0.0
 

@@ -12,11 +12,11 @@ from numba.extending import overload
 
 from . import layout as at
 from . import losses
-from .columns import transposed_product
+from .columns import add_rows_up, transposed_product
 from .gemm import GATE, PACKED, RELU, STORE, gemm
 from .jit import OPTIONS, pasted
 from .rows import few_rows_back, skinny_forward, skinny_gradient
-from .simd import null_like, shift
+from .simd import lanes, null_like, shift
 
 COPY_ROWS = 48  # rows of dW from which a copy of the deltas pays
 
@@ -116,10 +116,15 @@ def forward(x, m, row, part, theta, bias, out, workspace, plan):
 
 
 @pasted
-def weight_gradient(r, start, count, x, row, m, part, grad, fresh, scratch, workspace, plan):
-    """Rows start..start+count of dW = X^T dZ over m rows of layer record r; db with the first."""
+def weight_gradient(
+    r, start, count, x, beyond, row, m, part, grad, fresh, scratch, workspace, plan
+):
+    """Rows start..start+count of dW = X^T dZ over m rows of layer record r; db with the first.
+
+    `beyond`: elements of X that lie behind these rows and may be read.
+    """
     d, k, ld, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LD], plan[r + at.LDG]
-    zeros, one = shift(workspace, plan[at.ZEROS]), shift(workspace, plan[at.ONE])
+    zeros = shift(workspace, plan[at.ZEROS])
     delta = shift(part, plan[r + at.DELTA] + row * ld)
     below, ldb, ahead = x, d, m * d  # the next block of X comes from memory meanwhile
     if r > at.HEADER:
@@ -128,41 +133,46 @@ def weight_gradient(r, start, count, x, row, m, part, grad, fresh, scratch, work
     a = shift(below, start)
     db = shift(grad, plan[r + at.PARTIAL_BIAS])
     old_db = zeros if fresh else db
-    if plan[r + at.SKINNY] or count < COPY_ROWS:
-        if start == 0:
-            gemm(db, k, one, 0, 0, delta, ld, 1, k, m, old_db, 0, db, 0, STORE)
-    if plan[r + at.SKINNY]:
-        dw = shift(grad, plan[r + at.PARTIAL] + start)
-        skinny_gradient(dw, ldg, a, ldb, delta, ld, m, count, k, fresh)
-        return
-    dw = shift(grad, plan[r + at.PARTIAL] + start * ldg)
+    turned = plan[r + at.TURNED]
+    copied = turned == 0 and count >= COPY_ROWS
+    in_place = turned and (beyond >= lanes(x) or r > at.HEADER)
+    if start == 0 and not copied:
+        add_rows_up(db, old_db, delta, ld, m, k)
+    dw = shift(grad, plan[r + at.PARTIAL] + (start if turned else start * ldg))
     init, ldi = zeros if fresh else dw, 0 if fresh else ldg
-    if count < COPY_ROWS:
+    if plan[r + at.SKINNY]:
+        skinny_gradient(dw, ldg, a, ldb, delta, ld, m, count, k, fresh)
+    elif in_place:
+        gemm(dw, ldg, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE)
+    elif turned or copied:
+        left, ld_left, rows = a, ldb, count
+        right, ld_right, columns = delta, ld, k
+        if turned:
+            left, ld_left, rows, right, ld_right, columns = delta, ld, k, a, ldb, count
+        transposed_product(
+            dw,
+            ldg,
+            left,
+            ld_left,
+            right,
+            ld_right,
+            rows,
+            columns,
+            m,
+            init,
+            types.int64(ldi),
+            scratch,
+            copied and plan[at.WIDE] != 0,
+            0 if turned else ahead,
+            null_like(db) if turned or start else db,
+            old_db,
+        )
+    else:
         gemm(dw, ldg, a, 1, ldb, delta, ld, count, k, m, init, ldi, dw, 0, STORE, ahead)
-        return
-    transposed_product(
-        dw,
-        ldg,
-        a,
-        ldb,
-        delta,
-        ld,
-        count,
-        k,
-        m,
-        init,
-        types.int64(ldi),
-        scratch,
-        plan[at.WIDE],
-        ahead,
-        one,
-        null_like(db) if start else db,
-        old_db,
-    )
 
 
 @pasted
-def backward(x, m, row, part, grad, theta, dx, fresh, scratch, workspace, plan):
+def backward(x, beyond, m, row, part, grad, theta, dx, fresh, scratch, workspace, plan):
     """From the output delta of one block to those below it, and to the weights unless WIDE.
 
     Each delta goes where the plan says: over the activation that gated it, or beside it.
@@ -173,7 +183,7 @@ def backward(x, m, row, part, grad, theta, dx, fresh, scratch, workspace, plan):
         r = at.HEADER + layer * at.RECORD
         d, k, ld = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
         if job != at.INPUT and plan[at.WIDE] == 0:
-            weight_gradient(r, 0, d, x, row, m, part, grad, fresh, scratch, workspace, plan)
+            weight_gradient(r, 0, d, x, beyond, row, m, part, grad, fresh, scratch, workspace, plan)
         delta = shift(part, plan[r + at.DELTA] + row * ld)
         panels = shift(workspace, plan[r + at.PANELS_T])
         if layer > 0:

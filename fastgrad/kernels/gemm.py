@@ -111,7 +111,8 @@ def _tile(
     b_row = builder.phi(b.type)
     wanted = builder.phi(soon.type)
     sums = [builder.phi(vec.type) for _ in cells]
-    vec.prefetch(wanted)
+    if nv > 1:  # with one vector the loads are the limit
+        vec.prefetch(wanted)
     columns = [vec.load(builder.gep(b_row, [I64(v * vec.lanes)])) for v in range(nv)]
     new = []
     for r in range(mr):

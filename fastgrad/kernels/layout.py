@@ -23,20 +23,19 @@ OUTPUT_RELU = 13
 WEIGHTED = 14
 FLUSH_BLOCKS = 15  # partial sums go to float64 after so many blocks; 0: never
 ZEROS = 16  # workspace: zeros as wide as the widest layer
-ONE = 17  # workspace: the number 1
-TASK_BASE = 18  # workspace: the first task's own part
-TASK_STRIDE = 19  # 0 if WIDE: the tasks share one store, each its own rows
-GRAD_SIZE = 20  # elements of a partial gradient
-SUMS = 21  # workspace64: float64 gradients (where FLUSH_BLOCKS)
-PARTS = 22  # workspace64: loss of each row task, then sum of squared weights of each slice
-FEW_ROWS = 23  # 1: so few rows that dX reads W in place and no transpose is packed
-BUFFER64 = 24  # eight-byte words of the buffer before workspace64
-BUFFER = 25  # eight-byte words of the buffer before workspace
-TICKETS = 26  # workspace64, as int64: tickets taken, and a cache line on, tasks done
-SCRATCH = 27  # workspace: where a thread copies operands side by side
-SCRATCH_STRIDE = 28  # from one thread's scratch to the next one's
-SCRATCHES = 29  # the most threads
-HEADER = 30
+TASK_BASE = 17  # workspace: the first task's own part
+TASK_STRIDE = 18  # 0 if WIDE: the tasks share one store, each its own rows
+GRAD_SIZE = 19  # elements of a partial gradient
+SUMS = 20  # workspace64: float64 gradients (where FLUSH_BLOCKS)
+PARTS = 21  # workspace64: loss of each row task, then sum of squared weights of each slice
+FEW_ROWS = 22  # 1: so few rows that dX reads W in place and no transpose is packed
+BUFFER64 = 23  # eight-byte words of the buffer before workspace64
+BUFFER = 24  # eight-byte words of the buffer before workspace
+TICKETS = 25  # workspace64, as int64: tickets taken, and a cache line on, tasks done
+SCRATCH = 26  # workspace: where a thread copies operands side by side
+SCRATCH_STRIDE = 27  # from one thread's scratch to the next one's
+SCRATCHES = 28  # the most threads
+HEADER = 29
 
 # A layer's record, from HEADER + layer * RECORD
 D = 0
@@ -53,9 +52,10 @@ LDG = 10
 PARTIAL_BIAS = 11
 BIAS_OUT = 12  # flat gradient: where db goes
 FIRST_WEIGHT_TASK = 13
-SKINNY = 14  # 1: few outputs; PANELS is W transposed (k, d), PARTIAL is (k, LDG)
+SKINNY = 14  # 1: few outputs; PANELS is W transposed (k, d), and TURNED
 IN_PLACE = 15  # 1: few rows, so forward reads W in place and no panels are packed
-RECORD = 16
+TURNED = 16  # 1: PARTIAL is the transpose of dW, (k, LDG)
+RECORD = 17
 
 # workspace64: numbers of the network before the parts
 HUBER_DELTA, L2 = 0, 1

@@ -90,6 +90,7 @@ def rows_task(
             continue
         backward(
             x_block,
+            (plan[at.ROWS] - row - m) * d,
             m,
             place,
             part,
@@ -123,11 +124,14 @@ def weights_task(index, origin, x, out, scratch, workspace, workspace64, plan):
     part = shift(workspace, plan[at.TASK_BASE])
     x_block = shift(x, origin * plan[at.HEADER + at.D])
     grad = out if plan[at.DIRECT] else part
-    weight_gradient(r, start, count, x_block, 0, m, part, grad, True, scratch, workspace, plan)
+    beyond = (plan[at.ROWS] - origin - m) * plan[at.HEADER + at.D]
+    weight_gradient(
+        r, start, count, x_block, beyond, 0, m, part, grad, True, scratch, workspace, plan
+    )
     if plan[at.FLUSH_BLOCKS]:
         base = plan[at.HEADER + at.PARTIAL]
         k, ldg = plan[r + at.K], plan[r + at.LDG]
-        if plan[r + at.SKINNY]:
+        if plan[r + at.TURNED]:
             for j in range(k):
                 begin = plan[r + at.PARTIAL] + j * ldg + start
                 _add_to_sums(begin, count, base, part, workspace64, origin == 0, plan)
@@ -186,7 +190,7 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
         d, k = plan[r + at.D], plan[r + at.K]
         start, stop = d * index // slices, d * (index + 1) // slices
         in_row, in_column = plan[r + at.LDG], types.int64(1)
-        if plan[r + at.SKINNY]:
+        if plan[r + at.TURNED]:
             in_row, in_column = in_column, in_row
         for i in range(start, stop):
             offset = plan[r + at.WEIGHT] + i * k
