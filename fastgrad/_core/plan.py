@@ -28,10 +28,12 @@ PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 4_000_000  # some 25 us of one core: less is lost to moving data between cores
 WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they would fill the L2
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
+WIDE_LEAST_ROWS = 24  # and the fewest for which such a task pays
 WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
 IN_PLACE_ROWS = 16  # up to here packing W costs more than reading it in place
-FEW_ROWS = 4  # up to here transposing W costs more than a pass over it for each row
+FEW_ROWS = (4, 16)  # up to here transposing W costs more than dot products with its rows: any
+FEW_VECTORS = 8  # rows, and rows of so many vectors
 SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against 0.9 d a row
 TURN_ROWS = 64  # rows from which adding up the transpose again pays
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
@@ -129,10 +131,18 @@ def _even_cut(n: int, most: int, unit: int) -> int:
     return min(n, _round_up(-(-n // parts), unit))
 
 
+def _wide_task_rows(rows: int) -> int:
+    """An even number of row tasks, for two threads; one where there are few rows."""
+    tasks = -(-rows // WIDE_TASK_ROWS)
+    if tasks % 2 and rows >= 2 * WIDE_LEAST_ROWS:
+        tasks += 1
+    return -(-rows // tasks)
+
+
 def _wide_blocks(n, sizes, widths, itemsize) -> _Blocks:
     row_bytes = 2 * itemsize * sum(widths)
     store = _even_cut(n, min(FLUSH_ROWS, max(WIDE_TASK_ROWS, STORE_BYTES // row_bytes)), 24)
-    rows = _even_cut(store, WIDE_TASK_ROWS, 6)
+    rows = _even_cut(store, _wide_task_rows(store), 6)
     store = min(n, _round_up(store, rows))
     weight_rows = WEIGHT_ROWS[0 if sum(sizes[:-1]) >= 16 * WEIGHT_ROWS[0] else 1]
     return _Blocks(True, store, rows, rows, weight_rows)
@@ -204,6 +214,7 @@ def network_plan(
     for record, d, k, ld, few, other in zip(records, sizes, sizes[1:], widths, skinny, turned):
         padded = _round_up(k, lanes)
         record[at.SKINNY], record[at.TURNED] = few, other
+        record[at.FEW_BACK] = n <= FEW_ROWS[k >= FEW_VECTORS * lanes]
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
         record[at.IN_PLACE] = n <= IN_PLACE_ROWS and (inside or k % lanes == 0)
@@ -254,7 +265,7 @@ def network_plan(
         at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros,
         at.TASK_BASE: base, at.TASK_STRIDE: stride, at.GRAD_SIZE: partial, at.SUMS: sums,
         at.PARTS: parts,
-        at.FEW_ROWS: n <= FEW_ROWS, at.TICKETS: tickets, at.SCRATCH: scratch,
+        at.TICKETS: tickets, at.SCRATCH: scratch,
         at.SCRATCH_STRIDE: scratch_stride, at.SCRATCHES: scratches,
     }  # fmt: skip
     for position, value in header.items():

@@ -18,6 +18,7 @@ from ..kernels.simd import VECTOR_BYTES
 _round_up = register_jitable(python._round_up)
 _even_cut = register_jitable(python._even_cut)
 scratch_elements = register_jitable(_scratch_elements)
+_wide_task_rows = register_jitable(python._wide_task_rows)
 _is_skinny = register_jitable(python._is_skinny)
 _is_turned = register_jitable(python._is_turned)
 _leading_dimension = register_jitable(python._leading_dimension)
@@ -34,7 +35,7 @@ def _wide_cut(n, d, ld, itemsize):
     """(store rows, task rows, rows of W of a weight task)."""
     rows = max(python.WIDE_TASK_ROWS, python.STORE_BYTES // (2 * itemsize * ld))
     store = _even_cut(n, min(python.FLUSH_ROWS, rows), 24)
-    rows = _even_cut(store, python.WIDE_TASK_ROWS, 6)
+    rows = _even_cut(store, _wide_task_rows(store), 6)
     many = d >= 16 * _MANY_INPUTS
     return min(n, _round_up(store, rows)), rows, _MANY_INPUTS if many else _FEW_INPUTS
 
@@ -94,6 +95,8 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     vector[:] = 0
     record = vector[at.HEADER :]
     record[at.SKINNY], record[at.TURNED] = skinny, turned
+    most = python.FEW_ROWS[1] if k >= python.FEW_VECTORS * lanes else python.FEW_ROWS[0]
+    record[at.FEW_BACK] = n <= most
     record[at.IN_PLACE] = n <= python.IN_PLACE_ROWS and k % lanes == 0
     record[at.D], record[at.K], record[at.LD] = d, k, ld
     record[at.BIAS_OUT] = d * k
@@ -126,7 +129,6 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     vector[at.ZEROS] = shared
     vector[at.TASK_BASE], vector[at.TASK_STRIDE] = base, stride
     vector[at.GRAD_SIZE], vector[at.SUMS], vector[at.PARTS] = partial, at.SCALARS, parts
-    vector[at.FEW_ROWS] = n <= python.FEW_ROWS
     scratch = base + (part + partial if wide else tasks * stride) + lanes
     in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
     vector[at.SCRATCH], vector[at.SCRATCHES] = scratch, 1  # for one thread

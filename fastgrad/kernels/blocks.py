@@ -18,7 +18,9 @@ from .jit import OPTIONS, pasted
 from .rows import few_rows_back, skinny_forward, skinny_gradient
 from .simd import lanes, null_like, shift
 
-COPY_ROWS = 48  # rows of dW from which a copy of the deltas pays
+# Rows of dW, and products of each of its elements, from which a copy of the deltas pays.
+COPY_ROWS, COPY_PRODUCTS = 48, 32
+BAND_ROWS = 12  # rows of dW written side by side where there are fewer products
 
 
 def output_delta(z, ldz, y, s, first, m, k, scale, plan, scalars):
@@ -134,7 +136,7 @@ def weight_gradient(
     db = shift(grad, plan[r + at.PARTIAL_BIAS])
     old_db = zeros if fresh else db
     turned = plan[r + at.TURNED]
-    copied = turned == 0 and count >= COPY_ROWS
+    copied = turned == 0 and count >= COPY_ROWS and m >= COPY_PRODUCTS
     in_place = turned and (beyond >= lanes(x) or r > at.HEADER)
     if start == 0 and not copied:
         add_rows_up(db, old_db, delta, ld, m, k)
@@ -168,7 +170,14 @@ def weight_gradient(
             old_db,
         )
     else:
-        gemm(dw, ldg, a, 1, ldb, delta, ld, count, k, m, init, ldi, dw, 0, STORE, ahead)
+        # dW is written row by row where it is most of the work
+        step = count if m >= COPY_PRODUCTS else BAND_ROWS
+        for i in range(0, count, step):
+            band, rows = shift(dw, i * ldg), min(step, count - i)
+            gemm(
+                band, ldg, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
+                band, 0, STORE, ahead,
+            )  # fmt: skip
 
 
 @pasted
@@ -195,7 +204,7 @@ def backward(x, beyond, m, row, part, grad, theta, dx, fresh, scratch, workspace
             below, gate, ldb, mode = dx, dx, d, STORE
         else:
             continue
-        if plan[at.FEW_ROWS]:
+        if plan[r + at.FEW_BACK]:
             w = shift(theta, plan[r + at.WEIGHT])
             few_rows_back(below, ldb, delta, ld, w, m, d, k, gate, ldb, types.int64(mode))
         else:

@@ -354,9 +354,16 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
         pace, drift = cs, rs
         if ldb == PACKED:
             pace, drift = spread(nr, k, m)
+        elif cs == 1:
+            pace, drift = ldb, max(nr // m, 1)
         for p in range(0, max(k, 1), kc):
             last = p + kc >= k
             first = p == 0
+            soon = shift(a, p * cs + ahead)  # the next block of A
+            if ldb == PACKED:
+                soon = shift(b_j, (p + kc) * step)  # the next block of B
+            elif cs == 1:
+                soon = shift(b_j, p * step + nr)
             panel(
                 nv,
                 shift(c, j),
@@ -374,7 +381,7 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
                 ldg,
                 mode if last else STORE,
                 columns,
-                shift(b_j, (p + kc) * step) if ldb == PACKED else shift(a, p * cs + ahead),
+                soon,
                 pace,
                 drift,
             )

@@ -28,14 +28,13 @@ TASK_STRIDE = 18  # 0 if WIDE: the tasks share one store, each its own rows
 GRAD_SIZE = 19  # elements of a partial gradient
 SUMS = 20  # workspace64: float64 gradients (where FLUSH_BLOCKS)
 PARTS = 21  # workspace64: loss of each row task, then sum of squared weights of each slice
-FEW_ROWS = 22  # 1: so few rows that dX reads W in place and no transpose is packed
-BUFFER64 = 23  # eight-byte words of the buffer before workspace64
-BUFFER = 24  # eight-byte words of the buffer before workspace
-TICKETS = 25  # workspace64, as int64: tickets taken, and a cache line on, tasks done
-SCRATCH = 26  # workspace: where a thread copies operands side by side
-SCRATCH_STRIDE = 27  # from one thread's scratch to the next one's
-SCRATCHES = 28  # the most threads
-HEADER = 29
+BUFFER64 = 22  # eight-byte words of the buffer before workspace64
+BUFFER = 23  # eight-byte words of the buffer before workspace
+TICKETS = 24  # workspace64, as int64: tickets taken, and a cache line on, tasks done
+SCRATCH = 25  # workspace: where a thread copies operands side by side
+SCRATCH_STRIDE = 26  # from one thread's scratch to the next one's
+SCRATCHES = 27  # the most threads
+HEADER = 28
 
 # A layer's record, from HEADER + layer * RECORD
 D = 0
@@ -55,7 +54,8 @@ FIRST_WEIGHT_TASK = 13
 SKINNY = 14  # 1: few outputs; PANELS is W transposed (k, d), and TURNED
 IN_PLACE = 15  # 1: few rows, so forward reads W in place and no panels are packed
 TURNED = 16  # 1: PARTIAL is the transpose of dW, (k, LDG)
-RECORD = 17
+FEW_BACK = 17  # 1: few rows, so dX reads W in place and no transpose is packed
+RECORD = 18
 
 # workspace64: numbers of the network before the parts
 HUBER_DELTA, L2 = 0, 1

@@ -51,7 +51,7 @@ def pack_slice(index, theta, workspace, plan):
             elif plan[r + at.IN_PLACE] == 0:
                 pack(panels, w, k, d, k, start, stop)
         back = job >= at.GRADIENT_AND_INPUT or (job == at.GRADIENT and layer > 0)
-        if back and plan[at.FEW_ROWS] == 0:
+        if back and plan[r + at.FEW_BACK] == 0:
             pack_transposed(shift(workspace, plan[r + at.PANELS_T]), w, k, d, k, start, stop)
 
 

@@ -28,6 +28,8 @@ from .simd import (
     shift,
 )
 
+BLOCK_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
+
 
 def group_rows(vec: Vectors) -> int:
     """Rows of a group: eight sums keep two FMA units busy; a reduction takes at most `lanes`."""
@@ -243,21 +245,24 @@ def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, mode):
 
 @inner
 def few_rows_back(dx, ldx, delta, ld, w, m, d, k, gate, ldg, mode):
-    """dx (m, d) = epilogue(delta (m, k) w^T), few rows: w (d, k) is read in place for each."""
-    for r in range(m):
-        dot_rows(
-            shift(dx, r * ldx),
-            1,
-            w,
-            k,
-            k,
-            shift(delta, r * ld),
-            0.0,
-            shift(gate, r * ldg),
-            1,
-            mode,
-            d,
-        )
+    """dx (m, d) = epilogue(delta (m, k) w^T): w (d, k) is read in place, once for all rows."""
+    block = max(8, BLOCK_ELEMENTS // k // 8 * 8)
+    for i in range(0, d, block):
+        count = min(block, d - i)
+        for r in range(m):
+            dot_rows(
+                shift(dx, r * ldx + i),
+                1,
+                shift(w, i * k),
+                k,
+                k,
+                shift(delta, r * ld),
+                0.0,
+                shift(gate, r * ldg + i),
+                1,
+                mode,
+                count,
+            )
 
 
 @inner
