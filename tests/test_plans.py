@@ -2,19 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import CUTS, forget_plans
 
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
 
-CUTS = {
-    "one task": {"PARALLEL_FLOPS": 10**18},
-    "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, "WIDE_BYTES": 10**9},
-    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, "WIDE_BYTES": 10**9},
-    "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
-    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "FLUSH_ROWS": 120},
-    "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
-}
 # Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
 SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (3, 1100, 5)]
 
@@ -23,9 +16,9 @@ SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (
 def cut(request, monkeypatch):
     for name, value in CUTS[request.param].items():
         monkeypatch.setattr(plans, name, value)
-    plans.network_plan.cache_clear()
+    forget_plans()
     yield request.param
-    plans.network_plan.cache_clear()
+    forget_plans()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
