@@ -5,14 +5,17 @@ be called from compiled code once this module is imported. A network and an opti
 in Python (`network`, `optimizer`) and passed in: ``net.loss_and_grad(theta, X, y, out=grad)``,
 ``net.predict(theta, X, out=out)`` and ``opt.step(theta, grad)`` are then calls of compiled code.
 
-All of it is serial, has the same bits as the Python calls, may run in any number of threads, and is
-cached across processes where the caller says ``cache=True``. What a layer function needs is linked
-into the caller (a few seconds of its first compilation); networks and optimisers are called by the
-address of their kernel, which costs 2 ns and no compilation.
+All of it is serial, has the same bits as the Python calls, may run in any number of threads (in a
+`prange` of your own, under every threading layer), and is cached across processes where the caller
+says ``cache=True``. What a layer function needs is linked into the caller (a few seconds of its
+first compilation); networks and optimisers are called by the address of their kernel, which costs
+2 ns and no compilation.
 """
 
 from __future__ import annotations
 
+import os
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +43,17 @@ from ._njit_plans import VECTOR, layer_plan, neuron_plan, workspace
 __all__ = ["Network", "Step", "network", "optimizer"]
 
 _LINE = 8  # int64 of a cache line
+_busy = weakref.WeakValueDictionary()  # the `busy` of every network, by id
+
+
+def _after_fork() -> None:
+    """The threads that were inside a network stayed in the parent: its workspaces are free."""
+    for busy in _busy.values():
+        busy[:] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # Networks
@@ -165,6 +179,7 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
         unit_targets=net.loss_name == "logistic",
     )
     handle.net = net
+    _busy[id(handle.busy)] = handle.busy
     return handle
 
 
