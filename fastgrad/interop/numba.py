@@ -101,6 +101,7 @@ def _buffers(net, n: int, job: int, weighted: bool, copies: int) -> np.ndarray:
     buffer = net._plan(n, job, weighted).acquire()
     unit = VECTOR_BYTES // 8
     words = -(-buffer.size // unit) * unit
+    check.addressable(copies * words, buffer.dtype, "copies")
     memory = np.zeros(copies * words + unit)
     start = -(memory.__array_interface__["data"][0] // 8) % unit
     rows = memory[start : start + copies * words].reshape(copies, words)
@@ -134,6 +135,8 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     ------
     TypeError, ValueError
         If net is not a network or a number is not positive.
+    MemoryError
+        If no machine holds so many rows or copies.
 
     Examples
     --------
@@ -158,6 +161,7 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     if not isinstance(net, MLP):
         raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
     n = check.integer(n, "n")
+    check.addressable(n * (net.n_inputs + net.n_outputs), net.dtype, "n")
     copies = max_threads() if copies is None else check.integer(copies, "copies")
     weighted = bool(weighted)
     theta, nothing = np.zeros(net.n_parameters, net.dtype), net._nothing
