@@ -166,22 +166,6 @@ def test_row19_features_over_twelve_orders_of_magnitude(rng, dtype):
         assert error <= 2 * numpy_error + 2 * EPS[dtype]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_float32_networks_are_no_worse_than_numpy_in_float32(rng, loss):
-    sizes = [30, 40, 20, 5]
-    net = fg.MLP(sizes, loss=loss, dtype=F32)
-    theta = net.init(0)
-    X = rng.normal(size=(300, 30)).astype(F32)
-    _, _, y, _ = draw_problem(rng, sizes, 300, loss, F32)
-    exact, exact_grad = twin(theta, X, y, sizes, loss)
-    value, grad = net.loss_and_grad(theta, X, y)
-    numpy_value, numpy_grad = ref.mlp_loss_and_grad(theta, X, y, sizes, loss)
-    size = np.abs(exact_grad).max()
-    error, numpy_error = (np.abs(g - exact_grad).max() / size for g in (grad, numpy_grad))
-    assert error <= 2 * numpy_error + 4 * EPS[F32]
-    assert abs(value - exact) <= 2 * abs(numpy_value - exact) + 4 * EPS[F32] * exact
-
-
 def many_rows(n, d=6):
     """Rows whose sums cannot cancel, so that an accumulator that is too short shows."""
     rng = np.random.default_rng(9)
