@@ -258,6 +258,19 @@ def _check_sizes(net, theta, X):
         raise ValueError("X has the wrong number of columns for this network")
 
 
+@register_jitable
+def _check_weights(sample_weight, n):
+    if sample_weight.size != n:
+        raise ValueError("sample_weight has another number of rows than X")
+    total = sample_weight.dtype.type(0)
+    for i in range(n):
+        if sample_weight[i] < 0:
+            raise ValueError("sample_weight has a negative value")
+        total += sample_weight[i]
+    if total == 0:
+        raise ValueError("sample_weight is zero everywhere")
+
+
 @overload_method(types.NamedTuple, "loss_and_grad", jit_options=OPTIONS)
 def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
     if not _is_network(net):
@@ -281,15 +294,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
             return net.nothing
         if not net.weighted:
             raise ValueError("sample_weight is given: prepare the network with weighted=True")
-        if sample_weight.size != net.rows:
-            raise ValueError("sample_weight has another number of rows than X")
-        total = sample_weight.dtype.type(0)
-        for i in range(sample_weight.size):
-            if sample_weight[i] < 0:
-                raise ValueError("sample_weight has a negative value")
-            total += sample_weight[i]
-        if total == 0:
-            raise ValueError("sample_weight is zero everywhere")
+        _check_weights(sample_weight, net.rows)
         return sample_weight
 
     @register_jitable
@@ -600,8 +605,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None):
     def weights_of(w, sample_weight, n):
         if not weighted:
             return w
-        if sample_weight.size != n:
-            raise ValueError("sample_weight has another number of rows than X")
+        _check_weights(sample_weight, n)
         return sample_weight
 
     def implementation(w, b, X, y, sample_weight=None):
