@@ -48,6 +48,24 @@ def test_row24_every_cut_gives_the_same_gradient(cut, sizes, dtype):
         np.testing.assert_array_equal(serial_grad, found_grad)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_anywhere_shows_in_every_cut(cut, dtype):
+    rng = np.random.default_rng(4)
+    for sizes in SHAPES[:5]:
+        net = fg.MLP(sizes, "mse", dtype=dtype)
+        for n in (7, 250):
+            arrays = [
+                rng.uniform(0.1, 1, shape).astype(dtype)  # every unit active
+                for shape in (net.n_parameters, (n, sizes[0]), (n, sizes[-1]))
+            ]
+            for place in range(12):
+                spoilt = [array.copy() for array in arrays]
+                spoilt[place % 3].flat[rng.integers(arrays[place % 3].size)] = np.nan
+                loss, grad = net.loss_and_grad(*spoilt)
+                assert np.isnan(loss) and np.isnan(grad).any()
+                assert np.isnan(net.grad_input(*spoilt)).any()
+
+
 @pytest.mark.parametrize("n", [1, 2, 47, 48, 127, 128, 200, 1024, 5000, 100_000])
 @pytest.mark.parametrize("sizes", [(3, 2), (784, 100, 10), (1024, 1024, 512)], ids=str)
 def test_tasks_cover_every_row_once(sizes, n):
