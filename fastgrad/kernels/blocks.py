@@ -14,7 +14,7 @@ from . import layout as at
 from . import losses
 from .gemm import GATE, PACKED, RELU, STORE, gemm
 from .jit import OPTIONS, pasted
-from .rows import few_rows_back, skinny_forward, skinny_gradient
+from .rows import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .simd import null_like, shift
 
 
@@ -116,7 +116,7 @@ def forward(x, m, row, part, theta, bias, out, workspace, plan):
 def weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, plan):
     """Rows start..start+count of dW = X^T dZ over m rows of layer record r; db with the first."""
     d, k, ld, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LD], plan[r + at.LDG]
-    zeros, one = shift(workspace, plan[at.ZEROS]), shift(workspace, plan[at.ONE])
+    zeros = shift(workspace, plan[at.ZEROS])
     delta = shift(part, plan[r + at.DELTA] + row * ld)
     below, ldb, ahead = x, d, m * d  # the next block of X comes from memory meanwhile
     if r > at.HEADER:
@@ -147,7 +147,7 @@ def weight_gradient(r, start, count, x, row, m, part, grad, fresh, workspace, pl
         )
     if start == 0:
         db = shift(grad, plan[r + at.PARTIAL_BIAS])
-        gemm(db, k, one, 0, 0, delta, ld, 1, k, m, zeros if fresh else db, 0, db, 0, STORE)
+        sum_rows(db, delta, ld, k, fresh, m)
 
 
 @pasted
