@@ -87,7 +87,8 @@ for cut in ("many tasks", "flushed", "wide", "wide, stored in parts"):
         check_neuron(rng, n, pick(columns), dtype, case % 2 == 0)
         if case < layers:
             check_layer(rng, n, pick(columns), pick(columns), dtype)
-    assert len(launched) >= 2 * cases, "the parallel kernels did not run"
+    ran = {kernel.__name__ for kernel in launched}
+    assert ran == {"step_parallel", "neuron_step_parallel"}, ran
     launched.clear()
 print("swept")
 """
@@ -96,7 +97,7 @@ print("swept")
 @pytest.mark.parametrize(("dtype", "loss"), [("float32", "cross_entropy"), ("float64", "mse")])
 def test_parallel_kernels_flush_against_unreadable_pages(dtype, loss):
     code, threads = START + PARALLEL, {"NUMBA_NUM_THREADS": "4"}
-    assert run_python(code, dtype, 6, 0, loss, **threads).strip() == "swept"
+    assert run_python(code, dtype, 4, 0, loss, **threads).strip() == "swept"
 
 
 GRID = """
