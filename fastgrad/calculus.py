@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from ._core import check
+
 __all__ = [
     "activation_gradients",
     "affine_gradients",
@@ -139,6 +141,7 @@ def identity_jacobian(n, *, dtype=np.float64):
         raise TypeError(f"dtype is {np.dtype(dtype)}: expected float32 or float64")
     if n < 0:
         raise ValueError(f"n is {n}: expected 0 or more")
+    check.addressable(n * n, np.dtype(dtype), "n")
     return np.eye(n, dtype=dtype)
 
 

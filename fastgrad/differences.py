@@ -168,8 +168,13 @@ def numerical_gradient(f, theta, args=(), *, step=None, stencil="five_point"):
 
 
 def _differences(call, theta, step, stencil):
-    columns = []
+    jacobian = None
     for j in range(theta.size):
         line, unit = coordinate_line(call, theta, j)
-        columns.append(slope_on(line, step, stencil)[0] / unit)
-    return np.stack(columns, axis=1)
+        column = slope_on(line, step, stencil)[0] / unit
+        if jacobian is None:  # whole, so that a size no machine holds fails at once
+            jacobian = np.empty((column.size, theta.size))
+        elif column.size != len(jacobian):
+            raise ValueError(f"f returned {column.size} numbers after {len(jacobian)}")
+        jacobian[:, j] = column
+    return jacobian

@@ -4,6 +4,13 @@ Parallel kernels are used by themselves where the work is worth it, with the sam
 of threads. One parallel kernel runs at a time in a process: a second Python thread that comes
 meanwhile runs the serial twin, so no threading layer is ever entered twice. A child made by `fork`
 runs serial kernels, since the parent's thread pool did not survive.
+
+Inside your own compiled code, `prange` included, everything is serial (`fastgrad.interop.numba`).
+Numba's threading layer workqueue, used where neither libgomp nor TBB is installed, ends the process
+when two parallel loops run at once, whoever's they are: there, Python calls made from a `prange` or
+beside one in another thread need ``threads=1``.
+
+What is guaranteed, with the test that shows it, is a table in the README.
 """
 
 from __future__ import annotations

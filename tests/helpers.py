@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
+import pytest
+from llvmlite.binding import get_host_cpu_features
 
 from fastgrad import reference as ref
+from fastgrad._core import plan
 from fastgrad.kernels import gemm, simd
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -150,7 +154,73 @@ def snapshot(*arrays):
     ]
 
 
+# plans: every way a step can be cut into tasks
+
+CUTS = {
+    "one task": {"PARALLEL_FLOPS": 10**18},
+    "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, "WIDE_BYTES": 10**9},
+    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, "WIDE_BYTES": 10**9},
+    "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
+    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "FLUSH_ROWS": 120},
+    "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
+}
+
+
+def forget_plans():
+    for maker in (plan.network_plan, plan.neuron_plan):
+        maker.cache_clear()
+
+
+def cut_plans(cut):
+    """Cut small steps, and small neurons, as large ones are; for the rest of this process."""
+    for name, value in {**CUTS[cut], "NEURON_PARALLEL_BYTES": 0, "NEURON_BLOCK_ROWS": 16}.items():
+        setattr(plan, name, value)
+    forget_plans()
+
+
 # other processes
+
+# Haswell's features by name: the AVX2 path on a machine with AVX-512.
+AVX2 = (
+    "64bit avx avx2 bmi bmi2 cmov crc32 cx16 cx8 f16c fma fsgsbase fxsr invpcid lzcnt mmx movbe "
+    "pclmul popcnt rdrnd sahf sse sse2 sse3 sse4.1 sse4.2 ssse3 xsave xsaveopt"
+).split()
+
+
+def simd_path(path):
+    """The environment in which kernels take a SIMD path: "native", "avx2" or "plain"."""
+    if path == "native":
+        return {}
+    if path == "plain":
+        return {"NUMBA_CPU_NAME": "generic"}
+    if not all(get_host_cpu_features().get(feature) for feature in ("avx2", "fma")):
+        pytest.skip("this processor has no AVX2")
+    features = ",".join(f"+{feature}" for feature in AVX2)
+    return {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features}
+
+
+LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
+
+
+@cache
+def _why_not(layer, libraries):
+    probe = subprocess.run(
+        [sys.executable, "-c", f"import numba.np.ufunc.{LAYERS[layer]}"],
+        env={**os.environ, **dict(libraries)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return probe.stderr.strip().splitlines()[-1] if probe.returncode else None
+
+
+def threading_layer(layer):
+    """The environment of a threading layer; skips a test where the layer cannot be loaded."""
+    libraries = {}
+    if layer == "tbb":  # in a virtual environment pip puts it where the loader does not look
+        folders = [os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+        libraries["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, folders))
+    why_not = _why_not(layer, tuple(libraries.items()))
+    if why_not:
+        pytest.skip(f"the threading layer {layer} cannot be loaded: {why_not}")
+    return {"NUMBA_THREADING_LAYER": layer, **libraries}
 
 
 def run_python(code, *args, timeout=170, **environment):

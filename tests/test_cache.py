@@ -23,6 +23,14 @@ def kernels_in(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nbc")}
 
 
+def copied_package(folder):
+    """A second installation, found first where its parent is on PYTHONPATH."""
+    package = folder / "site" / "fastgrad"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(fastgrad.__file__).parent, package, ignore=ignore)
+    return package
+
+
 def test_one_file_a_specialisation_that_later_processes_only_read(tmp_path):
     run_python(CALL, NUMBA_CACHE_DIR=str(tmp_path))
     first = kernels_in(tmp_path)
@@ -102,25 +110,28 @@ def test_a_folder_that_cannot_be_written_to_is_not_an_error(tmp_path):
     assert folder.is_file()
 
 
-NOWHERE = """
-import numba.core.caching as caching
-def refuse(*args):
-    raise OSError("read-only file system")
-caching._CacheLocator.ensure_cache_path = refuse
-"""
+def test_a_read_only_installation_without_a_home_has_no_cache(tmp_path):
+    """Read-only for root as well: files stand where the folders of a cache would be made."""
+    package, home = copied_package(tmp_path), tmp_path / "home"
+    for path in (package / "kernels" / "__pycache__", home):
+        path.touch()
+    environment = {**dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(home)), "NUMBA_CACHE_DIR": ""}
+    code = CALL + "assert fg.config()['cache'] == 'off'"
+    run_python(code, PYTHONPATH=str(package.parent), **environment)
+    assert not kernels_in(tmp_path)
 
 
-def test_no_folder_anywhere_means_no_cache(tmp_path):
-    code = NOWHERE + CALL + "assert fg.config()['cache'] == 'off'"
-    run_python(code, NUMBA_CACHE_DIR=str(tmp_path / "none"))
-    assert not (tmp_path / "none").exists()
+def test_a_read_only_installation_keeps_its_cache_in_the_home(tmp_path):
+    package, home = copied_package(tmp_path), tmp_path / "home"
+    (package / "kernels" / "__pycache__").touch()
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NUMBA_CACHE_DIR": ""}
+    run_python(CALL, PYTHONPATH=str(package.parent), **environment)
+    assert len(kernels_in(home)) == 1
 
 
 def test_an_upgraded_helper_or_another_cpu_never_reads_old_machine_code(tmp_path):
     """relu is in neuron.py; a changed vmath.py, of which it knows nothing, makes it anew."""
-    package = tmp_path / "site" / "fastgrad"
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(fastgrad.__file__).parent, package, ignore=ignore)
+    package = copied_package(tmp_path)
     cache = tmp_path / "cache"
     environment = {"PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": str(cache)}
     code = CALL + f"assert fg.__file__.startswith({str(package)!r})"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
+from fastgrad.interop.numba import network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -294,6 +295,35 @@ def test_arrays_that_cannot_be_copied_are_memory_errors():
         net.predict(net.init(0), big)
     with pytest.raises(MemoryError):
         fg.relu(big)
+
+
+BIG = 2**24  # its square is a number of elements that no machine holds
+IMPOSSIBLE = {
+    "a layer": lambda: fg.affine(np.zeros((BIG, 1)), np.zeros((1, BIG)), np.zeros(BIG)),
+    "its mask": lambda: fg.affine_relu(np.zeros((BIG, 1)), np.zeros((1, BIG)), np.zeros(BIG)),
+    "outputs": lambda: fg.MLP([1, BIG]).predict(np.zeros(2 * BIG), np.zeros((BIG, 1))),
+    "parameters": lambda: fg.MLP([2**20, 2**23]).init(0),
+    "a neuron's rows": lambda: fg.neuron_grad(np.zeros(1), 0, np.broadcast_to(0.0, (2**45, 1))),
+    "an identity": lambda: fg.calculus.identity_jacobian(2**30),
+    "a Jacobian": lambda: fg.numerical_jacobian(lambda theta: theta, np.zeros(2**22)),
+    "an optimiser": lambda: fg.Adam().prepare(2**45, np.dtype(float)),
+    "compiled rows": lambda: network(fg.MLP(SIZES), n=2**50),
+    "more compiled rows": lambda: network(fg.MLP(SIZES), n=2**80),
+    "compiled copies": lambda: network(fg.MLP(SIZES), n=4, copies=2**62),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_impossible_sizes_are_memory_errors(case):
+    with pytest.raises(MemoryError):
+        IMPOSSIBLE[case]()
+
+
+@pytest.mark.parametrize("rows", [2**40, 2**62, 2**80])
+def test_a_batch_may_be_larger_than_the_data(rows):
+    X, y = np.ones((N, D)), np.ones((N, K))
+    runs = [fg.fit(fg.MLP(SIZES), X, y, epochs=2, seed=0, batch_size=m) for m in (N, rows)]
+    assert runs[0].theta.tobytes() == runs[1].theta.tobytes()
 
 
 def test_huge_dimensions_of_no_elements_are_empty_answers():

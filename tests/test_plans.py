@@ -2,19 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import CUTS, forget_plans
 
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
 
-CUTS = {
-    "one task": {"PARALLEL_FLOPS": 10**18},
-    "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, "WIDE_BYTES": 10**9},
-    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, "WIDE_BYTES": 10**9},
-    "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
-    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "FLUSH_ROWS": 120},
-    "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
-}
 # Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
 SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (3, 1100, 5)]
 
@@ -23,9 +16,9 @@ SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (
 def cut(request, monkeypatch):
     for name, value in CUTS[request.param].items():
         monkeypatch.setattr(plans, name, value)
-    plans.network_plan.cache_clear()
+    forget_plans()
     yield request.param
-    plans.network_plan.cache_clear()
+    forget_plans()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -53,6 +46,24 @@ def test_row24_every_cut_gives_the_same_gradient(cut, sizes, dtype):
         serial, serial_grad = net.loss_and_grad(theta, X, y, threads=1)
         assert serial == found
         np.testing.assert_array_equal(serial_grad, found_grad)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_anywhere_shows_in_every_cut(cut, dtype):
+    rng = np.random.default_rng(4)
+    for sizes in SHAPES[:5]:
+        net = fg.MLP(sizes, "mse", dtype=dtype)
+        for n in (7, 250):
+            arrays = [
+                rng.uniform(0.1, 1, shape).astype(dtype)  # every unit active
+                for shape in (net.n_parameters, (n, sizes[0]), (n, sizes[-1]))
+            ]
+            for place in range(12):
+                spoilt = [array.copy() for array in arrays]
+                spoilt[place % 3].flat[rng.integers(arrays[place % 3].size)] = np.nan
+                loss, grad = net.loss_and_grad(*spoilt)
+                assert np.isnan(loss) and np.isnan(grad).any()
+                assert np.isnan(net.grad_input(*spoilt)).any()
 
 
 @pytest.mark.parametrize("n", [1, 2, 47, 48, 127, 128, 200, 1024, 5000, 100_000])

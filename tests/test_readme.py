@@ -4,7 +4,8 @@ import importlib.util
 import re
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+TESTS = Path(__file__).parent
+README = TESTS.parent / "README.md"
 GUESTS = ("torch", "jax")
 
 
@@ -49,3 +50,15 @@ def test_every_row_of_the_table_names_public_functions():
             thing = fg
             for part in name.split("."):
                 thing = getattr(thing, part, None) or getattr(fg.calculus, part)
+
+
+def test_every_guarantee_names_tests_that_exist():
+    table = README.read_text(encoding="utf-8").split("## What is guaranteed")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    files = {path.name: path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")}
+    assert len(rows) >= 15
+    for row in rows:
+        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert tests, row
+        for file, name in tests:
+            assert f"\ndef {name}(" in files[file], f"{file}::{name}"

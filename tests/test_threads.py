@@ -1,58 +1,15 @@
-"""Threads and processes: the same bits on any number, from any thread, after a fork."""
+"""Threads: the same bits on any number, from any thread, under every threading layer."""
 
 import pytest
-from helpers import run_python
+from helpers import LAYERS, run_python, threading_layer
 
-# Calls whose work is worth several threads: every kernel that has a parallel twin.
-WORK = """
-import hashlib, os, sys, threading, warnings
+START = """
+import os, sys, threading
+import numba
 import numpy as np
 import fastgrad as fg
 from fastgrad import runtime
-
-warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-
-
-def work():
-    rng = np.random.default_rng(13)
-    X = rng.normal(size=(3000, 40))
-    W, b = rng.normal(size=(40, 48)), rng.normal(size=48)
-    values, labels = rng.normal(size=(3000, 5)), rng.integers(0, 5, 3000)
-    s = rng.uniform(size=3000)
-    net = fg.MLP([40, 33, 5], l2=0.1)
-    theta = net.init(0)
-    classes = fg.MLP([40, 33, 5], loss="cross_entropy", dtype=np.float32)
-    theta32, X32 = classes.init(0), X.astype(np.float32)
-    w, y, X20 = W[:, 0].copy(), values[:, 0].copy(), X[:, :20].copy()
-    yield lambda **t: net.loss_and_grad(theta, X, values, s, **t)
-    yield lambda **t: net.grad_input(theta, X, values, **t)
-    yield lambda **t: net.predict(theta, X, **t)
-    yield lambda **t: classes.loss_and_grad(theta32, X32, labels, **t)
-    yield lambda **t: classes.predict_proba(theta32, X32, **t)
-    yield lambda **t: fg.neuron_loss_and_grad(w, 0.5, X, y, **t)
-    yield lambda **t: fg.affine(X, W, b, **t)
-
-
-def bits(result):
-    digest = hashlib.sha256()
-    for part in result if isinstance(result, tuple) else (result,):
-        digest.update(np.asarray(part).tobytes())
-    return digest.hexdigest()
-
-
-launched = []
-def counted(kernel):
-    def run(*args):
-        launched.append(kernel)
-        return kernel(*args)
-    return run
-
-
-def count_launches():
-    from fastgrad import dense, network, neuron
-    network.step_parallel = counted(network.step_parallel)
-    dense.step_parallel = counted(dense.step_parallel)
-    neuron.kernels.neuron_step_parallel = counted(neuron.kernels.neuron_step_parallel)
+from workload import all_bits, bits, count_launches, launched, work
 """
 
 SAME_BITS = """
@@ -67,15 +24,14 @@ assert len(launched) >= 6 * 3 * 7, "the parallel kernels did not run"
 
 
 def test_same_bits_on_1_2_3_and_8_threads_and_in_fresh_processes():
-    first = run_python(WORK + SAME_BITS, NUMBA_NUM_THREADS="8").split()
-    again = run_python(
-        WORK + "print(*[bits(call(threads=1)) for call in work()])", NUMBA_NUM_THREADS="2"
-    ).split()
-    assert len(first) == 7 and first == again
+    first = run_python(START + SAME_BITS, NUMBA_NUM_THREADS="8").split()
+    assert len(first) == 7
+    for environment in ({"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": "workqueue"},
+                        {"NUMBA_NUM_THREADS": "1"}):  # fmt: skip
+        assert run_python(START + "print(*all_bits())", **environment).split() == first
 
 
 MANY = """
-import sys
 from concurrent.futures import ThreadPoolExecutor
 calls = list(work())
 expected = [bits(call(threads=1)) for call in calls]
@@ -83,9 +39,14 @@ count_launches()
 start = threading.Barrier(16)
 
 def caller(seed):
+    numba.set_num_threads(own := 1 + seed % 4)
     start.wait()
-    order = np.random.default_rng(seed).integers(0, len(calls), int(sys.argv[1]))
-    return all(bits(calls[i]()) == expected[i] for i in order)
+    rng = np.random.default_rng(seed)
+    for _ in range(int(sys.argv[1])):
+        i, bound = rng.integers(len(calls)), (None, None, 1, 2, 3, 4)[rng.integers(6)]
+        assert bits(calls[i](threads=bound)) == expected[i]
+        assert numba.get_num_threads() == own
+    return True
 
 sys.setswitchinterval(1e-5)
 with ThreadPoolExecutor(16) as pool:
@@ -95,66 +56,45 @@ print(fg.config()["threading layer"])
 """
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_sixteen_threads_at_once(layer):
-    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "4"}
-    assert run_python(WORK + MANY, 12, **environment).strip() == layer
+    environment = {"NUMBA_NUM_THREADS": "4", **threading_layer(layer)}
+    assert run_python(START + MANY, 12, **environment).strip() == layer
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_sixteen_threads_at_once_for_long(layer):
-    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "8"}
-    assert run_python(WORK + MANY, 1000, timeout=1800, **environment).strip() == layer
+    environment = {"NUMBA_NUM_THREADS": "8", **threading_layer(layer)}
+    assert run_python(START + MANY, 1000, timeout=3600, **environment).strip() == layer
 
 
-FORK = """
-import multiprocessing
-fork = multiprocessing.get_context("fork")
-calls = list(work())
-expected = [bits(call()) for call in calls]
-assert fg.config()["threading layer"] == sys.argv[1]
-
-
-def child():
-    count_launches()
-    assert [bits(call()) for call in calls] == expected
-    assert [bits(call(threads=2)) for call in calls] == expected
-    assert not launched, "a child launched threads that it does not have"
-
-
-def children(count):
-    processes = [fork.Process(target=child) for _ in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0, process.exitcode
-
-
-children(2)
-# while another thread is inside parallel kernels, and holds the launch
-stop = threading.Event()
-def busy():
-    while not stop.is_set():
-        calls[0]()
-thread = threading.Thread(target=busy)
-thread.start()
-try:
-    for _ in range(4):
-        children(2)
-finally:
-    stop.set()
-    thread.join()
-assert [bits(call()) for call in calls] == expected
-print("forked")
+# Numba's rule for the layer workqueue: one parallel loop at a time in a process, whoever's it is.
+BESIDE = """
+import loops
+expected = all_bits()
+loops.check_networks(np.random.default_rng(15))
+loops.check_neurons(np.random.default_rng(16))
+loops.check_python_calls()
+layer = fg.config()["threading layer"]
+count_launches()
+loops.check_beside_python(expected, **({"threads": 1} if layer == "workqueue" else {}))
+assert bool(launched) == (layer != "workqueue")
+print(layer)
 """
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_fork_after_parallel_kernels_and_call_in_the_child(layer):
-    out = run_python(WORK + FORK, layer, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
-    assert out.strip() == "forked"
+@pytest.mark.parametrize("layer", LAYERS)
+def test_inside_and_beside_the_users_own_parallel_loops(layer):
+    environment = {"NUMBA_NUM_THREADS": "4", **threading_layer(layer)}
+    assert run_python(START + BESIDE, **environment).strip() == layer
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_inside_the_users_own_parallel_loops(layer):
+    code = "import numpy as np, loops\nloops.check_layers(np.random.default_rng(17))"
+    run_python(code, NUMBA_NUM_THREADS="4", **threading_layer(layer))
 
 
 BATCH = """
@@ -169,11 +109,10 @@ for sizes in ([40, 33, 5], [17, 1], [64, 128, 10]):
 
 
 def test_a_rows_prediction_is_the_same_alone_and_in_a_batch_of_threads():
-    run_python(WORK + BATCH, NUMBA_NUM_THREADS="4")
+    run_python(START + BATCH, NUMBA_NUM_THREADS="4")
 
 
 LAUNCH = """
-import numba
 ran = []
 def serial(): ran.append("serial")
 def parallel(): ran.append(f"parallel on {numba.get_num_threads()}")
@@ -225,7 +164,19 @@ assert not ran
 
 
 def test_bounds_on_threads_are_obeyed_and_restored():
-    run_python(WORK + LAUNCH, NUMBA_NUM_THREADS="4")
+    run_python(START + LAUNCH, NUMBA_NUM_THREADS="4")
+
+
+ONE = """
+count_launches()
+all_bits()
+assert fg.get_num_threads() == 1 and not launched
+assert fg.config()["threading layer"] == "not started"
+"""
+
+
+def test_one_thread_in_the_environment_starts_no_others():
+    run_python(START + ONE, NUMBA_NUM_THREADS="1")
 
 
 IMPORT = """

@@ -343,6 +343,20 @@ def test_ctrl_c_at_any_moment(table):
     assert np.isfinite(result.theta).all()
 
 
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, table):
+    def interrupt(result):
+        if result.epochs == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    options = dict(epochs=7, seed=0, checkpoint=tmp_path / "run.npz")
+    stopped = fg.fit(network(), *table, callbacks=interrupt, **options)
+    assert stopped.interrupted
+    resumed = fg.fit(network(), *table, resume=True, **options)
+    want = fg.fit(network(), *table, epochs=7, seed=0)
+    assert resumed.theta.tobytes() == want.theta.tobytes()
+    np.testing.assert_array_equal(resumed.history.loss, want.history.loss)
+
+
 def test_two_python_threads_at_once(table):
     want = fg.fit(network(), *table, epochs=20, seed=0).theta.tobytes()
     got = []

@@ -5,14 +5,17 @@ be called from compiled code once this module is imported. A network and an opti
 in Python (`network`, `optimizer`) and passed in: ``net.loss_and_grad(theta, X, y, out=grad)``,
 ``net.predict(theta, X, out=out)`` and ``opt.step(theta, grad)`` are then calls of compiled code.
 
-All of it is serial, has the same bits as the Python calls, may run in any number of threads, and is
-cached across processes where the caller says ``cache=True``. What a layer function needs is linked
-into the caller (a few seconds of its first compilation); networks and optimisers are called by the
-address of their kernel, which costs 2 ns and no compilation.
+All of it is serial, has the same bits as the Python calls, may run in any number of threads (in a
+`prange` of your own, under every threading layer), and is cached across processes where the caller
+says ``cache=True``. What a layer function needs is linked into the caller (a few seconds of its
+first compilation); networks and optimisers are called by the address of their kernel, which costs
+2 ns and no compilation.
 """
 
 from __future__ import annotations
 
+import os
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +43,17 @@ from ._njit_plans import VECTOR, layer_plan, neuron_plan, workspace
 __all__ = ["Network", "Step", "network", "optimizer"]
 
 _LINE = 8  # int64 of a cache line
+_busy = weakref.WeakValueDictionary()  # the `busy` of every network, by id
+
+
+def _after_fork() -> None:
+    """The threads that were inside a network stayed in the parent: its workspaces are free."""
+    for busy in _busy.values():
+        busy[:] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # Networks
@@ -87,6 +101,7 @@ def _buffers(net, n: int, job: int, weighted: bool, copies: int) -> np.ndarray:
     buffer = net._plan(n, job, weighted).acquire()
     unit = VECTOR_BYTES // 8
     words = -(-buffer.size // unit) * unit
+    check.addressable(copies * words, buffer.dtype, "copies")
     memory = np.zeros(copies * words + unit)
     start = -(memory.__array_interface__["data"][0] // 8) % unit
     rows = memory[start : start + copies * words].reshape(copies, words)
@@ -120,6 +135,8 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     ------
     TypeError, ValueError
         If net is not a network or a number is not positive.
+    MemoryError
+        If no machine holds so many rows or copies.
 
     Examples
     --------
@@ -144,6 +161,7 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     if not isinstance(net, MLP):
         raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
     n = check.integer(n, "n")
+    check.addressable(n * (net.n_inputs + net.n_outputs), net.dtype, "n")
     copies = max_threads() if copies is None else check.integer(copies, "copies")
     weighted = bool(weighted)
     theta, nothing = np.zeros(net.n_parameters, net.dtype), net._nothing
@@ -165,6 +183,7 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
         unit_targets=net.loss_name == "logistic",
     )
     handle.net = net
+    _busy[id(handle.busy)] = handle.busy
     return handle
 
 
@@ -239,6 +258,19 @@ def _check_sizes(net, theta, X):
         raise ValueError("X has the wrong number of columns for this network")
 
 
+@register_jitable
+def _check_weights(sample_weight, n):
+    if sample_weight.size != n:
+        raise ValueError("sample_weight has another number of rows than X")
+    total = sample_weight.dtype.type(0)
+    for i in range(n):
+        if sample_weight[i] < 0:
+            raise ValueError("sample_weight has a negative value")
+        total += sample_weight[i]
+    if total == 0:
+        raise ValueError("sample_weight is zero everywhere")
+
+
 @overload_method(types.NamedTuple, "loss_and_grad", jit_options=OPTIONS)
 def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
     if not _is_network(net):
@@ -262,15 +294,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
             return net.nothing
         if not net.weighted:
             raise ValueError("sample_weight is given: prepare the network with weighted=True")
-        if sample_weight.size != net.rows:
-            raise ValueError("sample_weight has another number of rows than X")
-        total = sample_weight.dtype.type(0)
-        for i in range(sample_weight.size):
-            if sample_weight[i] < 0:
-                raise ValueError("sample_weight has a negative value")
-            total += sample_weight[i]
-        if total == 0:
-            raise ValueError("sample_weight is zero everywhere")
+        _check_weights(sample_weight, net.rows)
         return sample_weight
 
     @register_jitable
@@ -578,8 +602,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None):
     def weights_of(w, sample_weight, n):
         if not weighted:
             return w
-        if sample_weight.size != n:
-            raise ValueError("sample_weight has another number of rows than X")
+        _check_weights(sample_weight, n)
         return sample_weight
 
     def implementation(w, b, X, y, sample_weight=None):

@@ -12,10 +12,10 @@ from numba.extending import overload
 
 from . import layout as at
 from . import losses
-from .columns import add_rows_up, transposed_product
+from .columns import transposed_product
 from .gemm import GATE, PACKED, RELU, STORE, gemm
 from .jit import OPTIONS, pasted
-from .rows import few_rows_back, skinny_forward, skinny_gradient
+from .rows import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .simd import lanes, null_like, shift
 
 # Rows of dW, and products of each of its elements, from which a copy of the deltas pays.
@@ -134,12 +134,11 @@ def weight_gradient(
         below = shift(part, plan[r - at.RECORD + at.ACTIVATION] + row * ldb)
     a = shift(below, start)
     db = shift(grad, plan[r + at.PARTIAL_BIAS])
-    old_db = zeros if fresh else db
     turned = plan[r + at.TURNED]
     copied = turned == 0 and count >= COPY_ROWS and m >= COPY_PRODUCTS
     in_place = turned and (beyond >= lanes(x) or r > at.HEADER)
     if start == 0 and not copied:
-        add_rows_up(db, old_db, delta, ld, m, k)
+        sum_rows(db, delta, ld, k, fresh, m)
     dw = shift(grad, plan[r + at.PARTIAL] + (start if turned else start * ldg))
     init, ldi = zeros if fresh else dw, 0 if fresh else ldg
     if plan[r + at.SKINNY]:
@@ -167,7 +166,7 @@ def weight_gradient(
             copied and plan[at.WIDE] != 0,
             0 if turned else ahead,
             null_like(db) if turned or start else db,
-            old_db,
+            fresh,
         )
     else:
         # dW is written row by row where it is most of the work

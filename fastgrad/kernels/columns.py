@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 from .gemm import KC_COLUMNS, NV, STORE, panel
 from .jit import inner
+from .rows import sum_rows
 from .simd import (
     I64,
     VOID,
@@ -26,8 +27,6 @@ from .simd import (
     name_of,
     shift,
 )
-
-CHAINS = 4  # sums of rows side by side, so that they do not wait on each other
 
 
 def _copy_body(elem):
@@ -68,64 +67,6 @@ def copy_rows(typingctx, out, width, source, ld, rows, columns):
     return types.void(out, width, source, ld, rows, columns), codegen
 
 
-def _sum_body(elem):
-    def body(builder, out, init, source, ld, rows, columns):
-        vec = Vectors(builder, elem)
-        whole = builder.sdiv(columns, I64(vec.lanes))
-        rest = builder.srem(columns, I64(vec.lanes))
-        tail = vec.first_lanes(rest)
-        fours = builder.sdiv(rows, I64(CHAINS))
-        first_left = builder.mul(fours, I64(CHAINS))
-
-        def run(column, load, store):
-            chains = [cgutils.alloca_once(builder, vec.type) for _ in range(CHAINS)]
-            for chain in chains:
-                builder.store(vec.const(0.0), chain)
-
-            def add(row, chain):
-                place = builder.gep(source, [builder.add(builder.mul(row, ld), column)])
-                builder.store(builder.fadd(builder.load(chain), load(place)), chain)
-
-            with cgutils.for_range(builder, fours) as step:
-                for r, chain in enumerate(chains):
-                    add(builder.add(builder.mul(step.index, I64(CHAINS)), I64(r)), chain)
-            with cgutils.for_range(builder, builder.sub(rows, first_left)) as step:
-                add(builder.add(first_left, step.index), chains[0])
-            sums = [builder.load(chain) for chain in chains]
-            while len(sums) > 1:
-                sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2])]
-            store(
-                builder.fadd(load(builder.gep(init, [column])), sums[0]), builder.gep(out, [column])
-            )
-
-        with cgutils.for_range(builder, whole) as step:
-            run(builder.mul(step.index, I64(vec.lanes)), vec.load, vec.store)
-        with builder.if_then(builder.icmp_signed(">", rest, I64(0))):
-            run(
-                builder.mul(whole, I64(vec.lanes)),
-                lambda place: vec.load_masked(place, tail),
-                lambda value, place: vec.store_masked(value, place, tail),
-            )
-        builder.ret_void()
-
-    return body
-
-
-@intrinsic
-def add_rows_up(typingctx, out, init, source, ld, rows, columns):
-    """out (columns,) = init + the sum of `rows` rows of source, in CHAINS interleaved sums."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        p = elem.as_pointer()
-        kinds = [p, p, p, I64, I64, I64]
-        function = define(builder, f"fastgrad_sums_{name_of(elem)}", VOID, kinds, _sum_body(elem))
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(out, init, source, ld, rows, columns), codegen
-
-
 def scratch_elements(lanes: int, m: int) -> int:
     """Elements of scratch for blocks of B and, with m columns (or none), of A."""
     return KC_COLUMNS * (NV + -(-m // lanes)) * lanes
@@ -133,11 +74,11 @@ def scratch_elements(lanes: int, m: int) -> int:
 
 @inner
 def transposed_product(
-    c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, ahead, sums, sums_init
+    c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, ahead, sums, fresh
 ):
     """c (m, n) = init (m, n) + a (k, m)^T b (k, n); the order of a sum depends on k alone.
 
-    Also sums (n,) = sums_init + the sums of b's columns, unless `sums` is null.
+    Also sums (n,) (+)= the sums of b's columns, unless `sums` is null; `fresh` overwrites them.
     """
     vl = lanes(c)
     nr = NV * vl
@@ -156,9 +97,7 @@ def transposed_product(
             block = shift(b, p * ldb + j)
             copy_rows(scratch, nv * vl, block, ldb, rows, columns)
             if not is_null(sums):
-                total = shift(sums, j)
-                old = shift(sums_init, j) if first else total
-                add_rows_up(total, old, scratch, nv * vl, rows, columns)
+                sum_rows(shift(sums, j), scratch, nv * vl, columns, fresh and first, rows)
             panel(
                 nv,
                 shift(c, j),

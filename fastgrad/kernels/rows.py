@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from .gemm import GATE, STORE
 from .jit import inner
 from .simd import (
+    I1,
     I32,
     I64,
     VOID,
@@ -196,6 +197,53 @@ def _add_body(elem):
         builder.ret_void()
 
     return body
+
+
+def _sum_body(elem):
+    def body(builder, out, x, ldx, d, fresh, m):
+        vec = Vectors(builder, elem)
+        count = group_rows(vec)
+
+        def step(column, load, store):
+            sums = [cgutils.alloca_once(builder, vec.type) for _ in range(count)]
+            for sum_ in sums:
+                builder.store(vec.const(0.0), sum_)
+
+            def run(first, rows):
+                for r in range(rows):
+                    place = builder.add(builder.mul(builder.add(first, I64(r)), ldx), column)
+                    add_to(builder, sums[r], load(builder.gep(x, [place])))
+
+            _in_groups(vec, m, count, run)
+            parts = [builder.load(sum_) for sum_ in sums]
+            while len(parts) > 1:
+                parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2])]
+            place = builder.gep(out, [column])
+            before = builder.select(fresh, vec.const(0.0), load(place))
+            store(builder.fadd(before, parts[0]), place)
+
+        RowGroup(vec, count, d).over_columns(step)
+        builder.ret_void()
+
+    return body
+
+
+@intrinsic
+def sum_rows(typingctx, out, x, ldx, d, fresh, m):
+    """out (d,) (+)= sum of m rows of x, in chains side by side: a group's rows each have their own,
+    so that many equal terms are not added to one large sum; `fresh` overwrites."""
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        p = elem.as_pointer()
+        kinds = [p, p, I64, I64, I1, I64]
+        function = define(
+            builder, f"fastgrad_sum_rows_{name_of(elem)}", VOID, kinds, _sum_body(elem)
+        )
+        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+        return context.get_dummy_value()
+
+    return types.void(out, x, ldx, d, fresh, m), codegen
 
 
 @intrinsic

@@ -337,6 +337,15 @@ def test_wrong_arguments_in_compiled_code(rng):
     assert not handle.busy.any()
 
 
+@pytest.mark.parametrize(
+    ("s", "message"), [(-np.ones(9), "negative value"), (np.zeros(9), "zero everywhere")]
+)
+def test_weights_that_cannot_be_in_compiled_code(rng, s, message):
+    X, w, y = rng.standard_normal((9, 4)), np.ones(4), np.ones(9)
+    with pytest.raises(ValueError, match=message):
+        one_weighted_neuron(w, 0.5, X, y, s)
+
+
 def test_wrong_arguments_in_python():
     net = fg.MLP([4, 3])
     with pytest.raises(TypeError, match="net is a int; expected an MLP"):

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import multiprocessing
 import os
 from itertools import pairwise
 
@@ -10,11 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import run_python  # noqa: E402
+from helpers import assert_same_bits, run_python  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.autograd import gradcheck  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+from torch.utils.data import DataLoader, Dataset, TensorDataset  # noqa: E402
 
+import fastgrad as fg  # noqa: E402
 from fastgrad.interop.torch import DenseReLU, FusedMLP, affine_relu, from_torch  # noqa: E402
 
 F64 = torch.float64
@@ -258,6 +260,32 @@ def test_data_loader_workers_may_use_it():
     data.model = model
     loader = DataLoader(data, batch_size=8, num_workers=2, multiprocessing_context="fork")
     assert torch.equal(torch.cat(list(loader)), model(x).detach())
+
+
+class Gradients(Dataset):
+    """Each item is a gradient whose work is worth several threads."""
+
+    def __init__(self):
+        self.net = fg.MLP([40, 33, 5])
+        rng = np.random.default_rng(13)
+        self.theta = self.net.init(0)
+        self.X, self.y = rng.normal(size=(3000, 40)), rng.normal(size=(3000, 5))
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.net.loss_and_grad(self.theta * (1 + index), self.X, self.y)[1]
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_data_loader_workers_after_parallel_kernels(method):
+    data = Gradients()
+    expected = [data[i] for i in range(len(data))]
+    loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context=method)
+    for got, wanted in zip(loader, expected):
+        assert_same_bits(got.numpy(), wanted)
 
 
 # errors

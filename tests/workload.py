@@ -1,0 +1,59 @@
+"""Calls whose work is worth several threads, one at least of every kernel that has a parallel twin,
+for tests that make them from other threads and processes."""
+
+import hashlib
+
+import numpy as np
+
+import fastgrad as fg
+from fastgrad import dense, network, neuron
+
+
+def work():
+    rng = np.random.default_rng(13)
+    X = rng.normal(size=(3000, 40))
+    W, b = rng.normal(size=(40, 48)), rng.normal(size=48)
+    values, labels = rng.normal(size=(3000, 5)), rng.integers(0, 5, 3000)
+    s = rng.uniform(size=3000)
+    net = fg.MLP([40, 33, 5], l2=0.1)
+    theta = net.init(0)
+    classes = fg.MLP([40, 33, 5], loss="cross_entropy", dtype=np.float32)
+    theta32, X32 = classes.init(0), X.astype(np.float32)
+    w, y = W[:, 0].copy(), values[:, 0].copy()
+    yield lambda **t: net.loss_and_grad(theta, X, values, s, **t)
+    yield lambda **t: net.grad_input(theta, X, values, **t)
+    yield lambda **t: net.predict(theta, X, **t)
+    yield lambda **t: classes.loss_and_grad(theta32, X32, labels, **t)
+    yield lambda **t: classes.predict_proba(theta32, X32, **t)
+    yield lambda **t: fg.neuron_loss_and_grad(w, 0.5, X, y, **t)
+    yield lambda **t: fg.affine(X, W, b, **t)
+
+
+def bits(result):
+    digest = hashlib.sha256()
+    for part in result if isinstance(result, tuple) else (result,):
+        digest.update(np.asarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def all_bits(_=None, **threads):
+    """The bits of every call, in order; takes an argument so that pools can map it."""
+    return [bits(call(**threads)) for call in work()]
+
+
+launched = []
+
+
+def counted(kernel):
+    def run(*args):
+        launched.append(kernel)
+        return kernel(*args)
+
+    return run
+
+
+def count_launches():
+    """From here on, `launched` has every parallel kernel that was called."""
+    network.step_parallel = counted(network.step_parallel)
+    dense.step_parallel = counted(dense.step_parallel)
+    neuron.kernels.neuron_step_parallel = counted(neuron.kernels.neuron_step_parallel)
