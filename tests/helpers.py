@@ -161,7 +161,7 @@ CUTS = {
     "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, "WIDE_BYTES": 10**9},
     "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, "WIDE_BYTES": 10**9},
     "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
-    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "FLUSH_ROWS": 120},
+    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "STORE_ROWS": 120},
     "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
 }
 

@@ -38,7 +38,8 @@ SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against
 TURN_ROWS = 64  # rows from which adding up the transpose again pays
 SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
-FLUSH_ROWS = 2048  # float32 sums of more rows go to float64
+FLUSH_ROWS = 512  # float32 sums of more rows go to float64
+STORE_ROWS = 2048  # and in wide networks, where float64 sums cost more
 NEURON_BLOCK_ROWS = 512  # rows between a neuron's float64 sums
 NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
 
@@ -141,7 +142,7 @@ def _wide_task_rows(rows: int) -> int:
 
 def _wide_blocks(n, sizes, widths, itemsize) -> _Blocks:
     row_bytes = 2 * itemsize * sum(widths)
-    store = _even_cut(n, min(FLUSH_ROWS, max(WIDE_TASK_ROWS, STORE_BYTES // row_bytes)), 24)
+    store = _even_cut(n, min(STORE_ROWS, max(WIDE_TASK_ROWS, STORE_BYTES // row_bytes)), 24)
     rows = _even_cut(store, _wide_task_rows(store), 6)
     store = min(n, _round_up(store, rows))
     weight_rows = WEIGHT_ROWS[0 if sum(sizes[:-1]) >= 16 * WEIGHT_ROWS[0] else 1]

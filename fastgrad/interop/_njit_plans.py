@@ -34,7 +34,7 @@ VECTOR = at.HEADER + at.RECORD
 def _wide_cut(n, d, ld, itemsize):
     """(store rows, task rows, rows of W of a weight task)."""
     rows = max(python.WIDE_TASK_ROWS, python.STORE_BYTES // (2 * itemsize * ld))
-    store = _even_cut(n, min(python.FLUSH_ROWS, rows), 24)
+    store = _even_cut(n, min(python.STORE_ROWS, rows), 24)
     rows = _even_cut(store, _wide_task_rows(store), 6)
     many = d >= 16 * _MANY_INPUTS
     return min(n, _round_up(store, rows)), rows, _MANY_INPUTS if many else _FEW_INPUTS
