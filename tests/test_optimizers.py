@@ -280,3 +280,20 @@ def test_repr_shows_the_numbers():
     assert repr(fg.Nesterov(0.1, clip_norm=2)) == (
         "Nesterov(lr=0.1, momentum=0.9, weight_decay=0.0, clip_norm=2.0)"
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "make", [lambda: fg.Momentum(0.1), lambda: fg.RMSprop(0.1), lambda: fg.Adam(0.1)]
+)
+def test_a_state_that_decays_ends_at_zero_not_among_subnormal_numbers(make, dtype):
+    optimizer = make()
+    smallest = np.finfo(dtype).tiny
+    theta = np.ones(3, dtype)
+    optimizer.step(theta, np.array([1, 1e-30, np.nan], dtype))
+    for _ in range(20_000):
+        optimizer.step(theta, np.array([0, smallest / 8, 0], dtype))
+    state = optimizer.state_dict()["state"]
+    kept = state[np.isfinite(state)]
+    assert not ((kept != 0) & (np.abs(kept) < smallest)).any()
+    assert np.isnan(theta[2]) and np.isfinite(theta[:2]).all()
