@@ -198,14 +198,12 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     import numba
 
     from fastgrad._core.stepper import Stepper
-    from fastgrad.kernels import training
-
-    call = training._call
+    from fastgrad.kernels.calls import call
 
     @numba.njit(nogil=True)
     def repeated(address, args, count):
         for _ in range(count):
-            call(address, args)
+            call(0.0, address, args)
 
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((1600, 8)).astype(np.float32), rng.integers(0, 3, 1600)
