@@ -90,7 +90,7 @@ class _Watch:
 
     def on_epoch(self, result):
         owner = self.owner
-        loss = float(result.history.loss[-1]) / self.scale
+        loss = result.history.last()["loss"] / self.scale
         owner.n_iter_ += 1
         owner.t_ += self.n
         owner.loss_ = loss
