@@ -163,6 +163,7 @@ def test_threads_are_tried_and_kept_only_if_faster():
     assert not choice.parallel and not choice.due(0.02)
     choice.ran(0.03, 3)
     assert choice.due(0.02) and not choice.due(2.0)  # later if the kernel is not compiled
+    assert not choice.hopeless([]) and not choice.hopeless([0.04]) and choice.hopeless([0.06])
     choice.tried(best=0.02, total=0.05)
     assert not choice.parallel and not choice.due(0.02)
     choice.ran(1.1, 110)

@@ -11,6 +11,7 @@ import numpy as np
 
 # Seconds of serial steps before threads are first tried, by where the parallel kernel's code is.
 WAIT = {"memory": 0.002, "disk": 0.06, "nowhere": 5.0}
+_HOPELESS = 5  # times the seconds of the other way
 _PAUSE, _SHARE = 0.02, 20  # from then on: at least seconds, times the cost of the last trial
 
 
@@ -24,6 +25,10 @@ class Choice:
 
     def due(self, wait: float) -> bool:
         return self._since >= max(wait, self._pause)
+
+    def hopeless(self, took: list[float]) -> bool:
+        """Whether a second step of a trial would be a waste; the first may have woken threads."""
+        return bool(took) and took[0] > _HOPELESS * self._seconds[self.parallel]
 
     def tried(self, best: float, total: float) -> None:
         """The other way took `best` seconds a step, `total` in all."""
