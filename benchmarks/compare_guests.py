@@ -19,7 +19,6 @@ import time
 import warnings
 from itertools import pairwise
 
-
 REST = 0.1  # seconds: idle threads of OpenBLAS spin some 20 ms, in the time of the other side
 
 
