@@ -19,6 +19,8 @@ import time
 import warnings
 from itertools import pairwise
 
+REST = 0.1  # seconds: idle threads of OpenBLAS spin some 20 ms, in the time of the other side
+
 
 def _turns(sides: dict, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Seconds a call of each side, a number for each round; the order alternates."""
@@ -31,6 +33,7 @@ def _turns(sides: dict, rounds: int, seconds: float) -> dict[str, list[float]]:
     taken = {name: [] for name in sides}
     for turn in range(rounds):
         for name in list(sides)[:: 1 if turn % 2 else -1]:
+            time.sleep(REST)
             start = time.perf_counter()
             for _ in range(repeats[name]):
                 sides[name]()

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import fastgrad as fg
 from fastgrad._core import batches
+from fastgrad._core.choice import Choice
 from fastgrad._core.progress import Progress
-from fastgrad._core.stepper import Stepper, _Choice
+from fastgrad._core.stepper import Stepper
 
 N, D = 50, 5
 
@@ -158,14 +159,15 @@ def test_the_parallel_twin_gives_the_same_bits():
 
 
 def test_threads_are_tried_and_kept_only_if_faster():
-    choice = _Choice(cold=False)
-    assert not choice.parallel and not choice.due()
+    choice = Choice()
+    assert not choice.parallel and not choice.due(0.02)
     choice.ran(0.03, 3)
-    assert choice.due()
+    assert choice.due(0.02) and not choice.due(2.0)  # later if the kernel is not compiled
+    assert not choice.hopeless([]) and not choice.hopeless([0.04]) and choice.hopeless([0.06])
     choice.tried(best=0.02, total=0.05)
-    assert not choice.parallel and not choice.due()
+    assert not choice.parallel and not choice.due(0.02)
     choice.ran(1.1, 110)
-    assert choice.due()
+    assert choice.due(0.02)
     choice.tried(best=0.004, total=0.008)
     assert choice.parallel
 

@@ -32,10 +32,8 @@ def windows(n: int, batch_size: int, window: int, rng=None) -> Iterator[np.ndarr
     """Row numbers of one epoch, window by window; in order where `rng` is None."""
     kind = np.int32 if n < 2**31 else np.int64
     if n <= window:
-        order = np.arange(n, dtype=kind)
-        if rng is not None:
-            rng.shuffle(order)
-        yield order
+        order = np.arange(n) if rng is None else rng.permutation(n)  # fast for int64
+        yield order.astype(kind)
         return
     if rng is None:
         for start in range(0, n, window):

@@ -1,8 +1,4 @@
-"""Minibatch steps of one network and one optimiser: any number of them in one compiled call.
-
-Serial and parallel steps have the same bits, so training is free to use whichever is faster here
-and now: beside other busy processes a parallel launch can cost a hundred times its work.
-"""
+"""Minibatch steps of one network and one optimiser: any number of them in one compiled call."""
 
 from __future__ import annotations
 
@@ -13,38 +9,16 @@ import numpy as np
 
 from ..kernels import layout as at
 from ..kernels.calls import address_of
+from ..kernels.jit import place_of
 from ..kernels.network import step, step_parallel
 from ..kernels.training import train_steps
 from ..runtime import get_num_threads, launch
+from .choice import WAIT, Choice
 
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call
 _STEP_SECONDS, _FLOPS_PER_SECOND = 5e-6, 4e10  # rough, for the above
-_FIRST_TRIAL_SECONDS = 0.02  # of steps before threads are tried
-_COLD_TRIAL_SECONDS = 2.0  # the same where the parallel kernel may have to be compiled first
-_TRIAL_SHARE = 20  # a trial waits for so many times the cost of the last
-
-
-class _Choice:
-    """Serial or parallel, by what steps of each took last; starts serial."""
-
-    def __init__(self, cold: bool):
-        self.parallel = False
-        self._seconds = [np.inf, np.inf]
-        self._until_trial = _COLD_TRIAL_SECONDS if cold else _FIRST_TRIAL_SECONDS
-
-    def due(self) -> bool:
-        return self._until_trial <= 0
-
-    def tried(self, best: float, total: float) -> None:
-        """The other way took `best` seconds a step, `total` in all."""
-        self._seconds[not self.parallel] = best
-        if best < self._seconds[self.parallel]:
-            self.parallel = not self.parallel
-        self._until_trial = max(_FIRST_TRIAL_SECONDS, _TRIAL_SHARE * total)
-
-    def ran(self, seconds: float, count: int) -> None:
-        self._seconds[self.parallel] = seconds / count
-        self._until_trial -= seconds
+_choices: dict[tuple, Choice] = {}  # by shape, for the whole process: short fits learn from others
+_MOST_CHOICES = 256
 
 
 class Stepper:
@@ -59,7 +33,7 @@ class Stepper:
         self._label_type = np.dtype(np.int64) if net.loss_name == "cross_entropy" else net.dtype
         self._buffers: dict = {}
         self._addresses: dict = {}
-        self._choices: dict = {}
+        self._parallel_code = ""
         self._flops = 6 * sum(d * k for d, k in pairwise(net.layer_sizes))
         self._compile()
 
@@ -70,16 +44,16 @@ class Stepper:
         x, y, s = self._batch(1)
         self.run(0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
 
+    def _arguments(self) -> tuple:
+        """Of a network step, as far as their types go."""
+        theta, (x, y, s) = self.theta, self._batch(1)
+        buffer = self.net._plan(1, at.GRADIENT, self.weighted).acquire()
+        return theta, theta, x, y, s, self.gradient, self.net._nothing, buffer
+
     def _address(self, kernel) -> int:
         address = self._addresses.get(kernel)
         if address is None:
-            x, y, s = self._batch(1)
-            plan = self.net._plan(1, at.GRADIENT, self.weighted)
-            theta = self.theta
-            address = self._addresses[kernel] = address_of(
-                kernel,
-                (theta, theta, x, y, s, self.gradient, self.net._nothing, plan.acquire()),
-            )
+            address = self._addresses[kernel] = address_of(kernel, self._arguments())
         return address
 
     def _batch(self, m: int):
@@ -110,23 +84,30 @@ class Stepper:
         threads = get_num_threads() if self.threads is None else self.threads
         if threads == 1 or not self.net._plan(m, at.GRADIENT, self.weighted).parallel:
             return self._call(False, total, x, y, s, order, first, m, count)
-        choice = self._choices.get(m)
-        if choice is None:
-            choice = self._choices[m] = _Choice(cold=not step_parallel.signatures)
-        if choice.due():
+        chosen = self._choice(m)
+        self._parallel_code = self._parallel_code or place_of(step_parallel, self._arguments())
+        if chosen.due(WAIT[self._parallel_code]):
             self._address(step_parallel)
+            self._parallel_code = "memory"
             took = []
-            for _ in range(min(2, count)):
+            while count and len(took) < 2 and not chosen.hopeless(took):
                 began = time.perf_counter()
-                total = self._call(not choice.parallel, total, x, y, s, order, first, m, 1)
+                total = self._call(not chosen.parallel, total, x, y, s, order, first, m, 1)
                 took.append(time.perf_counter() - began)
                 first, count = first + m, count - 1
-            choice.tried(min(took), sum(took))
+            chosen.tried(min(took), sum(took))
         if count:
             began = time.perf_counter()
-            total = self._call(choice.parallel, total, x, y, s, order, first, m, count)
-            choice.ran(time.perf_counter() - began, count)
+            total = self._call(chosen.parallel, total, x, y, s, order, first, m, count)
+            chosen.ran(time.perf_counter() - began, count)
         return total
+
+    def _choice(self, m: int) -> Choice:
+        net = self.net
+        key = net.layer_sizes, net.loss_name, net.dtype, self.weighted, m, self.threads
+        if len(_choices) >= _MOST_CHOICES:
+            _choices.clear()
+        return _choices.setdefault(key, Choice())
 
     def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
         rates = self.optimizer.rates(count)

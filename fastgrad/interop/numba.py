@@ -1,7 +1,8 @@
 """fastgrad inside the user's own `@njit` code, by the same names.
 
 `affine`, `relu`, `relu_mask`, `affine_relu`, `affine_relu_backward` and `neuron_loss_and_grad` can
-be called from compiled code once this module is imported. A network and an optimiser are prepared
+be called from compiled code once this module is imported; `threads` is taken and makes no
+difference. A network and an optimiser are prepared
 in Python (`network`, `optimizer`) and passed in: ``net.loss_and_grad(theta, X, y, out=grad)``,
 ``net.predict(theta, X, out=out)`` and ``opt.step(theta, grad)`` are then calls of compiled code.
 
@@ -479,6 +480,13 @@ def _layer_types(X, w, b):
     return w.ndim == 1
 
 
+def _constant(kind, name: str) -> bool:
+    """The value of an argument that decides the type of the result."""
+    if isinstance(kind, (bool, types.Omitted, types.BooleanLiteral)):
+        return bool(getattr(kind, "value", getattr(kind, "literal_value", kind)))
+    raise TypingError(f"{name} is a {kind}; expected the constant True or False")
+
+
 def _forward_parts(single: bool):
     """Shapes and the bias of a neuron (d,) or of a layer (d, k), as compiled functions."""
     if single:
@@ -515,10 +523,10 @@ def _check_layer(X, w):
 
 
 @overload(dense.affine, jit_options=OPTIONS)
-def _affine(X, w, b):
+def _affine(X, w, b, threads=None):
     shape, biases = _forward_parts(_layer_types(X, w, b))
 
-    def implementation(X, w, b):
+    def implementation(X, w, b, threads=None):
         _check_layer(X, w)
         out = np.empty(shape(X, w), X.dtype)
         bias = biases(w, b)
@@ -534,10 +542,10 @@ def _affine(X, w, b):
 
 
 @overload(dense.affine_relu, jit_options=OPTIONS)
-def _affine_relu(X, w, b):
+def _affine_relu(X, w, b, threads=None):
     shape, biases = _forward_parts(_layer_types(X, w, b))
 
-    def implementation(X, w, b):
+    def implementation(X, w, b, threads=None):
         _check_layer(X, w)
         out = np.empty(shape(X, w), X.dtype)
         mask = np.empty(shape(X, w), np.bool_)
@@ -554,13 +562,15 @@ def _affine_relu(X, w, b):
     return implementation
 
 
-@overload(dense.affine_relu_backward, jit_options=OPTIONS)
-def _affine_relu_backward(grad_a, X, W, mask):
+@overload(dense.affine_relu_backward, jit_options=OPTIONS, prefer_literal=True)
+def _affine_relu_backward(grad_a, X, W, mask, need_gX=True, threads=None):
     dtype = _float_array(W, "W", 1, 2)
     _require(X, "X", dtype, 2)
     _require(grad_a, "grad_a", dtype, W.ndim)
     _require(mask, "mask", types.boolean, W.ndim)
     single = W.ndim == 1
+    need_input = _constant(need_gX, "need_gX")
+    job = at.GRADIENT_AND_INPUT if need_input else at.GRADIENT
 
     @register_jitable
     def split(grad, W):
@@ -568,20 +578,41 @@ def _affine_relu_backward(grad_a, X, W, mask):
             return grad[:-1], grad[-1]
         return grad[: W.size].reshape(W.shape), grad[W.size :]
 
-    def implementation(grad_a, X, W, mask):
+    if need_input:
+
+        @register_jitable
+        def input_gradient(X):
+            return np.empty(X.shape, X.dtype)
+
+        @register_jitable
+        def flat(gX, nothing):
+            return gX.reshape(-1)
+
+    else:
+
+        @register_jitable
+        def input_gradient(X):
+            return None
+
+        @register_jitable
+        def flat(gX, nothing):
+            return nothing
+
+    def implementation(grad_a, X, W, mask, need_gX=True, threads=None):
         _check_layer(X, W)
         n, d = X.shape
         k = W.size // d
         if grad_a.shape[0] != n or grad_a.size != n * k or grad_a.shape != mask.shape:
             raise ValueError("grad_a or mask has the wrong shape for X and W")
-        gX = np.empty((n, d), X.dtype)
+        gX = input_gradient(X)
         grad = np.zeros((d + 1) * k, X.dtype)
         if n:
-            buffer = _layer_buffer(n, d, k, X.itemsize, at.GRADIENT_AND_INPUT, 0)
+            buffer = _layer_buffer(n, d, k, X.itemsize, job, 0)
             _ready(buffer, X)
             bits = mask.reshape(-1).view(np.uint8)
+            nothing = grad[:1]
             step(
-                W.reshape(-1), grad[:1], X, grad_a.reshape(-1), bits, grad, gX.reshape(-1), buffer
+                W.reshape(-1), nothing, X, grad_a.reshape(-1), bits, grad, flat(gX, nothing), buffer
             )  # fmt: skip
         gW, gb = split(grad, W)
         return gX, gW, gb
@@ -590,7 +621,7 @@ def _affine_relu_backward(grad_a, X, W, mask):
 
 
 @overload(neuron.neuron_loss_and_grad, jit_options=OPTIONS)
-def _neuron_loss_and_grad(w, b, X, y, sample_weight=None):
+def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, threads=None):
     dtype = _float_array(w, "w", 1)
     _require(X, "X", dtype, 2)
     _require(y, "y", dtype, 1)
@@ -605,7 +636,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None):
         _check_weights(sample_weight, n)
         return sample_weight
 
-    def implementation(w, b, X, y, sample_weight=None):
+    def implementation(w, b, X, y, sample_weight=None, threads=None):
         n, d = X.shape
         if d != w.size or n == 0:
             raise ValueError("X has no rows, or the wrong number of columns for w")

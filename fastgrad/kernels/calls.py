@@ -10,12 +10,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .jit import signature_of
+
 
 def address_of(dispatcher, args) -> int:
     """The address of the machine code of a kernel for arguments like these, compiled if need be."""
-    from numba import typeof
-
-    signature = tuple(typeof(arg) for arg in args)
+    signature = signature_of(args)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

@@ -44,6 +44,9 @@ class _Store:
     def __init__(self, folder: str, base: str):
         self._folder, self._base = folder, base
 
+    def __contains__(self, key) -> bool:
+        return os.path.exists(self._path(key))
+
     def _path(self, key) -> str:
         name = hashlib.sha256(repr((key, SOURCES_DIGEST)).encode()).hexdigest()[:32]
         return os.path.join(self._folder, f"{self._base}.{name}.nbc")
@@ -80,6 +83,9 @@ class _KernelCache(FunctionCache):
         super().__init__(function)
         self._cache_file = _Store(self._cache_path, self._impl.filename_base)
 
+    def holds(self, sig, target_context) -> bool:
+        return self._index_key(sig, target_context.codegen()) in self._cache_file
+
     def load_overload(self, sig, target_context):
         try:
             return super().load_overload(sig, target_context)
@@ -100,6 +106,21 @@ def _attach_cache(dispatcher) -> None:
         dispatcher._cache = _KernelCache(dispatcher.py_func)
     except (RuntimeError, OSError):  # no writable folder anywhere: run without a cache
         pass
+
+
+def signature_of(args) -> tuple:
+    """The types of a kernel's arguments."""
+    return tuple(map(numba.typeof, args))
+
+
+def place_of(dispatcher, args) -> str:
+    """Where a kernel's machine code for arguments like these is: "memory", "disk" or "nowhere"."""
+    signature = signature_of(args)
+    if signature in dispatcher.overloads:
+        return "memory"
+    cache = dispatcher._cache
+    stored = isinstance(cache, _KernelCache) and cache.holds(signature, dispatcher.targetctx)
+    return "disk" if stored else "nowhere"
 
 
 def inner(function):
@@ -140,7 +161,7 @@ class BriefKernel:
         with self._lock:
             self._dispatcher.disable_compile(False)
             try:
-                self._dispatcher.compile(tuple(numba.typeof(arg) for arg in args))
+                self._dispatcher.compile(signature_of(args))
             finally:
                 self._dispatcher.disable_compile()
 

@@ -123,6 +123,24 @@ def test_the_gradient_is_scikit_learns(rng, kind, weighted):
 
 
 @QUIET
+def test_the_huber_loss_is_half_the_squared_error_of_small_errors(rng):
+    X = rng.standard_normal((60, 3))
+    settings = dict(hidden_layer_sizes=(8,), solver="sgd", random_state=0)
+    start = FastMLPRegressor(learning_rate_init=1e-9, max_iter=1, **settings).fit(X, X[:, :2])
+    y = start.predict(X) + 0.1 * X[:, 1:]
+    square, huber = (
+        FastMLPRegressor(loss=name, max_iter=20, **settings).fit(X, y)
+        for name in ("squared_error", "huber")
+    )
+    np.testing.assert_allclose(huber.loss_curve_, square.loss_curve_, rtol=1e-12)
+    np.testing.assert_allclose(huber.predict(X), square.predict(X), rtol=1e-9)
+    y[:6] += 100  # outliers
+    huber.set_params(solver="lbfgs").fit(X, y), square.set_params(solver="lbfgs").fit(X, y)
+    errors = [np.abs(model.predict(X)[6:] - y[6:]).mean() for model in (huber, square)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+@QUIET
 def test_sgd_follows_scikit_learn_step_for_step(rng):
     """One full batch, the same start, the same learning rate: the same parameters."""
     X = rng.standard_normal((50, 5))
@@ -364,6 +382,8 @@ def test_wrong_parameters_are_named(rng, settings, message):
     X, y = blobs(rng)
     with pytest.raises(ValueError, match=message):
         FastMLPClassifier(**settings).fit(X, y)
+    with pytest.raises(ValueError, match="loss is 'poisson'; expected one of 'squared_error'"):
+        FastMLPRegressor(loss="poisson").fit(X, y)
 
 
 def test_wrong_data_are_named(rng):

@@ -254,6 +254,7 @@ class Scored(TensorDataset):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # JAX, if it is loaded
 def test_data_loader_workers_may_use_it():
     model, x = FusedMLP([4, 8, 3]), torch.randn(32, 4)
     data = Scored(x)

@@ -1,0 +1,42 @@
+"""Serial or parallel steps: whichever is faster here and now.
+
+Both have the same bits, so training is free to choose; beside other busy processes a parallel
+launch can cost a hundred times its work. Threads are tried by two steps now and then, first when
+they may soon repay what it costs to have them: nothing, loading a kernel, or compiling one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Seconds of serial steps before threads are first tried, by where the parallel kernel's code is.
+WAIT = {"memory": 0.002, "disk": 0.06, "nowhere": 5.0}
+_HOPELESS = 5  # times the seconds of the other way
+_PAUSE, _SHARE = 0.02, 20  # from then on: at least seconds, times the cost of the last trial
+
+
+class Choice:
+    """For steps of one shape; starts serial."""
+
+    def __init__(self):
+        self.parallel = False
+        self._seconds = [np.inf, np.inf]  # a step, of each
+        self._since, self._pause = 0.0, 0.0
+
+    def due(self, wait: float) -> bool:
+        return self._since >= max(wait, self._pause)
+
+    def hopeless(self, took: list[float]) -> bool:
+        """Whether a second step of a trial would be a waste; the first may have woken threads."""
+        return bool(took) and took[0] > _HOPELESS * self._seconds[self.parallel]
+
+    def tried(self, best: float, total: float) -> None:
+        """The other way took `best` seconds a step, `total` in all."""
+        self._seconds[not self.parallel] = best
+        if best < self._seconds[self.parallel]:
+            self.parallel = not self.parallel
+        self._since, self._pause = 0.0, max(_PAUSE, _SHARE * total)
+
+    def ran(self, seconds: float, count: int) -> None:
+        self._seconds[self.parallel] = seconds / count
+        self._since += seconds

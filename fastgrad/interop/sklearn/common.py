@@ -1,0 +1,49 @@
+"""What the networks and the neuron share: data at the door, L-BFGS, errors."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import _check_sample_weight
+
+from ..._core import check
+
+DTYPES = (np.float64, np.float32)
+NOT_FINITE = (
+    "the loss is not finite: X or y may contain large values; scale them, or lower the "
+    "learning rate"
+)
+
+
+def choice(value, name: str, choices) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+
+
+def weights(sample_weight, X):
+    """(n,) of X's dtype, or None."""
+    if sample_weight is None:
+        return None
+    checked = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    return check.weights(checked, "sample_weight", X.dtype, X.shape[0])
+
+
+def lbfgs(function, start, owner, max_iter: int, max_fun: int, ftol: float, depth: int):
+    """SciPy's L-BFGS-B; where it ends early a ConvergenceWarning, `depth` calls below the user."""
+    result = minimize(
+        function, start, jac=True, method="L-BFGS-B",
+        options={"maxiter": max_iter, "maxfun": max_fun, "gtol": owner.tol, "ftol": ftol},
+    )  # fmt: skip
+    if not np.isfinite(result.fun):
+        raise ValueError(NOT_FINITE)
+    if not result.success:
+        warnings.warn(
+            f"{type(owner).__name__}: L-BFGS ended before it converged ({result.message}); "
+            f"increase max_iter or scale the data",
+            ConvergenceWarning,
+            stacklevel=depth + 1,
+        )
+    return result

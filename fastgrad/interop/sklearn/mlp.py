@@ -1,0 +1,279 @@
+"""What classifier and regressor share: checked data to a trained network and back."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ...network import MLP
+from ...optimizers import Adam, Momentum, Nesterov
+from ...training import fit as train
+from .common import DTYPES, NOT_FINITE, lbfgs, weights
+from .parameters import check_parameters
+from .watch import Watch
+
+_OUT_ACTIVATION = {"logistic": "logistic", "cross_entropy": "softmax"}
+
+
+class FastMLP(BaseEstimator):
+    """A class has `_targets` (encode y), `_score_of` (early stopping) and `predict`."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+
+    # what was learnt
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_theta")
+
+    def _fitted(self):
+        if not hasattr(self, "_theta"):
+            raise AttributeError(f"{type(self).__name__} is not fitted; call fit first")
+        return self._net.unflatten(self._theta)
+
+    @property
+    def coefs_(self):
+        """The weights (d, k) of each layer: views of one flat vector."""
+        return [W for W, _ in self._fitted()]
+
+    @property
+    def intercepts_(self):
+        """The biases (k,) of each layer: views of one flat vector."""
+        return [b for _, b in self._fitted()]
+
+    def _outputs(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=self._net.dtype, order="C", reset=False)
+        return self._net.predict(self._theta, X)
+
+    # training
+
+    def fit(self, X, y, sample_weight=None):
+        """Train on X (n, d) and y: (n,), or (n, k) for several outputs.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, k)
+            For a classifier labels of any kind, or columns of 0 and 1.
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _stochastic(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit needs solver 'adam' or 'sgd', not 'lbfgs'")
+        return True
+
+    @available_if(_stochastic)
+    def partial_fit(self, X, y, sample_weight=None):
+        """One epoch over the given rows.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, k)
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _fit(self, X, y, sample_weight, incremental: bool, classes=None):
+        hidden = check_parameters(self)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "_theta") or not (self.warm_start or incremental)
+        X, y = validate_data(
+            self, X, y, multi_output=True, y_numeric=is_regressor(self),
+            dtype=DTYPES if first else self._net.dtype, order="C", reset=first,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        y, sample_weight, outputs, loss = self._targets(
+            X, y, weights(sample_weight, X), first, classes, incremental
+        )
+        sizes = (X.shape[1], *hidden, outputs)
+        if first:
+            self._start_over()
+        elif sizes != self._net.layer_sizes:
+            raise ValueError(
+                f"the layers are {sizes}, the fitted ones {self._net.layer_sizes}; "
+                f"expected the same with warm_start and partial_fit"
+            )
+        self.n_outputs_, self.n_layers_ = outputs, len(sizes)
+        self.out_activation_ = _OUT_ACTIVATION.get(loss, "identity")
+        # scikit-learn halves the squared error, and its gradient sums over outputs.
+        self._loss_scale = 2.0 if loss == "mse" else 1.0
+        self._gradient_scale = self._loss_scale / (outputs if loss in ("mse", "huber") else 1)
+        run = self._fit_lbfgs if self.solver == "lbfgs" else self._fit_epochs
+        run(X, y, sample_weight, sizes, loss, first, incremental)
+        return self
+
+    def _start_over(self):
+        """Attributes of a first fit."""
+        self._random_state = check_random_state(self.random_state)
+        self.t_ = 0
+        for name in ("_theta", "_optimizer", "loss_curve_", "validation_scores_"):
+            self.__dict__.pop(name, None)
+        if self.solver != "lbfgs":
+            self.loss_curve_ = []
+            self._waited = 0
+            self.best_loss_ = None if self.early_stopping else np.inf
+            self.validation_scores_ = [] if self.early_stopping else None
+            self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _network(self, sizes, loss, dtype, counted: float) -> MLP:
+        """`counted`: the rows, or the sum of their weights, that `alpha` is divided by."""
+        return MLP(sizes, loss, dtype=dtype, l2=self._gradient_scale * self.alpha / counted)
+
+    def _seed(self) -> int:
+        return int(self._random_state.randint(np.iinfo(np.int32).max))
+
+    def _new_optimizer(self):
+        scale = self._gradient_scale
+        if self.solver == "adam":
+            return Adam(
+                self.learning_rate_init, beta1=self.beta_1, beta2=self.beta_2,
+                eps=self.epsilon * scale,
+            )  # fmt: skip
+        kind = Nesterov if self.nesterovs_momentum else Momentum
+        return kind(self.learning_rate_init / scale, momentum=self.momentum)
+
+    def _fit_lbfgs(self, X, y, sample_weight, sizes, loss, first, incremental):
+        """In float64: a line search cannot live with float32's rounding of the loss."""
+        dtype = X.dtype
+        total = X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+        net = self._network(sizes, loss, np.float64, total)
+        start = net.init(self._seed()) if first else self._theta.astype(np.float64)
+        X = X.astype(np.float64, copy=False)
+        y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+        weight = None if sample_weight is None else sample_weight.astype(np.float64)
+        scale = self._gradient_scale
+
+        def function(theta):
+            value, grad = net.loss_and_grad(theta, X, y, weight)
+            grad /= scale
+            return value / scale, grad
+
+        result = lbfgs(function, start, self, self.max_iter, self.max_fun, 2e-9, depth=4)
+        self.n_iter_ = min(int(result.nit), self.max_iter)
+        self.loss_ = float(result.fun) * scale / self._loss_scale
+        self._net = self._network(sizes, loss, dtype, total)
+        self._theta = result.x.astype(dtype, copy=False)
+
+    def _fit_epochs(self, X, y, sample_weight, sizes, loss, first, incremental):
+        validation = None
+        if self.early_stopping:
+            X, y, sample_weight, validation = self._hold_out(X, y, sample_weight)
+        n = X.shape[0]
+        rows = min(200, n) if self.batch_size == "auto" else self.batch_size
+        if rows > n:
+            warnings.warn(
+                f"batch_size is {rows}, the data have {n} rows: batches of {n} are taken",
+                UserWarning,
+                stacklevel=4,
+            )
+            rows = n
+        mean = 1.0 if sample_weight is None else float(sample_weight.mean(dtype=np.float64))
+        self._net = self._network(sizes, loss, X.dtype, rows * mean)
+        seed = self._seed()
+        theta = self._net.init(seed) if first else self._theta
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = self._new_optimizer()
+        self.n_iter_ = 0
+        watch = Watch(self, n, validation, incremental)
+        result = train(
+            self._net, X, y, theta=theta, optimizer=self._optimizer, batch_size=rows,
+            epochs=1 if incremental else self.max_iter, sample_weight=sample_weight, seed=seed,
+            shuffle=self.shuffle, callbacks=watch, progress=False,
+        )  # fmt: skip
+        if result.stopped == "not finite":
+            raise ValueError(NOT_FINITE)
+        if result.stopped == "interrupted":
+            warnings.warn("Training interrupted by user.", UserWarning, stacklevel=4)
+        elif result.stopped == "epochs" and not incremental:
+            warnings.warn(
+                f"{type(self).__name__}: {self.max_iter} epochs (max_iter) done and the training "
+                f"has not converged yet",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        self._optimizer = result.optimizer
+        self._theta = result.theta if watch.best is None else watch.best
+
+    def _hold_out(self, X, y, sample_weight):
+        """(X, y, weights to train on, (X, y, weights) to score)."""
+        arrays = [X, y] + ([] if sample_weight is None else [sample_weight])
+        parts = train_test_split(
+            *arrays, random_state=self._random_state, test_size=self.validation_fraction,
+            stratify=y if is_classifier(self) and y.ndim == 1 else None,
+        )  # fmt: skip
+        if parts[1].shape[0] < 2:
+            raise ValueError(
+                f"the validation set has {parts[1].shape[0]} rows; expected 2 or more: increase "
+                f"validation_fraction"
+            )
+        held = parts[4:] or (None, None)
+        return parts[0], parts[2], held[0], (parts[1], parts[3], held[1])

@@ -1,0 +1,110 @@
+"""The parameters of the networks: what they may be, what they mean, how a class adds one."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from ..._core import check
+from .common import choice
+
+
+def check_parameters(owner) -> list[int]:
+    """Errors name the parameter; returns the hidden widths."""
+    choice(owner.activation, "activation", ("relu",))
+    choice(owner.solver, "solver", ("adam", "sgd", "lbfgs"))
+    choice(owner.learning_rate, "learning_rate", ("constant", "invscaling", "adaptive"))
+    if not (isinstance(owner.batch_size, str) and owner.batch_size == "auto"):
+        check.integer(owner.batch_size, "batch_size")
+    for name in ("alpha", "tol", "power_t"):
+        check.non_negative(getattr(owner, name), name)
+    check.positive(owner.learning_rate_init, "learning_rate_init")
+    for name in ("max_iter", "n_iter_no_change", "max_fun"):
+        value = getattr(owner, name)
+        if not (name == "n_iter_no_change" and value == np.inf):
+            check.integer(value, name)
+    if not 0 < check.scalar(owner.validation_fraction, "validation_fraction") < 1:
+        raise ValueError(
+            f"validation_fraction is {owner.validation_fraction}; expected between 0 and 1"
+        )
+    hidden = owner.hidden_layer_sizes
+    hidden = list(hidden) if np.iterable(hidden) else [hidden]
+    return [check.integer(k, f"hidden_layer_sizes[{i}]") for i, k in enumerate(hidden)]
+
+
+def extended(init, **own):
+    """`init` with more parameters, by keyword: scikit-learn reads them from the signature."""
+
+    def __init__(self, *args, **kwargs):
+        values = {name: kwargs.pop(name, default) for name, default in own.items()}
+        init(self, *args, **kwargs)
+        vars(self).update(values)
+
+    signature = inspect.signature(init)
+    more = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in own.items()]
+    __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])
+    return __init__
+
+
+PARAMETERS = """
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Widths of the hidden layers.
+    activation : {"relu"}
+        There is no other; here so that the parameters of scikit-learn's estimator fit.
+    solver : {"adam", "sgd", "lbfgs"}
+        "lbfgs" takes all rows at once, in float64.
+    alpha : float
+        The squared weights times `alpha`/2, divided by the rows of a batch (or by the sum of their
+        weights, for rows of mean weight), are added to the loss. Biases are not penalised.
+    batch_size : int or "auto"
+        "auto" is min(200, n).
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        Of "sgd": constant; `learning_rate_init` / (samples seen) ** `power_t`; or divided by 5
+        whenever training would stop, down to 1e-6.
+    learning_rate_init, power_t : float
+    max_iter : int
+        Epochs, or iterations of "lbfgs".
+    shuffle : bool
+        A new order of the rows each epoch.
+    random_state : None, int or RandomState
+    tol : float
+        An epoch counts as better if the loss falls (or the validation score rises) by so much.
+    verbose : bool
+        Print the loss of each epoch.
+    warm_start : bool
+        `fit` goes on from the parameters of the last `fit`.
+    momentum, nesterovs_momentum
+        Of "sgd".
+    early_stopping : bool
+        Hold out `validation_fraction` of the rows, stop by their score, keep the best parameters.
+    validation_fraction : float
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    n_iter_no_change : int
+        Stop after more than so many epochs without a better one.
+    max_fun : int
+        The most evaluations of "lbfgs"."""
+
+ATTRIBUTES = """
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of ndarray
+        Weights (d, k) and biases (k,) of each layer, of the dtype of X.
+    n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
+        As in scikit-learn.
+    n_iter_, t_ : int
+        Epochs of the last call; rows seen since the first.
+    loss_, best_loss_ : float
+    loss_curve_ : list of float
+        The loss of each epoch (not with "lbfgs").
+    validation_scores_, best_validation_score_
+        With `early_stopping`."""
+
+NOTES = """
+    Notes
+    -----
+    Parameters start by He's rule (`MLP.init`), not Glorot's. X of float32 makes a float32 network.
+"""
