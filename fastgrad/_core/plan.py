@@ -22,7 +22,7 @@ from ..runtime import max_threads
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 512  # rows of a task where there are many: a partial gradient costs some ten rows
-SMALL_TASKS = (48, 4)  # with fewer rows: least rows of a task, most tasks
+SMALL_TASKS = (64, 4)  # with fewer rows: least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 4_000_000  # some 25 us of one core: less is lost to moving data between cores
@@ -36,7 +36,7 @@ FEW_ROWS = (4, 16)  # up to here transposing W costs more than dot products with
 FEW_VECTORS = 8  # rows, and rows of so many vectors
 SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against 0.9 d a row
 TURN_ROWS = 64  # rows from which adding up the transpose again pays
-SLICE_PARAMETERS = 16_384  # parameters of a slice of packing and adding up
+SLICE_PARAMETERS, LEAST_SLICED = 16_384, 3_000  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
 FLUSH_ROWS = 1024  # float32 sums of more rows go to float64
 STORE_ROWS = 2048  # and in wide networks, where float64 sums cost more
@@ -102,6 +102,13 @@ def _leading_dimension(k: int, lanes: int) -> int:
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
     """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return 2 * k <= lanes and k * (-(-d // lanes) + SKINNY_OVERHEAD) < SKINNY_SHARE * d
+
+
+def _slices(parameters: int, flops: int) -> int:
+    """Tasks of packing and of adding up: an even number, or one."""
+    if flops < PARALLEL_FLOPS or parameters < LEAST_SLICED:
+        return 1
+    return min(MAX_SLICES, max(2, parameters // SLICE_PARAMETERS // 2 * 2))
 
 
 def _is_turned(d: int, k: int, n: int, skinny: bool, lanes: int) -> bool:
@@ -203,9 +210,7 @@ def network_plan(
     turned = [_is_turned(d, k, n, few, lanes) for (d, k), few in zip(pairwise(sizes), skinny)]
     rearranged = any(other and k > 1 for other, k in zip(turned, sizes[1:]))
     direct = gradient and partials == 1 and not flush and not rearranged
-    slices = min(MAX_SLICES, max(1, parameters // SLICE_PARAMETERS))
-    slices += slices % 2 if slices > 1 else 0
-
+    slices = _slices(parameters, flops)
     parallel = flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1)
 
     vector = np.zeros(at.HEADER + layers * at.RECORD, np.int64)

@@ -19,6 +19,7 @@ _round_up = register_jitable(python._round_up)
 _even_cut = register_jitable(python._even_cut)
 scratch_elements = register_jitable(_scratch_elements)
 _wide_task_rows = register_jitable(python._wide_task_rows)
+_slices = register_jitable(python._slices)
 _is_skinny = register_jitable(python._is_skinny)
 _is_turned = register_jitable(python._is_turned)
 _leading_dimension = register_jitable(python._leading_dimension)
@@ -87,9 +88,7 @@ def layer_plan(vector, n, d, k, itemsize, job, relu):
     skinny = _is_skinny(d, k, lanes)
     turned = _is_turned(d, k, n, skinny, lanes)
     direct = gradient and partials == 1 and flush == 0 and not (turned and k > 1)
-    slices = min(python.MAX_SLICES, max(1, parameters // python.SLICE_PARAMETERS))
-    if slices > 1:
-        slices += slices % 2
+    slices = _slices(parameters, flops)
     padded = _round_up(k, lanes)
 
     vector[:] = 0

@@ -165,6 +165,12 @@ def _reduce_row(out, first, step, stride, tasks, k, workspace, workspace64, plan
         other = shift(partial, stride)
         for j in range(k):
             out[j] = types.float64(partial[j]) + other[j]
+    elif step == 1 and tasks == 4:
+        second, third, fourth = (
+            shift(partial, stride), shift(partial, 2 * stride), shift(partial, 3 * stride),
+        )  # fmt: skip
+        for j in range(k):
+            out[j] = ((types.float64(partial[j]) + second[j]) + third[j]) + fourth[j]
     else:
         for j in range(k):
             total = types.float64(partial[j * step])
