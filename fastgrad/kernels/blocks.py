@@ -14,7 +14,7 @@ from . import layout as at
 from . import losses
 from .columns import transposed_product
 from .gemm import GATE, PACKED, RELU, STORE, gemm
-from .jit import OPTIONS, pasted
+from .jit import OPTIONS, inner, pasted
 from .rows import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .simd import lanes, null_like, shift
 
@@ -117,7 +117,7 @@ def forward(x, m, row, part, theta, bias, out, workspace, plan):
         a, lda = c, ldc
 
 
-@pasted
+@inner
 def weight_gradient(
     r, start, count, x, beyond, row, m, part, grad, fresh, scratch, workspace, plan
 ):
@@ -141,7 +141,7 @@ def weight_gradient(
         sum_rows(db, delta, ld, k, fresh, m)
     dw = shift(grad, plan[r + at.PARTIAL] + (start if turned else start * ldg))
     init, ldi = zeros if fresh else dw, 0 if fresh else ldg
-    if plan[r + at.SKINNY]:
+    if turned and k == 1:
         skinny_gradient(dw, ldg, a, ldb, delta, ld, m, count, k, fresh)
     elif in_place:
         gemm(dw, ldg, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE)
@@ -191,7 +191,10 @@ def backward(x, beyond, m, row, part, grad, theta, dx, fresh, scratch, workspace
         r = at.HEADER + layer * at.RECORD
         d, k, ld = plan[r + at.D], plan[r + at.K], plan[r + at.LD]
         if job != at.INPUT and plan[at.WIDE] == 0:
-            weight_gradient(r, 0, d, x, beyond, row, m, part, grad, fresh, scratch, workspace, plan)
+            start = types.int64(0)
+            weight_gradient(
+                r, start, d, x, beyond, row, m, part, grad, fresh, scratch, workspace, plan
+            )
         delta = shift(part, plan[r + at.DELTA] + row * ld)
         panels = shift(workspace, plan[r + at.PANELS_T])
         if layer > 0:

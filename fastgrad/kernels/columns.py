@@ -12,8 +12,8 @@ from __future__ import annotations
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .gemm import KC_COLUMNS, NV, STORE, panel
-from .jit import inner
+from .gemm import KC_COLUMNS, NV, STORE, whole_gemm
+from .jit import pasted
 from .rows import sum_rows
 from .simd import (
     I64,
@@ -72,7 +72,7 @@ def scratch_elements(lanes: int, m: int) -> int:
     return KC_COLUMNS * (NV + -(-m // lanes)) * lanes
 
 
-@inner
+@pasted
 def transposed_product(
     c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, ahead, sums, fresh
 ):
@@ -86,7 +86,8 @@ def transposed_product(
     for p in range(0, max(k, 1), KC_COLUMNS):
         rows = min(KC_COLUMNS, k - p)
         first = p == 0
-        left, cs, soon, pace, drift = shift(a, p * lda), lda, shift(a, p * lda + ahead), lda, 1
+        left, cs, soon = shift(a, p * lda), lda, shift(a, p * lda + ahead)
+        pace, drift = lda, types.int64(1)
         if copy_a:
             copied = shift(scratch, KC_COLUMNS * nr)
             copy_rows(copied, width, left, lda, rows, m)
@@ -98,23 +99,22 @@ def transposed_product(
             copy_rows(scratch, nv * vl, block, ldb, rows, columns)
             if not is_null(sums):
                 sum_rows(shift(sums, j), scratch, nv * vl, columns, fresh and first, rows)
-            panel(
-                nv,
+            whole_gemm(
                 shift(c, j),
                 ldc,
                 left,
-                1,
+                types.int64(1),
                 cs,
                 scratch,
                 nv * vl,
                 m,
+                columns,
                 rows,
                 shift(init, j) if first else shift(c, j),
                 ldi if first else ldc,
                 c,
-                0,
-                STORE,
-                columns,
+                types.int64(0),
+                types.int64(STORE),
                 shift(block, nr) if copy_a else soon,
                 pace,
                 drift,

@@ -333,13 +333,10 @@ def spread(nr, k, m):
 
 
 @inner
-def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead):
-    """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
+def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, soon, pace, drift):
+    """`gemm` of whole numbers alone, so that one compilation serves all its uses.
 
-    a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
-    dimension ldb in memory that may be read to a whole vector past the last column.
-    mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0. The gate may be c
-    itself, so a gated product is not cut along k: c holds no partial sums before it is read.
+    `soon`, `pace`, `drift`: as in `panel`, where B is not packed; of a packed B the next block.
     """
     vl = lanes(c)
     kc = KC_ROWS if cs == 1 else KC_COLUMNS
@@ -349,21 +346,13 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
     for j in range(0, n, nr):
         columns = min(nr, n - j)
         nv = (columns + vl - 1) // vl
-        b_j = shift(b, j * k) if ldb == PACKED else shift(b, j)
-        step = nv * vl if ldb == PACKED else ldb
-        pace, drift = cs, rs
+        b_j, step, wanted = shift(b, j), ldb, shift(soon, j)
         if ldb == PACKED:
+            b_j, step = shift(b, j * k), nv * vl
             pace, drift = spread(nr, k, m)
-        elif cs == 1:
-            pace, drift = ldb, max(nr // m, 1)
         for p in range(0, max(k, 1), kc):
             last = p + kc >= k
             first = p == 0
-            soon = shift(a, p * cs + ahead)  # the next block of A
-            if ldb == PACKED:
-                soon = shift(b_j, (p + kc) * step)  # the next block of B
-            elif cs == 1:
-                soon = shift(b_j, p * step + nr)
             panel(
                 nv,
                 shift(c, j),
@@ -381,7 +370,7 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
                 ldg,
                 mode if last else STORE,
                 columns,
-                soon,
+                shift(b_j, (p + kc) * step) if ldb == PACKED else shift(wanted, p * pace),
                 pace,
                 drift,
             )
@@ -389,8 +378,19 @@ def _gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead)
 
 @pasted
 def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead=0):
-    """`_gemm` with its constants made plain integers: one compilation serves all its uses."""
-    _gemm(
+    """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
+
+    a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
+    dimension ldb in memory that may be read to a whole vector past the last column.
+    mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0. The gate may be c
+    itself, so a gated product is not cut along k: c holds no partial sums before it is read.
+    Asked into the L2 meanwhile: the next columns of b where a is row-major, else a[ahead:].
+    """
+    soon, pace, drift = shift(a, ahead), types.int64(cs), types.int64(rs)
+    if cs == 1:
+        nr = NV * lanes(c)
+        soon, pace, drift = shift(b, nr), types.int64(ldb), max(nr // m, 1)
+    whole_gemm(
         c,
         types.int64(ldc),
         a,
@@ -406,5 +406,7 @@ def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead=0
         gate,
         types.int64(ldg),
         types.int64(mode),
-        types.int64(ahead),
+        soon,
+        pace,
+        drift,
     )

@@ -125,8 +125,9 @@ def weights_task(index, origin, x, out, scratch, workspace, workspace64, plan):
     x_block = shift(x, origin * plan[at.HEADER + at.D])
     grad = out if plan[at.DIRECT] else part
     beyond = (plan[at.ROWS] - origin - m) * plan[at.HEADER + at.D]
+    first_row, fresh = types.int64(0), types.boolean(True)  # literals would compile it again
     weight_gradient(
-        r, start, count, x_block, beyond, 0, m, part, grad, True, scratch, workspace, plan
+        r, start, count, x_block, beyond, first_row, m, part, grad, fresh, scratch, workspace, plan
     )
     if plan[at.FLUSH_BLOCKS]:
         base = plan[at.HEADER + at.PARTIAL]
@@ -223,7 +224,7 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
             _reduce_row(
                 shift(out, plan[r + at.BIAS_OUT]),
                 plan[r + at.PARTIAL_BIAS] - origin,
-                1,
+                types.int64(1),
                 stride,
                 tasks,
                 k,
