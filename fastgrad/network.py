@@ -504,7 +504,8 @@ class MLP:
         >>> net.loss_and_grad(np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0]))
         (6.5, array([-3.,  1.]))
         """
-        if out is sample_weight is threads and type(theta) is type(X) is type(y) is _ndarray:
+        plain = type(theta) is type(X) is type(y) is _ndarray
+        if plain and out is sample_weight is threads is None:
             try:
                 plan = self._quick[len(X)]
                 buffer = plan.acquire()

@@ -76,7 +76,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
     (0.25, array([2. , 0.5]), 1.0)
     """
     plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, float)
-    if plain and sample_weight is threads:
+    if plain and sample_weight is threads is None:
         try:
             plan = _quick[X.shape, X.dtype]
             buffer = plan.acquire()

@@ -132,6 +132,18 @@ def test_whatever_else_a_neuron_is_given_ends_as_the_first_time():
             assert (name, outcome(fg.neuron_loss_and_grad, args)) == (name, first[name])
 
 
+def test_one_wrong_object_for_every_option_is_an_error_both_times():
+    net, theta, X, y = a_network("mse", np.float64, 1)
+    w, z = np.ones(5), np.ones(20)
+    for _ in range(2):
+        net.loss_and_grad(theta, X, y)
+        fg.neuron_loss_and_grad(w, 0.5, X, z)
+        with pytest.raises(ValueError, match="sample_weight"):
+            net.loss_and_grad(theta, X, y, 1, out=1, threads=1)
+        with pytest.raises(ValueError, match="sample_weight"):
+            fg.neuron_loss_and_grad(w, 0.5, X, z, 1, threads=1)
+
+
 def test_nan_takes_the_short_way_and_shows():
     net, theta, X, y = a_network("mse", np.float64, 1)
     net.loss_and_grad(theta, X, y)

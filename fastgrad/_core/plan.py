@@ -18,7 +18,8 @@ from ..kernels.columns import scratch_elements
 from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
 from ..runtime import max_threads
 
-# Tuning numbers, measured on two Zen 5 cores (48 KiB L1, 1 MiB L2, AVX-512), 2026-11.
+# Tuning numbers, measured 2026-11 on two cores with AVX-512 and 48 KiB L1: Zen 5 (1 MiB L2), then
+# an Intel Xeon (2 MiB L2), where those of wide, few-row and threaded plans were set anew.
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 512  # rows of a task where there are many: a partial gradient costs some ten rows
