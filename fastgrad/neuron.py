@@ -18,6 +18,7 @@ from .runtime import launch
 _quick: dict = {}  # by shape and dtype of X: plans that may take the short way
 _quick_neuron = quick_neuron.call
 _ndarray, _empty = np.ndarray, np.empty
+_FLOATS = (float, np.float32)
 
 
 def _parameters(w, b, X, *others):
@@ -75,7 +76,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
     >>> fg.neuron_loss_and_grad(np.array([1.0, 1.0]), 0.5, X, np.array([3.0, 2.0]))
     (0.25, array([2. , 0.5]), 1.0)
     """
-    plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, float)
+    plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, _FLOATS)
     if plain and sample_weight is threads is None:
         try:
             plan = _quick[X.shape, X.dtype]
@@ -85,7 +86,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
         else:
             gw = _empty(X.shape[1], X.dtype)
             try:
-                loss, gb = _quick_neuron(plan.address, w, b, X, y, gw, buffer)
+                loss, gb = _quick_neuron(plan.address, w, float(b), X, y, gw, buffer)
             except TypeError:
                 loss = REFUSED
             plan.free.append(buffer)

@@ -65,11 +65,11 @@ def test_a_neuron_has_the_same_bits_both_ways(counted, dtype):
     rng = np.random.default_rng(2)
     w, X, y = (rng.normal(size=shape).astype(dtype) for shape in (6, (30, 6), 30))
     first = fg.neuron_loss_and_grad(w, 0.25, X, y)
-    for b in (0.25, np.float64(0.25)):
+    for b in (0.25, np.float64(0.25), np.float32(0.25)):
         loss, gw, gb = fg.neuron_loss_and_grad(w, b, X, y)
         assert (loss, gb) == (first[0], first[2])
         np.testing.assert_array_equal(gw, first[1])
-    assert counted["neuron"] == 2
+    assert counted["neuron"] == 3
 
 
 def variants(theta, X, y):

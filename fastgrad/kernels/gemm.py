@@ -29,6 +29,7 @@ from .simd import (
     hidden,
     lanes,
     llvm_arguments,
+    loop_alignment,
     name_of,
     shift,
 )
@@ -130,7 +131,8 @@ def _tile(
     for phi, first, following in steps:
         phi.add_incoming(first, before)
         phi.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", next_index, k), loop, after)
+    again = builder.cbranch(builder.icmp_signed("<", next_index, k), loop, after)
+    again.set_metadata("llvm.loop", loop_alignment(builder.module))
 
     builder.position_at_end(after)
     result = []

@@ -182,6 +182,14 @@ def hidden(builder, value):
     return builder.asm(kind, "", "=r,0", [value], False)
 
 
+def loop_alignment(module):
+    """Metadata for the branch back to a loop's head: it begins a cache line of instructions."""
+    alignment = module.add_metadata([ir.MetaDataString(module, "llvm.loop.align"), I32(64)])
+    node = ir.values.MDValue(module, [], str(len(module.metadata)))
+    node.operands = (node, alignment)  # a loop is named by a node that names itself
+    return node
+
+
 def define(builder, name: str, result: ir.Type, args: list[ir.Type], body):
     """The LLVM function `name` in this module, written by `body(builder, *args)` when first met.
 
