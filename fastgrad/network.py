@@ -11,14 +11,13 @@ import numpy as np
 from ._core import check
 from ._core.plan import network_plan
 from .kernels import layout as at
-from .kernels.calls import address_of
 from .kernels.network import probabilities, step, step_parallel
-from .kernels.quick import REFUSED, quick_step
+from .kernels.quick import REFUSED, quick_step, shared_step
 from .losses import get_loss
-from .runtime import check_threads, launch
+from .runtime import check_threads, launch, launch_shared, open_short_way
 
 _NO_LABELS = np.zeros(1, np.int64)
-_quick_step = quick_step.call
+_quick_step, _shared_step = quick_step.call, shared_step.call
 _ndarray, _empty = np.ndarray, np.empty
 
 
@@ -302,19 +301,23 @@ class MLP:
     def _allow_quick(self, theta, X, y, grad):
         """After a call of this size took the long way: the next may take the short one."""
         plan = self._plans[len(X), at.GRADIENT, False]
-        if plan.parallel:
-            return
         buffer = plan.acquire()
         try:
-            plan.address = address_of(step, (theta, theta, X, y, theta, grad, theta, buffer))
-            shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
-            if self.n_outputs == 1:
-                shapes.append(y)
-            for targets in shapes:
-                quick_step.allow((plan.address, theta, X, targets, grad, buffer))
+            args = (theta, theta, X, y, theta, grad, theta, buffer)
+            if open_short_way(plan, step, step_parallel, args):
+                shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
+                if self.n_outputs == 1:
+                    shapes.append(y)
+                for targets in shapes:
+                    args = (theta, X, targets, grad, buffer)
+                    if plan.parallel:
+                        shared_step.allow((1, 1, *args))
+                    else:
+                        quick_step.allow((1, *args))
         finally:
             plan.free.append(buffer)
-        self._quick[len(X)] = plan
+        if any(plan.addresses):
+            self._quick[len(X)] = plan
 
     def _checked(self, theta, X, y, sample_weight):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
@@ -505,16 +508,20 @@ class MLP:
         (6.5, array([-3.,  1.]))
         """
         plain = type(theta) is type(X) is type(y) is _ndarray
-        if plain and out is sample_weight is threads is None:
+        plain = plain and (out is None or type(out) is _ndarray)
+        if plain and sample_weight is threads is None:
             try:
                 plan = self._quick[len(X)]
                 buffer = plan.acquire()
             except (KeyError, TypeError):
                 pass
             else:
-                grad = _empty(self.n_parameters, self.dtype)
+                grad = _empty(self.n_parameters, self.dtype) if out is None else out
                 try:
-                    loss = _quick_step(plan.address, theta, X, y, grad, buffer)
+                    if plan.parallel:
+                        loss = launch_shared(_shared_step, plan, (theta, X, y, grad, buffer))
+                    else:
+                        loss = _quick_step(plan.addresses[0], theta, X, y, grad, buffer)
                 except TypeError:
                     loss = REFUSED
                 plan.free.append(buffer)
@@ -531,7 +538,7 @@ class MLP:
                 (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)
-        if sample_weight is None and len(X) not in self._quick:
+        if sample_weight is None and threads is None:
             self._allow_quick(theta, X, y, out)
         return loss, out
 

@@ -11,12 +11,11 @@ import numpy as np
 from ._core import check
 from ._core.plan import neuron_plan
 from .kernels import neuron as kernels
-from .kernels.calls import address_of
-from .kernels.quick import REFUSED, quick_neuron
-from .runtime import launch
+from .kernels.quick import REFUSED, quick_neuron, shared_neuron
+from .runtime import launch, launch_shared, open_short_way
 
 _quick: dict = {}  # by shape and dtype of X: plans that may take the short way
-_quick_neuron = quick_neuron.call
+_quick_neuron, _shared = quick_neuron.call, shared_neuron.call
 _ndarray, _empty = np.ndarray, np.empty
 _FLOATS = (float, np.float32)
 
@@ -85,8 +84,13 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
             pass
         else:
             gw = _empty(X.shape[1], X.dtype)
+            if type(b) is not float:
+                b = float(b)
             try:
-                loss, gb = _quick_neuron(plan.address, w, float(b), X, y, gw, buffer)
+                if plan.parallel:
+                    loss, gb = launch_shared(_shared, plan, (w, b, X, y, gw, buffer))
+                else:
+                    loss, gb = _quick_neuron(plan.addresses[0], w, b, X, y, gw, buffer)
             except TypeError:
                 loss = REFUSED
             plan.free.append(buffer)
@@ -118,7 +122,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
             loss, gb = kernels.neuron_step(*args)
     finally:
         plan.free.append(buffer)
-    if sample_weight is None and not plan.parallel and (X.shape, dtype) not in _quick:
+    if sample_weight is None and threads is None:
         _allow_quick(plan, w, b, X, y, gw)
     return loss, gw, gb
 
@@ -127,13 +131,18 @@ def _allow_quick(plan, w, b, X, y, gw):
     """After a call of this size took the long way: the next may take the short one."""
     buffer = plan.acquire()
     try:
-        plan.address = address_of(kernels.neuron_step, (gw, w, b, X, y, w, buffer))
-        quick_neuron.allow((plan.address, w, b, X, y, gw, buffer))
+        args = (gw, w, b, X, y, w, buffer)
+        if open_short_way(plan, kernels.neuron_step, kernels.neuron_step_parallel, args):
+            if plan.parallel:
+                shared_neuron.allow((1, 1, w, b, X, y, gw, buffer))
+            else:
+                quick_neuron.allow((1, w, b, X, y, gw, buffer))
     finally:
         plan.free.append(buffer)
-    if len(_quick) >= 256:
-        _quick.clear()
-    _quick[X.shape, X.dtype] = plan
+    if any(plan.addresses):
+        if len(_quick) >= 256:
+            _quick.clear()
+        _quick[X.shape, X.dtype] = plan
 
 
 def neuron_grad(w, b, X):

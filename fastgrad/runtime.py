@@ -21,6 +21,8 @@ from contextlib import contextmanager
 
 import numba
 
+from .kernels.calls import address_of
+
 _launch = threading.Lock()
 _limit: int | None = None
 _forked = False
@@ -131,6 +133,44 @@ def launch(serial, parallel, worth_it: bool, threads, args):
             finally:
                 _launch.release()
     return serial(*args)
+
+
+def sharing() -> bool:
+    """Whether a parallel plan's kernel would now run in parallel."""
+    return get_num_threads() > 1 and not _forked
+
+
+def open_short_way(plan, serial, parallel, args) -> bool:
+    """Note the address of the kernel that `launch` would now run; False if there is no news."""
+    both = plan.parallel and sharing()
+    if plan.addresses[both] or (plan.parallel and _forked):
+        return False
+    if plan.parallel:
+        numba.get_num_threads()  # starts the threading layer, which the short way asks
+    plan.addresses[both] = address_of(parallel if both else serial, args)
+    return True
+
+
+def launch_shared(short, plan, args):
+    """A parallel plan's step by the short way (`kernels.quick`), under the rules of `launch`.
+
+    A TypeError where it is not open: the long way is.
+    """
+    if not sharing():
+        return short(_known(plan.addresses[0]), 0, *args)
+    address = _known(plan.addresses[1])
+    if not _launch.acquire(blocking=False):
+        raise TypeError("another thread has the threads")
+    try:
+        return short(address, get_num_threads(), *args)
+    finally:
+        _launch.release()
+
+
+def _known(address: int) -> int:
+    if not address:
+        raise TypeError("no call of this kind took the long way yet")
+    return address
 
 
 def config() -> dict[str, object]:

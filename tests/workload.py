@@ -54,6 +54,8 @@ def counted(kernel):
 
 def count_launches():
     """From here on, `launched` has every parallel kernel that was called."""
+    for module in (network, neuron):
+        module.open_short_way = lambda *args: False  # it calls kernels by their addresses
     network.step_parallel = counted(network.step_parallel)
     dense.step_parallel = counted(dense.step_parallel)
     neuron.kernels.neuron_step_parallel = counted(neuron.kernels.neuron_step_parallel)

@@ -23,11 +23,13 @@ from ..runtime import max_threads
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 512  # rows of a task where there are many: a partial gradient costs some ten rows
-SMALL_TASKS = (64, 4)  # with fewer rows: least rows of a task, most tasks
+PAIR_ROWS, SMALL_TASKS = 32, (64, 4)  # with fewer rows: two tasks from so many rows on; and then
+# least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 4_000_000  # some 25 us of one core: less is lost to moving data between cores
-WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they would fill the L2
+WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000  # gradients of more bytes, or of more parameters a row,
+# are split by rows of W: a private one a task would cost more than sharing the activations
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
 WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
 WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
@@ -61,7 +63,8 @@ class Plan:
     cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
     # costs some processors 100 cycles an operation
     scalars: tuple[float, ...] = ()
-    address: int = 0  # of the serial kernel's machine code, where the short way may be taken
+    # of the machine code of the serial and the parallel kernel, where the short way may be taken
+    addresses: list[int] = field(default_factory=lambda: [0, 0])
     free: list = field(default_factory=list)  # give a workspace back by appending it
 
     def acquire(self) -> np.ndarray:
@@ -163,7 +166,7 @@ def _row_blocks(n, sizes, widths, gradient, itemsize, parameters, flops) -> _Blo
     block = min(high, max(low, CACHE_BYTES // row_bytes // low * low))
     tasks = 1
     if flops >= PARALLEL_FLOPS:
-        few = max(1, min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
+        few = max(1 + (n >= PAIR_ROWS), min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
         few = 1 << (few.bit_length() - 1)  # even shares for 2 and 4 threads
         tasks = min(MAX_TASKS, max(few, n // TASK_ROWS // 4 * 4))
         if gradient:
@@ -194,7 +197,8 @@ def network_plan(
     products = sum(d * k for d, k in pairwise(sizes))
     parameters = products + sum(sizes[1:])
     flops = 2 * n * products * (1 if job == at.FORWARD else 3)
-    if job != at.FORWARD and parameters * dtype.itemsize >= WIDE_BYTES and flops >= PARALLEL_FLOPS:
+    wide = parameters * dtype.itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
+    if wide and job != at.FORWARD and flops >= PARALLEL_FLOPS:
         cut = _wide_blocks(n, sizes, widths, dtype.itemsize)
     else:
         cut = _row_blocks(n, sizes, widths, job != at.FORWARD, dtype.itemsize, parameters, flops)

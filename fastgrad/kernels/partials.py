@@ -1,8 +1,8 @@
 """The sum of the tasks' partial gradients, in task order and in float64.
 
-In: as many partials as there were tasks, a stride apart, float32 or float64. Out: their sum, rounded
-once to the gradient's type. Loop order: rows, vectors of columns, tasks; the vectors lie along the
-partials, so a transpose (`TURNED`) is put in place number by number.
+In: as many partials as there were tasks, a stride apart, float32 or float64. Out: their sum,
+rounded once to the gradient's type. Loop order: rows, vectors of columns, tasks; the vectors lie
+along the partials, so a transpose (`TURNED`) is put in place number by number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import I32, I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
+from .simd import I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
 
 DOUBLE = ir.DoubleType()
 
