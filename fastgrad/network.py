@@ -301,8 +301,8 @@ class MLP:
 
     def _allow_quick(self, theta, X, y, grad):
         """After a call of this size took the long way: the next may take the short one."""
-        plan = self._plans[len(X), at.GRADIENT, False]
-        if plan.parallel:
+        plan = self._plans.get((len(X), at.GRADIENT, False))
+        if plan is None or plan.parallel:  # None: another thread made room for other sizes
             return
         buffer = plan.acquire()
         try:
