@@ -404,6 +404,15 @@ def test_lbfgs(table, dtype):
     assert done.stopped == "converged" and done.history.loss[-1] < 1e-6
 
 
+@pytest.mark.parametrize("where", ["X", "theta"])
+def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
+    X, net = table[0].copy(), network()
+    theta = net.init(seed=0)
+    {"X": X, "theta": theta}[where].flat[0] = np.nan
+    result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
+    assert (result.stopped, result.epochs) == ("not finite", 0)
+
+
 def test_evaluate_in_blocks(table, monkeypatch):
     X, y = table
     s = np.linspace(0.1, 1, N)
