@@ -21,9 +21,9 @@ _ndarray, _empty = np.ndarray, np.empty
 _FLOATS = (float, np.float32)
 
 
-def _parameters(w, b, X, *others):
+def _parameters(w, b, X):
     """(w (d,), b as float, X (n, d), dtype)."""
-    dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"), *others)
+    dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"))
     w = check.float_array(w, "w", dtype, 1)
     X = check.matrix(X, "X", dtype, w.shape[0])
     return w, check.scalar(b, "b"), X, dtype

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 
 import numba
 
+from ._core import check
+
 _launch = threading.Lock()
 _limit: int | None = None
 _forked = False
@@ -80,9 +82,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 def check_threads(threads) -> int:
-    from ._core.check import integer
-
-    threads = integer(threads, "threads")
+    threads = check.integer(threads, "threads")
     if threads > max_threads():
         raise ValueError(
             f"threads is {threads}; expected at most {max_threads()} "
