@@ -126,6 +126,7 @@ class MLP:
         check.addressable(self.n_parameters, self.dtype, "layer_sizes")
         self._plans: dict = {}
         self._quick: dict = {}  # by rows: plans of loss_and_grad that may take the short way
+        self._address = 0  # of the serial step's machine code, once that way is compiled
         self._no_targets = (
             _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
         )
@@ -143,7 +144,8 @@ class MLP:
         return f"MLP({', '.join(parts)})"
 
     def __getstate__(self):
-        return {**self.__dict__, "_plans": {}, "_quick": {}, "_loss": self.loss_name}
+        made = {"_plans": {}, "_quick": {}, "_address": 0}
+        return {**self.__dict__, **made, "_loss": self.loss_name}
 
     def __setstate__(self, state):
         self.__dict__.update(state, _loss=get_loss(state["_loss"]))
@@ -304,17 +306,24 @@ class MLP:
         plan = self._plans.get((len(X), at.GRADIENT, False))
         if plan is None or plan.parallel:  # None: another thread made room for other sizes
             return
+        if not self._address:
+            self._compile_quick(plan, theta, X, y, grad)
+        plan.address = self._address
+        self._quick[len(X)] = plan
+
+    def _compile_quick(self, plan, theta, X, y, grad):
+        """For the types of these arguments, which are those of every size."""
         buffer = plan.acquire()
         try:
-            plan.address = address_of(step, (theta, theta, X, y, theta, grad, theta, buffer))
+            address = address_of(step, (theta, theta, X, y, theta, grad, theta, buffer))
             shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
             if self.n_outputs == 1:
                 shapes.append(y)
             for targets in shapes:
-                quick_step.allow((plan.address, theta, X, targets, grad, buffer))
+                quick_step.allow((address, theta, X, targets, grad, buffer))
         finally:
             plan.free.append(buffer)
-        self._quick[len(X)] = plan
+        self._address = address
 
     def _checked(self, theta, X, y, sample_weight):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):

@@ -16,6 +16,7 @@ from .kernels.quick import REFUSED, quick_neuron
 from .runtime import launch
 
 _quick: dict = {}  # by shape and dtype of X: plans that may take the short way
+_addresses: dict = {}  # by dtype: of the serial kernel's machine code, once that way is compiled
 _quick_neuron = quick_neuron.call
 _ndarray, _empty = np.ndarray, np.empty
 _FLOATS = (float, np.float32)
@@ -125,12 +126,15 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
 
 def _allow_quick(plan, w, b, X, y, gw):
     """After a call of this size took the long way: the next may take the short one."""
-    buffer = plan.acquire()
-    try:
-        plan.address = address_of(kernels.neuron_step, (gw, w, b, X, y, w, buffer))
-        quick_neuron.allow((plan.address, w, b, X, y, gw, buffer))
-    finally:
-        plan.free.append(buffer)
+    if X.dtype not in _addresses:
+        buffer = plan.acquire()
+        try:
+            address = address_of(kernels.neuron_step, (gw, w, b, X, y, w, buffer))
+            quick_neuron.allow((address, w, b, X, y, gw, buffer))
+        finally:
+            plan.free.append(buffer)
+        _addresses[X.dtype] = address
+    plan.address = _addresses[X.dtype]
     if len(_quick) >= 256:
         _quick.clear()
     _quick[X.shape, X.dtype] = plan

@@ -1,5 +1,7 @@
 """The short way into a kernel: the same bits for what it takes, the same errors for the rest."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,32 @@ def test_a_neuron_has_the_same_bits_both_ways(counted, dtype):
         assert (loss, gb) == (first[0], first[2])
         np.testing.assert_array_equal(gw, first[1])
     assert counted["neuron"] == 3
+
+
+@pytest.mark.parametrize("loss, outputs", [("mse", 1), ("cross_entropy", 3)])
+def test_the_short_way_is_prepared_once_for_all_sizes(monkeypatch, loss, outputs):
+    import fastgrad.network
+    import fastgrad.neuron
+
+    asked = []
+    for module in (fastgrad.network, fastgrad.neuron):
+
+        def address_of(kernel, args, found=module.address_of):
+            asked.append(kernel)
+            return found(kernel, args)
+
+        monkeypatch.setattr(module, "address_of", address_of)
+    net, theta, X, y = a_network(loss, np.float64, outputs)
+    X, y = np.repeat(X, 20, axis=0), np.repeat(y, 20, axis=0)
+    w, z = X[0].copy(), X[:, 0].copy()
+    fg.neuron_loss_and_grad(w, 0.5, X, z)
+    asked.clear()
+    for _ in range(2):
+        for n in range(1, 300):  # more than plans are kept for
+            net.loss_and_grad(theta, X[:n], y[:n])
+            fg.neuron_loss_and_grad(w, 0.5, X[:n], z[:n])
+    assert asked == [fastgrad.network.step]
+    assert pickle.loads(pickle.dumps(net))._address == 0  # another process's
 
 
 def variants(theta, X, y):
