@@ -188,6 +188,8 @@ def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: i
     if grad_a.shape != shape:
         raise ValueError(f"grad_a has shape {grad_a.shape}; expected {shape}")
     mask = check.mask(mask, "mask", shape)
+    if threads is not None:
+        check_threads(threads)
     gX = np.empty((n, d), dtype) if need_gX else None
     grad = np.zeros((d + 1) * k, dtype)
     if n:

@@ -10,15 +10,20 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import network_plan
+from ._core.short import SHUT, ShortWay
 from .kernels import layout as at
 from .kernels.network import probabilities, step, step_parallel
 from .kernels.quick import REFUSED, quick_step, shared_step
 from .losses import get_loss
-from .runtime import check_threads, launch, launch_shared, open_short_way
+from .runtime import check_threads, launch
 
 _NO_LABELS = np.zeros(1, np.int64)
-_quick_step, _shared_step = quick_step.call, shared_step.call
+_quick_step = quick_step.call
 _ndarray, _empty = np.ndarray, np.empty
+
+
+def _short_way() -> ShortWay:
+    return ShortWay(step, step_parallel, quick_step, shared_step)
 
 
 class MLP:
@@ -125,6 +130,7 @@ class MLP:
         check.addressable(self.n_parameters, self.dtype, "layer_sizes")
         self._plans: dict = {}
         self._quick: dict = {}  # by rows: plans of loss_and_grad that may take the short way
+        self._short = _short_way()
         self._no_targets = (
             _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
         )
@@ -142,10 +148,11 @@ class MLP:
         return f"MLP({', '.join(parts)})"
 
     def __getstate__(self):
-        return {**self.__dict__, "_plans": {}, "_quick": {}, "_loss": self.loss_name}
+        made = {"_plans": {}, "_quick": {}, "_short": None}
+        return {**self.__dict__, **made, "_loss": self.loss_name}
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _loss=get_loss(state["_loss"]))
+        self.__dict__.update(state, _loss=get_loss(state["_loss"]), _short=_short_way())
 
     # parameters
 
@@ -298,26 +305,22 @@ class MLP:
         finally:
             plan.free.append(buffer)
 
-    def _allow_quick(self, theta, X, y, grad):
+    def _open_short_way(self, theta, X, y, grad):
         """After a call of this size took the long way: the next may take the short one."""
-        plan = self._plans[len(X), at.GRADIENT, False]
+        plan = self._plans.get((len(X), at.GRADIENT, False))
+        if plan is None:  # another thread made room for other sizes
+            return
+        shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
+        if self.n_outputs == 1:
+            shapes.append(y)
         buffer = plan.acquire()
         try:
             args = (theta, theta, X, y, theta, grad, theta, buffer)
-            if open_short_way(plan, step, step_parallel, args):
-                shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
-                if self.n_outputs == 1:
-                    shapes.append(y)
-                for targets in shapes:
-                    args = (theta, X, targets, grad, buffer)
-                    if plan.parallel:
-                        shared_step.allow((1, 1, *args))
-                    else:
-                        quick_step.allow((1, *args))
+            given = [(theta, X, targets, grad, buffer) for targets in shapes]
+            if self._short.open(plan, args, *given):
+                self._quick[len(X)] = plan
         finally:
             plan.free.append(buffer)
-        if any(plan.addresses):
-            self._quick[len(X)] = plan
 
     def _checked(self, theta, X, y, sample_weight):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
@@ -519,10 +522,10 @@ class MLP:
                 grad = _empty(self.n_parameters, self.dtype) if out is None else out
                 try:
                     if plan.parallel:
-                        loss = launch_shared(_shared_step, plan, (theta, X, y, grad, buffer))
+                        loss = self._short.launch((theta, X, y, grad, buffer))
                     else:
-                        loss = _quick_step(plan.addresses[0], theta, X, y, grad, buffer)
-                except TypeError:
+                        loss = _quick_step(self._short.address, theta, X, y, grad, buffer)
+                except SHUT:
                     loss = REFUSED
                 plan.free.append(buffer)
                 if loss != REFUSED:
@@ -539,7 +542,7 @@ class MLP:
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)
         if sample_weight is None and threads is None:
-            self._allow_quick(theta, X, y, out)
+            self._open_short_way(theta, X, y, out)
         return loss, out
 
     def grad_input(

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 import numba
 
-from .kernels.calls import address_of
+from ._core import check
 
 _launch = threading.Lock()
 _limit: int | None = None
@@ -82,9 +82,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 def check_threads(threads) -> int:
-    from ._core.check import integer
-
-    threads = integer(threads, "threads")
+    threads = check.integer(threads, "threads")
     if threads > max_threads():
         raise ValueError(
             f"threads is {threads}; expected at most {max_threads()} "
@@ -140,37 +138,20 @@ def sharing() -> bool:
     return get_num_threads() > 1 and not _forked
 
 
-def open_short_way(plan, serial, parallel, args) -> bool:
-    """Note the address of the kernel that `launch` would now run; False if there is no news."""
-    both = plan.parallel and sharing()
-    if plan.addresses[both] or (plan.parallel and _forked):
-        return False
-    if plan.parallel:
-        numba.get_num_threads()  # starts the threading layer, which the short way asks
-    plan.addresses[both] = address_of(parallel if both else serial, args)
-    return True
+def start_threads() -> bool:
+    """Start Numba's threading layer; False where it must not be, in a child made by `fork`."""
+    if not _forked:
+        numba.get_num_threads()
+    return not _forked
 
 
-def launch_shared(short, plan, args):
-    """A parallel plan's step by the short way (`kernels.quick`), under the rules of `launch`.
-
-    A TypeError where it is not open: the long way is.
-    """
-    if not sharing():
-        return short(_known(plan.addresses[0]), 0, *args)
-    address = _known(plan.addresses[1])
-    if not _launch.acquire(blocking=False):
-        raise TypeError("another thread has the threads")
-    try:
-        return short(address, get_num_threads(), *args)
-    finally:
-        _launch.release()
+def take_threads() -> int:
+    """The threads of the next parallel kernel, until `return_threads`; 0 if they are taken."""
+    return get_num_threads() if _launch.acquire(blocking=False) else 0
 
 
-def _known(address: int) -> int:
-    if not address:
-        raise TypeError("no call of this kind took the long way yet")
-    return address
+def return_threads() -> None:
+    _launch.release()
 
 
 def config() -> dict[str, object]:

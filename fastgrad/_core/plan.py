@@ -63,8 +63,6 @@ class Plan:
     cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
     # costs some processors 100 cycles an operation
     scalars: tuple[float, ...] = ()
-    # of the machine code of the serial and the parallel kernel, where the short way may be taken
-    addresses: list[int] = field(default_factory=lambda: [0, 0])
     free: list = field(default_factory=list)  # give a workspace back by appending it
 
     def acquire(self) -> np.ndarray:

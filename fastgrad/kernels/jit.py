@@ -147,23 +147,24 @@ def kernel(function):
 class BriefKernel:
     """A kernel called with known types alone: keeps the GIL, or gives it up at a cost of 50 ns.
 
-    Once `allow` has compiled it for the types of its arguments, `call` with others is a TypeError,
-    never a compilation.
+    `call` takes the types that `allow` has compiled it for; others are a TypeError or RuntimeError,
+    never a compilation, not even while another thread compiles.
     """
 
     def __init__(self, function, nogil: bool):
-        self._dispatcher = numba.njit(**{**OPTIONS, "nogil": nogil})(function)
-        _attach_cache(self._dispatcher)
+        options = {**OPTIONS, "nogil": nogil}
+        self._compiler = numba.njit(**options)(function)
+        _attach_cache(self._compiler)
         self._lock = threading.Lock()
-        self.call = self._dispatcher
+        self.call = numba.njit(**options)(function)  # a dispatcher that never compiles
 
     def allow(self, args) -> None:
+        signature = signature_of(args)
         with self._lock:
-            self._dispatcher.disable_compile(False)
-            try:
-                self._dispatcher.compile(signature_of(args))
-            finally:
-                self._dispatcher.disable_compile()
+            if signature not in self.call.overloads:
+                self._compiler.compile(signature)
+                self.call.add_overload(self._compiler.overloads[signature])
+                self.call.disable_compile()  # before anybody knows that there is one
 
 
 def brief_kernel(function):
