@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_to_is_not_an_error(tmp_path):
 def test_a_read_only_installation_without_a_home_has_no_cache(tmp_path):
     """Read-only for root as well: files stand where the folders of a cache would be made."""
     package, home = copied_package(tmp_path), tmp_path / "home"
-    for path in (package / "kernels" / "__pycache__", home):
+    for path in (package.parent / ".fastgrad-cache", home):
         path.touch()
     environment = {**dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(home)), "NUMBA_CACHE_DIR": ""}
     code = CALL + "assert fg.config()['cache'] == 'off'"
@@ -123,10 +123,47 @@ def test_a_read_only_installation_without_a_home_has_no_cache(tmp_path):
 
 def test_a_read_only_installation_keeps_its_cache_in_the_home(tmp_path):
     package, home = copied_package(tmp_path), tmp_path / "home"
-    (package / "kernels" / "__pycache__").touch()
+    (package.parent / ".fastgrad-cache").touch()
     environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NUMBA_CACHE_DIR": ""}
     run_python(CALL, PYTHONPATH=str(package.parent), **environment)
     assert len(kernels_in(home)) == 1
+
+
+def test_the_cache_lies_beside_the_package_which_stays_as_it_was_installed(tmp_path):
+    package = copied_package(tmp_path)
+    before = {path for path in package.rglob("*") if path.is_file()}
+    environment = {"NUMBA_CACHE_DIR": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    run_python(CALL, PYTHONPATH=str(package.parent), **environment)
+    assert {path for path in package.rglob("*") if path.is_file()} == before
+    assert len(kernels_in(package.parent / ".fastgrad-cache")) == 1
+
+
+ANOTHER_USER = """
+import tempfile
+make = tempfile.TemporaryFile
+
+def refuse(*args, dir=None, **options):
+    if str(dir).endswith(".fastgrad-cache"):
+        raise PermissionError(dir)
+    return make(*args, dir=dir, **options)
+
+tempfile.TemporaryFile = refuse
+"""
+
+
+def test_another_user_reads_what_was_compiled_with_the_installation(tmp_path):
+    package, home = copied_package(tmp_path), tmp_path / "home"
+    environment = {"PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": ""}
+    run_python(CALL, **environment)
+    shared = kernels_in(package.parent)
+    for path in ("home", "nowhere"):  # one that can be written to, and one that cannot
+        home = tmp_path / path
+        if path == "nowhere":
+            home.touch()
+        environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+        run_python(ANOTHER_USER + CALL + "assert not fg.kernels.neuron.relu.stats.cache_misses",
+                   **environment)  # fmt: skip
+    assert kernels_in(tmp_path) == shared
 
 
 def test_an_upgraded_helper_or_another_cpu_never_reads_old_machine_code(tmp_path):

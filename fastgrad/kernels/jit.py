@@ -16,9 +16,16 @@ import pickle
 import threading
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
 
 # Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
@@ -38,22 +45,56 @@ def _sources_digest() -> str:
 SOURCES_DIGEST = _sources_digest()
 
 
-class _Store:
-    """One file a specialisation: no index, so no read-modify-write between processes."""
+# Beside the package, not in it: what pip does not know of it leaves behind, and a folder `fastgrad`
+# that holds nothing but a cache can be imported.
+BESIDE = str(Path(__file__).parents[2] / ".fastgrad-cache")
 
-    def __init__(self, folder: str, base: str):
-        self._folder, self._base = folder, base
+
+class _BesideLocator(InTreeCacheLocator):
+    """Beside the package, where that can be written to."""
+
+    def get_cache_path(self):
+        return BESIDE
+
+
+class _ReadOnlyLocator(_BesideLocator):
+    """Beside the package, as another user left it."""
+
+    def ensure_cache_path(self):
+        os.listdir(BESIDE)
+
+
+class _Implementation(CompileResultCacheImpl):
+    _locator_classes: ClassVar = [
+        UserProvidedCacheLocator,
+        _BesideLocator,
+        UserWideCacheLocator,
+        _ReadOnlyLocator,
+    ]
+
+
+class _Store:
+    """One file a specialisation: no index, so no read-modify-write between processes.
+
+    Read from every folder, written to the first.
+    """
+
+    def __init__(self, folders: list[str], base: str):
+        self._folders, self._base = folders, base
 
     def __contains__(self, key) -> bool:
-        return os.path.exists(self._path(key))
+        return any(map(os.path.exists, self._paths(key)))
 
-    def _path(self, key) -> str:
+    def _paths(self, key) -> list[str]:
         name = hashlib.sha256(repr((key, SOURCES_DIGEST)).encode()).hexdigest()[:32]
-        return os.path.join(self._folder, f"{self._base}.{name}.nbc")
+        return [os.path.join(folder, f"{self._base}.{name}.nbc") for folder in self._folders]
 
     def load(self, key):
+        return next(filter(None, map(self._read, self._paths(key))), None)
+
+    def _read(self, path):
         try:
-            with open(self._path(key), "rb") as file:
+            with open(path, "rb") as file:
                 digest, data = file.read(32), file.read()
             if hashlib.sha256(data).digest() != digest:
                 return None
@@ -63,7 +104,7 @@ class _Store:
 
     def save(self, key, data):
         data = pickle.dumps(data, protocol=pickle.HIGHEST_PROTOCOL)
-        path = self._path(key)
+        path = self._paths(key)[0]
         temporary = f"{path}.{uuid.uuid4().hex[:12]}"
         try:
             with open(temporary, "wb") as file:
@@ -79,9 +120,14 @@ class _Store:
 class _KernelCache(FunctionCache):
     """Numba's function cache over `_Store`; failures to read or write are not errors."""
 
+    _impl_class = _Implementation
+
     def __init__(self, function):
         super().__init__(function)
-        self._cache_file = _Store(self._cache_path, self._impl.filename_base)
+        folders = [self._cache_path]
+        if not numba.config.CACHE_DIR and self._cache_path != BESIDE:
+            folders.append(BESIDE)
+        self._cache_file = _Store(folders, self._impl.filename_base)
 
     def holds(self, sig, target_context) -> bool:
         return self._index_key(sig, target_context.codegen()) in self._cache_file
