@@ -12,9 +12,9 @@ from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python
 
 import fastgrad as fg
-from fastgrad._core.plan import network_plan, neuron_plan
-from fastgrad.interop import _njit_plans as plans
+from fastgrad._core import plan as plans
 from fastgrad.interop.numba import Network, network, optimizer
+from fastgrad.interop.numba import workspaces
 from fastgrad.kernels import layout as at
 
 
@@ -250,38 +250,33 @@ def test_a_neuron_has_the_bits_of_the_python_call(rng, n, d):
 
 
 @numba.njit
-def plan_of_layer(vector, n, d, k, itemsize, job, relu):
-    return plans.layer_plan(vector, n, d, k, itemsize, job, relu)
+def plan_of_layer(vector, d, k, n, itemsize, job):
+    return plans.write_plan(vector, (d, k), n, itemsize, job, -1, 0, 0, False, 2)
 
 
 @numba.njit
 def plan_of_neuron(vector, n, d, itemsize, weighted):
-    return plans.neuron_plan(vector, n, d, itemsize, weighted)
+    return plans.write_neuron_plan(vector, n, d, itemsize, weighted)
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)])
+@pytest.mark.parametrize("itemsize", [4, 8])
 @pytest.mark.parametrize("job", [at.FORWARD, at.GRADIENT_AND_INPUT])
-def test_compiled_plans_are_the_plans_of_python(dtype, job):
-    """`_njit_plans.py` repeats `_core/plan.py` for one layer; here they are held together."""
-    vector = np.empty(plans.VECTOR, np.int64)
+def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, job):
+    """One function writes both; Numba's integers, divisions and types are what is tested."""
+    compiled, python = (np.zeros(at.HEADER + at.RECORD, np.int64) for _ in range(2))
     for n, d, k in itertools.product(
         (1, 4, 5, 16, 17, 100, 240, 241, 1000, 5000, 70_000),
         (1, 3, 8, 54, 64, 300, 2000),
         (1, 2, 5, 8, 16, 64, 100, 1024),
     ):
-        plan = network_plan((d, k), n, dtype, job, -1, False, False, flat=False)
-        sizes = plan_of_layer(vector, n, d, k, dtype.itemsize, job, 0)
-        others = plan.vector[at.SCRATCHES] - 1  # compiled code has one thread's scratch alone
-        plan.vector[at.SCRATCHES] = 1
-        elements = plan.elements - others * plan.vector[at.SCRATCH_STRIDE]
-        assert (n, d, k, *sizes) == (n, d, k, elements, plan.doubles)
-        np.testing.assert_array_equal(vector, plan.vector, err_msg=f"{(n, d, k)}")
-    network_plan.cache_clear()
-    vector = np.empty(9, np.int64)
+        compiled[:], python[:] = 0, 0
+        sizes = plan_of_layer(compiled, d, k, n, itemsize, job)
+        assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, job)
+        np.testing.assert_array_equal(compiled, python, err_msg=f"{(n, d, k)}")
     for n, d in itertools.product((1, 511, 513, 30_000, 10**6), (1, 7, 100)):
-        plan = neuron_plan(n, d, dtype, False)
-        assert plan_of_neuron(vector, n, d, dtype.itemsize, False) == plan.elements
-        np.testing.assert_array_equal(vector[:7], plan.vector[:7])
+        size = plan_of_neuron(compiled, n, d, itemsize, False)
+        assert size == plan_of_neuron.py_func(python, n, d, itemsize, False)
+        np.testing.assert_array_equal(compiled, python)
 
 
 # the cache, and other modules
