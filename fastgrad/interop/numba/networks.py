@@ -14,8 +14,8 @@ from ...kernels.calls import address_of, call
 from ...kernels.jit import OPTIONS
 from ...kernels.network import step
 from ...kernels.simd import VECTOR_BYTES
-from ...network import MLP
 from ...runtime import max_threads
+from .._network import checked_network
 from .checks import check_weights, given, require, require_output
 from .lazy import check_version
 from .locks import LINE, free_after_fork, give_back, take
@@ -120,8 +120,7 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     >>> train(handle, opt, theta, X, np.abs(X), 1000) < 0.01
     True
     """
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    checked_network(net)
     n = check.integer(n, "n")
     check.addressable(n * (net.n_inputs + net.n_outputs), net.dtype, "n")
     copies = max_threads() if copies is None else check.integer(copies, "copies")

@@ -11,9 +11,9 @@ from numba.extending import overload_method
 from ...kernels.calls import address_of, call
 from ...kernels.jit import OPTIONS
 from ...kernels.optimizers import LR
-from ...network import MLP
 from ...optimizers import Optimizer
 from ...schedules import Constant
+from .._network import checked_network
 from .checks import require
 from .lazy import check_version
 
@@ -65,8 +65,7 @@ def optimizer(opt, net) -> Step:
     """
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt is a {type(opt).__name__}; expected an optimiser such as Adam(1e-3)")
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    checked_network(net)
     return _restore(opt, net.n_parameters, net.dtype.str)
 
 
