@@ -423,6 +423,9 @@ def test_a_cached_function_of_another_module_is_loaded_by_the_next_process(tmp_p
     again, more = run_python(PROGRAM, tmp_path).split()
     assert (hits, more) == ("0", "1")
     assert first == again
+    other = "from fastgrad.interop.numba import lazy\nlazy._table[lazy._STAMP_AT] += 1\n"
+    with pytest.raises(AssertionError, match="compiled and cached with another version"):
+        run_python(other + PROGRAM, tmp_path)
 
 
 def test_the_import_compiles_nothing():
