@@ -52,10 +52,7 @@ def _floats(**given):
     for name, value in given.items():
         if value is None:
             continue
-        try:
-            array = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name} must be a rectangular array of numbers") from None
+        array = check.as_array(value, name)
         dtype = array.dtype
         if not (dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in (4, 8))):
             raise TypeError(f"{name} has dtype {dtype}: expected float32, float64 or integers")

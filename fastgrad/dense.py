@@ -221,6 +221,8 @@ def affine_relu_backward(
     if grad_a.shape != shape:
         raise ValueError(f"grad_a has shape {grad_a.shape}; expected {shape}")
     mask = check.mask(mask, "mask", shape)
+    if threads is not None:
+        check_threads(threads)
     if out is None:
         grad = np.empty((d + 1) * k, dtype)
         gX = np.empty((n, d), dtype) if need_gX else None

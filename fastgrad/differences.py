@@ -7,6 +7,7 @@ float64, and θ is never changed: every call gets a copy. The verdict on an anal
 
 import numpy as np
 
+from ._core import check
 from .calculus import _in_layout
 
 __all__ = ["numerical_gradient", "numerical_jacobian"]
@@ -23,7 +24,7 @@ _NOISE = 64 * np.finfo(np.float64).eps
 
 def checked_point(theta):
     """Return theta as a new float64 array."""
-    array = np.asarray(theta)
+    array = check.as_array(theta, "theta")
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and array.dtype.itemsize != 8):
         raise TypeError(
             f"theta has dtype {array.dtype}: differences need float64, as in "

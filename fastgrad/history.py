@@ -11,8 +11,8 @@ class History:
     """Columns of float64, a row an epoch; a column is an attribute or an item.
 
     Always `loss` (mean over the epoch's steps, each before its update), `learning_rate` (of the
-    last step) and `seconds` (since the start, without compilation); with validation `val_loss` and
-    `val_accuracy` or `val_r2`.
+    last step) and `seconds` (since the first step, with what threads' kernels took to compile where
+    they were new); with validation `val_loss` and `val_accuracy` or `val_r2`.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def targets(net, n: int, y, sample_weight, prefix: str = ""):
 
 
 def _converted(value, name: str, dtype):
-    array = check._as_array(value, name)
+    array = check.as_array(value, name)
     if array.dtype.kind in "biuf" and array.dtype != dtype:
         array = array.astype(dtype)
     return array

@@ -10,16 +10,20 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import network_plan
+from ._core.short import SHUT, ShortWay
 from .kernels import layout as at
-from .kernels.calls import address_of
 from .kernels.network import probabilities, step, step_parallel
-from .kernels.quick import REFUSED, quick_step
+from .kernels.quick import REFUSED, quick_step, shared_step
 from .losses import get_loss
 from .runtime import check_threads, launch
 
 _NO_LABELS = np.zeros(1, np.int64)
 _quick_step = quick_step.call
 _ndarray, _empty = np.ndarray, np.empty
+
+
+def _short_way() -> ShortWay:
+    return ShortWay(step, step_parallel, quick_step, shared_step)
 
 
 class MLP:
@@ -126,6 +130,7 @@ class MLP:
         check.addressable(self.n_parameters, self.dtype, "layer_sizes")
         self._plans: dict = {}
         self._quick: dict = {}  # by rows: plans of loss_and_grad that may take the short way
+        self._short = _short_way()
         self._no_targets = (
             _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
         )
@@ -143,10 +148,11 @@ class MLP:
         return f"MLP({', '.join(parts)})"
 
     def __getstate__(self):
-        return {**self.__dict__, "_plans": {}, "_quick": {}, "_loss": self.loss_name}
+        made = {"_plans": {}, "_quick": {}, "_short": None}
+        return {**self.__dict__, **made, "_loss": self.loss_name}
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _loss=get_loss(state["_loss"]))
+        self.__dict__.update(state, _loss=get_loss(state["_loss"]), _short=_short_way())
 
     # parameters
 
@@ -299,22 +305,22 @@ class MLP:
         finally:
             plan.free.append(buffer)
 
-    def _allow_quick(self, theta, X, y, grad):
+    def _open_short_way(self, theta, X, y, grad):
         """After a call of this size took the long way: the next may take the short one."""
-        plan = self._plans[len(X), at.GRADIENT, False]
-        if plan.parallel:
+        plan = self._plans.get((len(X), at.GRADIENT, False))
+        if plan is None:  # another thread made room for other sizes
             return
+        shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
+        if self.n_outputs == 1:
+            shapes.append(y)
         buffer = plan.acquire()
         try:
-            plan.address = address_of(step, (theta, theta, X, y, theta, grad, theta, buffer))
-            shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
-            if self.n_outputs == 1:
-                shapes.append(y)
-            for targets in shapes:
-                quick_step.allow((plan.address, theta, X, targets, grad, buffer))
+            args = (theta, theta, X, y, theta, grad, theta, buffer)
+            given = [(theta, X, targets, grad, buffer) for targets in shapes]
+            if self._short.open(plan, args, *given):
+                self._quick[len(X)] = plan
         finally:
             plan.free.append(buffer)
-        self._quick[len(X)] = plan
 
     def _checked(self, theta, X, y, sample_weight):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
@@ -505,17 +511,21 @@ class MLP:
         (6.5, array([-3.,  1.]))
         """
         plain = type(theta) is type(X) is type(y) is _ndarray
-        if plain and out is sample_weight is threads is None:
+        plain = plain and (out is None or type(out) is _ndarray)
+        if plain and sample_weight is threads is None:
             try:
                 plan = self._quick[len(X)]
                 buffer = plan.acquire()
             except (KeyError, TypeError):
                 pass
             else:
-                grad = _empty(self.n_parameters, self.dtype)
+                grad = _empty(self.n_parameters, self.dtype) if out is None else out
                 try:
-                    loss = _quick_step(plan.address, theta, X, y, grad, buffer)
-                except TypeError:
+                    if plan.parallel:
+                        loss = self._short.launch((theta, X, y, grad, buffer))
+                    else:
+                        loss = _quick_step(self._short.address, theta, X, y, grad, buffer)
+                except SHUT:
                     loss = REFUSED
                 plan.free.append(buffer)
                 if loss != REFUSED:
@@ -531,8 +541,8 @@ class MLP:
                 (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)
-        if sample_weight is None and len(X) not in self._quick:
-            self._allow_quick(theta, X, y, out)
+        if sample_weight is None and threads is None:
+            self._open_short_way(theta, X, y, out)
         return loss, out
 
     def grad_input(

@@ -10,19 +10,26 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import neuron_plan
+from ._core.short import SHUT, ShortWay
 from .kernels import neuron as kernels
-from .kernels.calls import address_of
-from .kernels.quick import REFUSED, quick_neuron
+from .kernels.quick import REFUSED, quick_neuron, shared_neuron
 from .runtime import launch
 
-_quick: dict = {}  # by shape and dtype of X: plans that may take the short way
+_quick: dict = {}  # by shape and dtype of X: plans that may take the short way, and that way
+_short = {
+    np.dtype(kind): ShortWay(
+        kernels.neuron_step, kernels.neuron_step_parallel, quick_neuron, shared_neuron
+    )
+    for kind in (np.float32, np.float64)
+}
 _quick_neuron = quick_neuron.call
 _ndarray, _empty = np.ndarray, np.empty
+_FLOATS = (float, np.float32)
 
 
-def _parameters(w, b, X, *others):
+def _parameters(w, b, X):
     """(w (d,), b as float, X (n, d), dtype)."""
-    dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"), *others)
+    dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"))
     w = check.float_array(w, "w", dtype, 1)
     X = check.matrix(X, "X", dtype, w.shape[0])
     return w, check.scalar(b, "b"), X, dtype
@@ -77,18 +84,23 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     >>> fg.neuron_loss_and_grad(np.array([1.0, 1.0]), 0.5, X, np.array([3.0, 2.0]))
     (0.25, array([2. , 0.5]), 1.0)
     """
-    plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, float)
+    plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, _FLOATS)
     if plain and out is sample_weight is threads is None:
         try:
-            plan = _quick[X.shape, X.dtype]
+            plan, short = _quick[X.shape, X.dtype]
             buffer = plan.acquire()
         except KeyError:
             pass
         else:
             gw = _empty(X.shape[1], X.dtype)
+            if type(b) is not float:
+                b = float(b)
             try:
-                loss, gb = _quick_neuron(plan.address, w, b, X, y, gw, buffer)
-            except TypeError:
+                if plan.parallel:
+                    loss, gb = short.launch((w, b, X, y, gw, buffer))
+                else:
+                    loss, gb = _quick_neuron(short.address, w, b, X, y, gw, buffer)
+            except SHUT:
                 loss = REFUSED
             plan.free.append(buffer)
             if loss != REFUSED:
@@ -124,22 +136,22 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
             loss, gb = kernels.neuron_step(*args)
     finally:
         plan.free.append(buffer)
-    if sample_weight is None and not plan.parallel and (X.shape, dtype) not in _quick:
-        _allow_quick(plan, w, b, X, y, gw)
+    if sample_weight is None and threads is None:
+        _open_short_way(plan, w, b, X, y, gw)
     return loss, gw, gb
 
 
-def _allow_quick(plan, w, b, X, y, gw):
+def _open_short_way(plan, w, b, X, y, gw):
     """After a call of this size took the long way: the next may take the short one."""
+    short = _short[X.dtype]
     buffer = plan.acquire()
     try:
-        plan.address = address_of(kernels.neuron_step, (gw, w, b, X, y, w, buffer))
-        quick_neuron.allow((plan.address, w, b, X, y, gw, buffer))
+        if short.open(plan, (gw, w, b, X, y, w, buffer), (w, b, X, y, gw, buffer)):
+            if len(_quick) >= 256:
+                _quick.clear()
+            _quick[X.shape, X.dtype] = plan, short
     finally:
         plan.free.append(buffer)
-    if len(_quick) >= 256:
-        _quick.clear()
-    _quick[X.shape, X.dtype] = plan
 
 
 def neuron_grad(w, b, X):

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 
 import numba
 
+from ._core import check
+
 _launch = threading.Lock()
 _limit: int | None = None
 _forked = False
@@ -80,9 +82,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 def check_threads(threads) -> int:
-    from ._core.check import integer
-
-    threads = integer(threads, "threads")
+    threads = check.integer(threads, "threads")
     if threads > max_threads():
         raise ValueError(
             f"threads is {threads}; expected at most {max_threads()} "
@@ -131,6 +131,27 @@ def launch(serial, parallel, worth_it: bool, threads, args):
             finally:
                 _launch.release()
     return serial(*args)
+
+
+def sharing() -> bool:
+    """Whether a parallel plan's kernel would now run in parallel."""
+    return get_num_threads() > 1 and not _forked
+
+
+def start_threads() -> bool:
+    """Start Numba's threading layer; False where it must not be, in a child made by `fork`."""
+    if not _forked:
+        numba.get_num_threads()
+    return not _forked
+
+
+def take_threads() -> int:
+    """The threads of the next parallel kernel, until `return_threads`; 0 if they are taken."""
+    return get_num_threads() if _launch.acquire(blocking=False) else 0
+
+
+def return_threads() -> None:
+    _launch.release()
 
 
 def config() -> dict[str, object]:

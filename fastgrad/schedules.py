@@ -1,7 +1,7 @@
 """Learning rates over time: small callables, step (from 0) -> rate.
 
 Any callable of one integer serves as `lr`; these four can also be compared, printed and pickled,
-and `warmup` goes before any other.
+and `Warmup` goes before any other.
 
 Examples
 --------

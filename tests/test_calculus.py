@@ -535,6 +535,11 @@ def test_float32_beside_float64_is_a_type_error_that_says_how_to_convert():
         fc.affine_gradients(np.float64([1]), np.float32([1]))
 
 
+def test_masks_are_not_dropped_without_a_word():
+    with pytest.raises(TypeError, match="x is a masked array; fill or drop"):
+        fc.affine_gradients([1.0, 2.0], np.ma.array([3.0, 4.0], mask=[True, False]))
+
+
 V2, V3, M23, M32 = np.ones(2), np.ones(3), np.ones((2, 3)), np.ones((3, 2))
 EQUAL = "they must be equal"
 
@@ -549,7 +554,7 @@ EQUAL = "they must be equal"
             r"gradients\[0\] has shape \(2,\), gradients\[1\] has shape \(3,\): " + EQUAL,
         ),
         (lambda: fc.stack_gradients([V2], layout="rows"), "layout is 'rows': expected 'numerator'"),
-        (lambda: fc.stack_gradients([[1, [2]]]), r"gradients\[0\] must be a rectangular array"),
+        (lambda: fc.stack_gradients([[1, [2]]]), r"gradients\[0\] cannot be made an array"),
         (lambda: fc.identity_jacobian(-1), "n is -1: expected 0 or more"),
         (
             lambda: fc.elementwise_jacobians_diag("power", V2, V2),

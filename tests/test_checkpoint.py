@@ -231,6 +231,15 @@ def test_leftovers_of_killed_writers_are_swept(tmp_path):
     assert not old.exists() and fresh.exists() and other.exists()
 
 
+def test_a_name_is_no_pattern_of_other_names(tmp_path):
+    mine, other = (tmp_path / name for name in (".run[1].npz.aa.tmp", ".run1.npz.aa.tmp"))
+    for file in (mine, other):
+        file.write_bytes(b"")
+        os.utime(file, (0, 0))
+    files.sweep(tmp_path / "run[1].npz")
+    assert not mine.exists() and other.exists()
+
+
 def test_exclusive_writing_never_replaces(tmp_path):
     path = tmp_path / "out.txt"
     with files.replaced(path, "w", exclusive=True) as file:

@@ -338,6 +338,8 @@ def test_classes_the_model_does_not_know(cli, folder):
 def test_a_loss_that_is_not_finite_fails(cli):
     code, _, err = cli("train", "diamonds", "--optimizer", "sgd", "--lr", "1e30", "--epochs", 3)
     assert code == 1 and "try a smaller --lr" in err
+    code, out, _ = cli("train", "digits", "--optimizer", "sgd", "--lr", "1e30", "--json")
+    assert code == 1 and set(json.loads(out)) == {"error", "code"}  # one line
 
 
 def test_patience_keeps_the_best(cli, folder):

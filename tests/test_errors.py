@@ -463,6 +463,9 @@ def test_threads_are_checked_where_there_are_no_rows():
         fg.MLP([2, 1]).predict(np.zeros(3), np.empty((0, 2)), threads="two")
     with pytest.raises(ValueError, match="threads"):
         fg.affine(np.empty((0, 2)), np.ones(2), 0.0, threads=0)
+    with pytest.raises(ValueError, match="threads"):
+        mask = np.empty((0, 1), bool)
+        fg.affine_relu_backward(mask + 0.0, np.empty((0, 2)), np.ones((2, 1)), mask, threads=0)
 
 
 def test_no_dtype_is_not_a_dtype():

@@ -574,6 +574,11 @@ def test_theta_not_in_float64_is_a_type_error(dtype):
             call()
 
 
+def test_a_mask_of_theta_is_not_dropped_without_a_word():
+    with pytest.raises(TypeError, match="theta is a masked array; fill or drop"):
+        numerical_gradient(square, np.ma.array([1.0, 2.0], mask=[True, False]))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, complex, object])
 def test_value_not_in_float64_is_a_type_error(dtype):
     with pytest.raises(TypeError, match=r"f returned dtype .*: differences need float64"):

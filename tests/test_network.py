@@ -318,6 +318,21 @@ def test_more_shapes_than_a_network_keeps_plans_for(rng):
     assert net.loss(theta, X[:5], y[:5]) == first
 
 
+def test_plans_forgotten_by_another_thread_meanwhile(rng, monkeypatch):
+    net = fg.MLP([3, 2])
+    theta, X, y = net.init(0), rng.normal(size=(9, 3)), rng.normal(size=(9, 2))
+    expected = net.loss(theta, X, y)
+    run = net._run
+
+    def run_and_forget(*args):
+        result = run(*args)
+        net._plans.clear()
+        return result
+
+    monkeypatch.setattr(net, "_run", run_and_forget)
+    assert net.loss_and_grad(theta, X, y)[0] == expected
+
+
 def test_initial_parameters_have_the_variance_of_their_method():
     net = fg.MLP([200, 300, 100])
     for method, variances in {"he": (2 / 200, 1 / 300), "glorot": (2 / 500, 2 / 400)}.items():

@@ -1,9 +1,17 @@
 """The short way into a kernel: the same bits for what it takes, the same errors for the rest."""
 
+import pickle
+import sys
+import threading
+
+import numba
 import numpy as np
 import pytest
+from helpers import assert_same_bits
 
 import fastgrad as fg
+from fastgrad._core import short
+from fastgrad.kernels import calls, network
 from fastgrad.kernels.quick import quick_neuron, quick_step
 
 
@@ -65,11 +73,33 @@ def test_a_neuron_has_the_same_bits_both_ways(counted, dtype):
     rng = np.random.default_rng(2)
     w, X, y = (rng.normal(size=shape).astype(dtype) for shape in (6, (30, 6), 30))
     first = fg.neuron_loss_and_grad(w, 0.25, X, y)
-    for b in (0.25, np.float64(0.25)):
+    for b in (0.25, np.float64(0.25), np.float32(0.25)):
         loss, gw, gb = fg.neuron_loss_and_grad(w, b, X, y)
         assert (loss, gb) == (first[0], first[2])
         np.testing.assert_array_equal(gw, first[1])
-    assert counted["neuron"] == 2
+    assert counted["neuron"] == 3
+
+
+@pytest.mark.parametrize("loss, outputs", [("mse", 1), ("cross_entropy", 3)])
+def test_the_short_way_is_prepared_once_for_all_sizes(monkeypatch, loss, outputs):
+    asked = []
+
+    def address_of(kernel, args):
+        asked.append(kernel)
+        return calls.address_of(kernel, args)
+
+    monkeypatch.setattr(short, "address_of", address_of)
+    net, theta, X, y = a_network(loss, np.float64, outputs)
+    X, y = np.repeat(X, 20, axis=0), np.repeat(y, 20, axis=0)
+    w, z = X[0].copy(), X[:, 0].copy()
+    fg.neuron_loss_and_grad(w, 0.5, X, z)
+    asked.clear()
+    for _ in range(2):
+        for n in range(1, 300):  # more than plans are kept for
+            net.loss_and_grad(theta, X[:n], y[:n])
+            fg.neuron_loss_and_grad(w, 0.5, X[:n], z[:n])
+    assert asked == [network.step]
+    assert pickle.loads(pickle.dumps(net))._short.address == 0  # another process's
 
 
 def variants(theta, X, y):
@@ -150,3 +180,113 @@ def test_nan_takes_the_short_way_and_shows():
     X[3, 2] = np.nan
     loss, grad = net.loss_and_grad(theta, X, y)
     assert np.isnan(loss) and np.isnan(grad).any()
+
+
+def a_parallel_work(dtype):
+    """A network and a neuron of so much work that their plans are parallel, and their arrays."""
+    rng = np.random.default_rng(4)
+    net = fg.MLP([20, 40, 3], "cross_entropy", dtype=dtype)
+    X, y = rng.normal(size=(2000, 20)).astype(dtype), rng.integers(0, 3, 2000)
+    V, z = rng.normal(size=(4000, 40)).astype(dtype), rng.normal(size=4000).astype(dtype)
+    w, theta = V[0].copy(), net.init(0)
+    return lambda: net.loss_and_grad(theta, X, y), lambda: fg.neuron_loss_and_grad(w, 0.5, V, z)
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """Which way, "long" or "short", each call of a parallel plan."""
+    taken = []
+
+    def noting(function, name):
+        def call(*args):
+            result = function(*args)
+            taken.append(name)
+            return result
+
+        return call
+
+    monkeypatch.setattr(short.ShortWay, "launch", noting(short.ShortWay.launch, "short"))
+    for module in (fg.network, fg.neuron):
+        monkeypatch.setattr(module, "launch", noting(module.launch, "long"))
+    return taken
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parallel_work_has_the_same_bits_both_ways_under_every_bound(ways, dtype):
+    for work in a_parallel_work(dtype):
+        expected = work()
+        for threads in (1, fg.get_num_threads()):
+            with fg.num_threads(threads):
+                for _ in range(3):
+                    assert_same_bits(work()[1], expected[1])
+        bound = numba.get_num_threads()
+        numba.set_num_threads(1)  # not the bound that fastgrad would set: the long way does
+        try:
+            assert_same_bits(work()[1], expected[1])
+        finally:
+            numba.set_num_threads(bound)
+        assert ways.count("short") >= 3, ways
+        ways.clear()
+
+
+def test_while_another_thread_has_the_threads_the_long_way_is_serial(ways):
+    for work in a_parallel_work(np.float64):
+        expected = work()
+        with fg.runtime._launch:
+            assert_same_bits(work()[1], expected[1])
+        assert ways[-1] == "long"
+
+
+@pytest.mark.parametrize("rows", [20, 2000])
+def test_an_output_given_takes_the_short_way_and_is_checked_there(rows):
+    net, theta, X, y = a_network("mse", np.float64, 1)
+    X, y = np.repeat(X, rows // 20, axis=0), np.repeat(y, rows // 20, axis=0)
+    net = fg.MLP([5, 50, 1])
+    both = net.init(0).repeat(2)
+    theta, out = both[: len(both) // 2], np.empty(len(both) // 2)
+    expected = net.loss_and_grad(theta, X, y)
+    for _ in range(2):
+        loss, grad = net.loss_and_grad(theta, X, y, out=out)
+        assert grad is out and loss == expected[0]
+        assert_same_bits(out, expected[1])
+        before = both.copy()
+        with pytest.raises(ValueError, match="out overlaps theta"):
+            net.loss_and_grad(theta, X, y, out=both[1 : 1 + len(theta)])
+        with pytest.raises(ValueError, match="out has shape"):
+            net.loss_and_grad(theta, X, y, out=out[:-1])
+        out.setflags(write=False)
+        with pytest.raises(ValueError, match="writable"):
+            net.loss_and_grad(theta, X, y, out=out)
+        out.setflags(write=True)
+        assert_same_bits(both, before)
+
+
+def test_no_call_compiles_the_short_way_for_types_of_its_own():
+    """Not even while another thread opens it for new types: the step would read int32 as int64."""
+    net, theta, X, y = a_network("cross_entropy", np.float64, 3)
+    expected = net.loss_and_grad(theta, X, y)
+    net.loss_and_grad(theta, X, y)
+    wrong, stop = [], threading.Event()
+
+    def call_with_other_types():
+        while not stop.is_set():
+            try:
+                if net.loss_and_grad(theta, X, y.astype(np.int32))[0] != expected[0]:
+                    wrong.append("another loss")
+            except Exception as error:
+                wrong.append(repr(error))
+
+    thread, interval = threading.Thread(target=call_with_other_types), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for loss, dtype in (("mse", "f4"), ("cross_entropy", "f4"), ("mse", "f8")):
+            other, theta_, X_, y_ = a_network(loss, np.dtype(dtype), 3)
+            other.loss_and_grad(theta_, X_, y_)
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not wrong
+    labels = {signature[3].dtype for signature in quick_step.call.signatures}
+    assert numba.types.int32 not in labels

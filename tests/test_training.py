@@ -7,14 +7,16 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import forget_plans
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad._core import batches
+from fastgrad._core import batches, plan, stepper
 from fastgrad._core.choice import Choice
 from fastgrad._core.progress import Progress
 from fastgrad._core.stepper import Stepper
+from fastgrad.kernels.layout import GRADIENT
 
 N, D = 50, 5
 
@@ -170,6 +172,20 @@ def test_threads_are_tried_and_kept_only_if_faster():
     assert choice.due(0.02)
     choice.tried(best=0.004, total=0.008)
     assert choice.parallel
+
+
+def test_a_second_fit_begins_where_a_single_row_is_worth_threads(monkeypatch):
+    monkeypatch.setattr(plan, "PARALLEL_FLOPS", 0)
+    monkeypatch.setattr(stepper, "_choices", {})
+    forget_plans()
+    try:
+        net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
+        first = Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
+        assert net._plans[1, GRADIENT, False].parallel
+        first._choice(1).ran(100.0, 1)  # threads are due
+        Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
+    finally:
+        forget_plans()
 
 
 @given(n=st.integers(1, 3000), batch=st.integers(1, 300), window=st.integers(1, 8))
@@ -386,6 +402,15 @@ def test_lbfgs(table, dtype):
     linear = fg.MLP([D, 1])
     done = fg.fit(linear, X, X @ np.arange(D), optimizer="lbfgs", epochs=200, seed=0)
     assert done.stopped == "converged" and done.history.loss[-1] < 1e-6
+
+
+@pytest.mark.parametrize("where", ["X", "theta"])
+def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
+    X, net = table[0].copy(), network()
+    theta = net.init(seed=0)
+    {"X": X, "theta": theta}[where].flat[0] = np.nan
+    result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
+    assert (result.stopped, result.epochs) == ("not finite", 0)
 
 
 def test_evaluate_in_blocks(table, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 
 import fastgrad as fg
 from fastgrad import dense, network, neuron
+from fastgrad._core import short
 
 
 def work():
@@ -54,6 +55,7 @@ def counted(kernel):
 
 def count_launches():
     """From here on, `launched` has every parallel kernel that was called."""
+    short.ShortWay.open = lambda *args: False  # it calls kernels by their addresses
     network.step_parallel = counted(network.step_parallel)
     dense.step_parallel = counted(dense.step_parallel)
     neuron.kernels.neuron_step_parallel = counted(neuron.kernels.neuron_step_parallel)

@@ -61,13 +61,15 @@ def train(args) -> int:
     summary = _summary(args, table, task, model, parts, train_part, held_out, result)
     model.summary = summary
     saved = _save(args, outputs, model, result)
-    _report(args, summary, saved, model)
+    finite = result.stopped != "not finite"
+    if finite or not args.json:  # NaN is no JSON: there the error is the one line
+        _report(args, summary, saved, model)
     if result.interrupted:
         return INTERRUPTED
-    if result.stopped == "not finite":
+    if not finite:
         raise UserError(
-            f"the loss is {result.history.loss[-1]} after epoch {result.epochs}; "
-            f"expected a finite one: try a smaller --lr", code=1,
+            f"the loss is not finite after epoch {result.epochs}; expected a finite one: "
+            f"try a smaller --lr", code=1,
         )  # fmt: skip
     return 0
 

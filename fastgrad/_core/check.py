@@ -42,7 +42,8 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _as_array(value, name: str) -> np.ndarray:
+def as_array(value, name: str) -> np.ndarray:
+    """Any array-like but those whose meaning `np.asarray` would drop."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; fill or drop its masked values first, "
@@ -70,7 +71,7 @@ def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.nda
         and value.flags.carray
     ):
         return value
-    array = _as_array(value, name)
+    array = as_array(value, name)
     kind = array.dtype
     if not isinstance(value, _ndarray) and kind == F64:
         kind = I64  # a list's numbers have no precision of their own
@@ -124,7 +125,7 @@ def common_dtype(*pairs) -> np.dtype:
         if not isinstance(value, (_ndarray, np.generic)):
             if isinstance(value, (list, tuple, int, float, bool)):
                 continue
-            dtype = _as_array(value, name).dtype
+            dtype = as_array(value, name).dtype
         if dtype is None or dtype.kind in "biu":
             continue
         dtype = dtype.newbyteorder("=")
@@ -239,7 +240,7 @@ def unit_targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
 def labels(value, name: str, n: int, k: int) -> np.ndarray:
     """(n,) integer class labels from 0 to k - 1, as int64."""
     if not (type(value) is _ndarray and value.dtype is I64 and value.flags.carray):
-        array = _as_array(value, name)
+        array = as_array(value, name)
         if array.dtype.kind not in "iu":
             raise TypeError(
                 f"{name} has dtype {array.dtype}; expected integer class labels "
@@ -280,7 +281,7 @@ def weights(value, name: str, dtype, n: int) -> np.ndarray:
 
 def mask(value, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A bool array of `shape`, as uint8."""
-    array = _as_array(value, name)
+    array = as_array(value, name)
     if array.dtype != BOOL:
         raise TypeError(f"{name} has dtype {array.dtype}; expected bool, as affine_relu returns it")
     if array.shape != shape:

@@ -8,6 +8,7 @@ stops the process, the place holds the old file or the new one.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import time
@@ -67,7 +68,7 @@ def _sync_folder(folder: Path) -> None:
 def sweep(path) -> None:
     """Remove what killed writers left beside `path`."""
     path = Path(path)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
                 stale.unlink()

@@ -37,11 +37,14 @@ def fit_lbfgs(run, source, progress):
     run.start()
     try:
         if run.epochs:
-            minimize(
+            found = minimize(
                 loss_and_grad, result.theta.astype(np.float64), jac=True, method="L-BFGS-B",
                 callback=after, options={"maxiter": run.epochs, "maxfun": 20 * run.epochs + 20},
             )  # fmt: skip
-            result.stopped = "converged" if result.epochs < run.epochs else "epochs"
+            if not np.isfinite(found.fun):
+                result.stopped = "not finite"
+            else:
+                result.stopped = "converged" if result.epochs < run.epochs else "epochs"
     except _Stop:
         result.stopped = result.stopped or "epochs"
     except KeyboardInterrupt:

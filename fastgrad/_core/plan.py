@@ -24,11 +24,13 @@ from ..runtime import max_threads
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 512  # rows of a task where there are many: a partial gradient costs some ten rows
-SMALL_TASKS = (64, 4)  # with fewer rows: least rows of a task, most tasks
+PAIR_ROWS, SMALL_TASKS = 32, (64, 4)  # with fewer rows: two tasks from so many rows on; and then
+# least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 4_000_000  # some 25 us of one core: less is lost to moving data between cores
-WIDE_BYTES = 300_000  # gradients from here on are split by rows of W: they would fill the L2
+WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000  # gradients of more bytes, or of more parameters a row,
+# are split by rows of W: a private one a task would cost more than sharing the activations
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
 WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
 WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
@@ -59,7 +61,6 @@ class Plan:
     cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
     # costs some processors 100 cycles an operation
     scalars: tuple[float, ...] = ()
-    address: int = 0  # of the serial kernel's machine code, where the short way may be taken
     free: list = field(default_factory=list)  # give a workspace back by appending it
 
     def acquire(self) -> np.ndarray:
@@ -163,7 +164,7 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
     block = min(high, max(low, CACHE_BYTES // row_bytes // low * low))
     tasks = 1
     if flops >= PARALLEL_FLOPS:
-        few = max(1, min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
+        few = max(2 if n >= PAIR_ROWS else 1, min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
         power = 1  # even shares for 2 and 4 threads
         while 2 * power <= few:
             power *= 2
@@ -206,7 +207,8 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     parameters = products + outputs
     flops = 2 * n * products * (3 if back else 1)
 
-    wide = back and parameters * itemsize >= WIDE_BYTES and flops >= PARALLEL_FLOPS
+    wide = parameters * itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
+    wide = wide and back and flops >= PARALLEL_FLOPS
     store, weight_rows = n, 1
     if wide:
         store, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)

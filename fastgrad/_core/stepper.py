@@ -42,7 +42,7 @@ class Stepper:
         args = (self.theta, self.gradient, self._state, self._hyper)
         self._update = address_of(self.optimizer.kernel, args)
         x, y, s = self._batch(1)
-        self.run(0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
+        self._call(False, 0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
 
     def _arguments(self) -> tuple:
         """Of a network step, as far as their types go."""

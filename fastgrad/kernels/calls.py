@@ -6,6 +6,7 @@ address costs 2 ns.
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -41,3 +42,15 @@ def call(typingctx, like, address, args):
         return result
 
     return signature, codegen
+
+
+@intrinsic
+def thread_bound(typingctx):
+    """`numba.get_num_threads()`, which has been called before: it starts the threading layer."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.IntType(32), [])
+        function = cgutils.get_or_insert_function(builder.module, kind, "get_num_threads")
+        return builder.call(function, [])
+
+    return types.int32(), codegen

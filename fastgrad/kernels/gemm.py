@@ -12,6 +12,8 @@ forward A = X (rows), backward dX A = dZ (rows), weight gradient A = X^T (column
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -24,6 +26,7 @@ from .simd import (
     PATH,
     VOID,
     Vectors,
+    as_it_stands,
     define,
     element_type,
     hidden,
@@ -48,277 +51,238 @@ NR_F64 = NV * LANES_F64
 KC_COLUMNS, KC_ROWS = 128, 1024
 
 MR = TILE_ROWS[NV][0]
+# A panel's last vector may be half as wide: where 512 bits take two turns (Zen 4) it costs one.
+HALVES = PATH == "avx512"
 SOON_ELEMENTS = 8192  # a panel of so many is worth asking for before its turn
 
 STORE, RELU, GATE = 0, 1, 2
 
 
-def _tile(
-    vec: Vectors,
-    mr: int,
-    nv: int,
-    row,
-    tail,
-    c,
-    ldc,
-    a,
-    rs,
-    cs,
-    b,
-    ldb,
-    k,
-    init,
-    ldi,
-    gate,
-    ldg,
-    mode,
-    soon,
-    pace,
-    drift,
-):
-    """MR rows by NV vectors from row `row`: init, K loop, epilogue."""
-    builder = vec.builder
+class Operands(NamedTuple):
+    """What `panel` is given beside the number of vectors: LLVM values, or their types."""
+
+    c: object
+    ldc: object
+    a: object
+    rs: object
+    cs: object
+    b: object
+    ldb: object
+    m: object
+    k: object
+    init: object
+    ldi: object
+    gate: object
+    ldg: object
+    mode: object
+    columns: object
+    soon: object
+    pace: object
+    drift: object
+
+    @classmethod
+    def kinds(cls, elem: ir.Type) -> Operands:
+        """Pointers and whole numbers."""
+        pointers = {"c", "a", "b", "init", "gate", "soon"}
+        return cls(*(elem.as_pointer() if name in pointers else I64 for name in cls._fields))
+
+    def from_row(self, builder, row) -> Operands:
+        """The rows from `row` on."""
+
+        def below(base, step):
+            return builder.gep(base, [builder.mul(row, step)])
+
+        return self._replace(
+            c=below(self.c, self.ldc),
+            a=below(self.a, self.rs),
+            m=builder.sub(self.m, row),
+            init=below(self.init, self.ldi),
+            gate=below(self.gate, self.ldg),
+            soon=below(self.soon, self.drift),
+        )
+
+
+def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
+    """MR rows by some vectors from row `row`: init, K loop, epilogue."""
+    nv, wide, last = len(vectors), vectors[0], vectors[-1]
+    builder = wide.builder
     function = builder.function
     rows = [builder.add(row, I64(r)) for r in range(mr)]
 
     def at(base, ld, r, v):
-        return builder.gep(base, [builder.add(builder.mul(rows[r], ld), I64(v * vec.lanes))])
+        return builder.gep(base, [builder.add(builder.mul(rows[r], ld), I64(v * wide.lanes))])
 
     def load(base, ld, r, v):
         p = at(base, ld, r, v)
-        return vec.load(p) if v < nv - 1 else vec.load_masked(p, tail)
+        return wide.load(p) if v < nv - 1 else last.load_masked(p, tail)
 
     def store(value, r, v):
-        p = at(c, ldc, r, v)
-        vec.store(value, p) if v < nv - 1 else vec.store_masked(value, p, tail)
+        p = at(given.c, given.ldc, r, v)
+        wide.store(value, p) if v < nv - 1 else last.store_masked(value, p, tail)
 
     cells = [(r, v) for r in range(mr) for v in range(nv)]
-    start = [load(init, ldi, r, v) for r, v in cells]
+    start = [load(given.init, given.ldi, r, v) for r, v in cells]
     # Rows in threes: one pointer moves along k, the others are its neighbours by addressing alone.
     # Hidden, or else LLVM makes one chain of additions of them, longer than the products take.
-    stride = hidden(builder, rs)
-    heads = [hidden(builder, builder.gep(a, [builder.mul(r, rs)])) for r in rows[::3]]
-    first_wanted = builder.gep(soon, [builder.mul(row, drift)])
+    stride = hidden(builder, given.rs)
+    heads = [hidden(builder, builder.gep(given.a, [builder.mul(r, given.rs)])) for r in rows[::3]]
+    first_wanted = builder.gep(given.soon, [builder.mul(row, given.drift)])
 
     before = builder.block
     loop = function.append_basic_block("k")
     after = function.append_basic_block("epilogue")
-    builder.cbranch(builder.icmp_signed(">", k, I64(0)), loop, after)
+    builder.cbranch(builder.icmp_signed(">", given.k, I64(0)), loop, after)
 
     builder.position_at_end(loop)
     index = builder.phi(I64)
-    a_column = [builder.phi(a.type) for _ in heads]
-    b_row = builder.phi(b.type)
-    wanted = builder.phi(soon.type)
-    sums = [builder.phi(vec.type) for _ in cells]
+    a_column = [builder.phi(given.a.type) for _ in heads]
+    b_row = builder.phi(given.b.type)
+    wanted = builder.phi(given.soon.type)
+    sums = [builder.phi(vectors[v].type) for _, v in cells]
     if nv > 1:  # with one vector the loads are the limit
-        vec.prefetch(wanted)
-    columns = [vec.load(builder.gep(b_row, [I64(v * vec.lanes)])) for v in range(nv)]
+        wide.prefetch(wanted)
+    columns = [vec.load(builder.gep(b_row, [I64(v * wide.lanes)])) for v, vec in enumerate(vectors)]
     new = []
     for r in range(mr):
         place = builder.gep(a_column[r // 3], [builder.mul(stride, I64(r % 3))])
-        scalar = vec.splat(builder.load(place))
-        new += [vec.fma(scalar, columns[v], sums[r * nv + v]) for v in range(nv)]
+        scalar = builder.load(place)
+        new += [
+            vec.fma(vec.splat(scalar), columns[v], sums[r * nv + v])
+            for v, vec in enumerate(vectors)
+        ]
     next_index = builder.add(index, I64(1))
     steps = [
         (index, I64(0), next_index),
-        *((phi, head, builder.gep(phi, [cs])) for phi, head in zip(a_column, heads)),
-        (b_row, b, builder.gep(b_row, [ldb])),
-        (wanted, first_wanted, builder.gep(wanted, [pace])),
+        *((phi, head, builder.gep(phi, [given.cs])) for phi, head in zip(a_column, heads)),
+        (b_row, given.b, builder.gep(b_row, [given.ldb])),
+        (wanted, first_wanted, builder.gep(wanted, [given.pace])),
         *zip(sums, start, new),
     ]
     for phi, first, following in steps:
         phi.add_incoming(first, before)
         phi.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", next_index, k), loop, after)
+    again = builder.cbranch(builder.icmp_signed("<", next_index, given.k), loop, after)
+    again.set_metadata("llvm.loop", as_it_stands(builder.module))
 
     builder.position_at_end(after)
     result = []
-    for first, last in zip(start, new):
-        phi = builder.phi(vec.type)
+    for first, following in zip(start, new):
+        phi = builder.phi(first.type)
         phi.add_incoming(first, before)
-        phi.add_incoming(last, loop)
+        phi.add_incoming(following, loop)
         result.append(phi)
     done = function.append_basic_block("done")
     plain, relu, gated = (function.append_basic_block(x) for x in ("store", "relu", "gate"))
-    switch = builder.switch(mode, plain)
+    switch = builder.switch(given.mode, plain)
     switch.add_case(I64(RELU), relu)
     switch.add_case(I64(GATE), gated)
-    zero = vec.const(0.0)
     for block in (plain, relu, gated):
         builder.position_at_end(block)
         for (r, v), value in zip(cells, result):
+            vec, zero = vectors[v], vectors[v].const(0.0)
             if block is relu:
                 value = vec.select(vec.passes(value), value, zero)
             elif block is gated:
-                value = vec.select(vec.passes(load(gate, ldg, r, v)), value, zero)
+                value = vec.select(vec.passes(load(given.gate, given.ldg, r, v)), value, zero)
             store(value, r, v)
         builder.branch(done)
     builder.position_at_end(done)
 
 
 def _panel(nv: int, elem: ir.Type):
-    def body(
-        builder,
-        c,
-        ldc,
-        a,
-        rs,
-        cs,
-        b,
-        ldb,
-        m,
-        k,
-        init,
-        ldi,
-        gate,
-        ldg,
-        mode,
-        columns,
-        soon,
-        pace,
-        drift,
-    ):
-        vec = Vectors(builder, elem)
-        function = builder.function
-        tail = vec.first_lanes(builder.sub(columns, I64((nv - 1) * vec.lanes)))
+    """All rows, in tiles: the tallest while there are enough, then lower ones."""
+
+    def body(builder, *values):
+        given, vec = Operands(*values), Vectors(builder, elem)
+        tail = vec.first_lanes(builder.sub(given.columns, I64((nv - 1) * vec.lanes)))
         first = I64(0)
         for mr in TILE_ROWS[nv]:
-            came_from = builder.block
-            test = function.append_basic_block(f"rows{mr}")
-            tile = function.append_basic_block(f"tile{mr}")
-            rest = function.append_basic_block(f"rest{mr}")
-            builder.branch(test)
-            builder.position_at_end(test)
-            row = builder.phi(I64)
-            row.add_incoming(first, came_from)
-            following = builder.add(row, I64(mr))
-            builder.cbranch(builder.icmp_signed("<=", following, m), tile, rest)
-            builder.position_at_end(tile)
-            _tile(
-                vec,
-                mr,
-                nv,
-                row,
-                tail,
-                c,
-                ldc,
-                a,
-                rs,
-                cs,
-                b,
-                ldb,
-                k,
-                init,
-                ldi,
-                gate,
-                ldg,
-                mode,
-                soon,
-                pace,
-                drift,
-            )
-            row.add_incoming(following, builder.block)
-            builder.branch(test)
-            builder.position_at_end(rest)
-            first = row
+            first = _rows_of_tiles([vec] * nv, mr, first, tail, given)
         builder.ret_void()
 
     return body
 
 
+def _halved_panel(nv: int, elem: ir.Type, whole):
+    """The same with half a vector at the right; what is too low for the tallest tile goes to
+    `whole`."""
+
+    def body(builder, *values):
+        given, vec, half = Operands(*values), Vectors(builder, elem), Vectors(builder, elem, 2)
+        tail = half.first_lanes(builder.sub(given.columns, I64((nv - 1) * vec.lanes)))
+        vectors = [vec] * (nv - 1) + [half]
+        row = _rows_of_tiles(vectors, TILE_ROWS[nv][0], I64(0), tail, given)
+        with builder.if_then(builder.icmp_signed("<", row, given.m)):
+            builder.call(whole, given.from_row(builder, row))
+        builder.ret_void()
+
+    return body
+
+
+def _rows_of_tiles(vectors, mr, first, tail, given):
+    """Tiles of `mr` rows from row `first` on; the first row that is left."""
+    builder = vectors[0].builder
+    came_from = builder.block
+    test, tile, rest = (
+        builder.append_basic_block(f"{name}{mr}") for name in ("rows", "tile", "rest")
+    )
+    builder.branch(test)
+    builder.position_at_end(test)
+    row = builder.phi(I64)
+    row.add_incoming(first, came_from)
+    following = builder.add(row, I64(mr))
+    builder.cbranch(builder.icmp_signed("<=", following, given.m), tile, rest)
+    builder.position_at_end(tile)
+    _tile(vectors, mr, row, tail, given)
+    row.add_incoming(following, builder.block)
+    builder.branch(test)
+    builder.position_at_end(rest)
+    return row
+
+
+def _define_panels(builder, elem, nv):
+    """The functions for panels of `nv` vectors: whole, and with half a vector at the right."""
+    name, kinds = f"fastgrad_panel_{name_of(elem)}_{nv}", Operands.kinds(elem)
+    whole = define(builder, name, VOID, kinds, _panel(nv, elem))
+    if not HALVES:
+        return whole, whole
+    halved = _halved_panel(nv, elem, whole)
+    return whole, define(builder, f"{name}_half", VOID, kinds, halved)
+
+
 @intrinsic
-def panel(
-    typingctx,
-    nv,
-    c,
-    ldc,
-    a,
-    rs,
-    cs,
-    b,
-    ldb,
-    m,
-    k,
-    init,
-    ldi,
-    gate,
-    ldg,
-    mode,
-    columns,
-    soon,
-    pace,
-    drift,
-):
+def panel(typingctx, nv, operands):
     """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
 
-    At row i and product k, soon[i*drift + k*pace] is asked into the L2 cache.
+    The operands are a tuple of those of `Operands`. At row i and product k, soon[i*drift + k*pace]
+    is asked into the L2 cache.
     c[i, j] = epilogue(init[i, j] + sum_k a[i*rs + k*cs] * b[k*ldb + j]); only the first `columns`
     of c, init and gate are touched; b is read in whole vectors.
     """
 
     def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[1])
-        pointer = elem.as_pointer()
-        kinds = [
-            pointer,
-            I64,
-            pointer,
-            I64,
-            I64,
-            pointer,
-            I64,
-            I64,
-            I64,
-            pointer,
-            I64,
-            pointer,
-            I64,
-            I64,
-            I64,
-            pointer,
-            I64,
-            I64,
-        ]
-        rest = types.void(*signature.args[1:])
-        values = llvm_arguments(context, builder, rest, args[1:], kinds)
+        given = types.void(*operands.types)
+        elem = element_type(given.args[0])
+        values = [builder.extract_value(args[1], i) for i in range(len(given.args))]
+        kinds = Operands.kinds(elem)
+        given = Operands(*llvm_arguments(context, builder, given, values, kinds))
         width = context.cast(builder, args[0], signature.args[0], types.int64)
+        vl = Vectors(builder, elem).lanes
+        last = builder.sub(given.columns, builder.mul(builder.sub(width, I64(1)), I64(vl)))
+        halved = builder.icmp_signed("<=", last, I64(vl // 2))
         done = builder.append_basic_block("panel_done")
         switch = builder.switch(width, done)
-        for nv_ in TILE_ROWS:
-            function = define(
-                builder, f"fastgrad_panel_{name_of(elem)}_{nv_}", VOID, kinds, _panel(nv_, elem)
-            )
-            block = builder.append_basic_block(f"panel{nv_}")
-            switch.add_case(I64(nv_), block)
+        for vectors in TILE_ROWS:
+            block = builder.append_basic_block(f"panel{vectors}")
+            switch.add_case(I64(vectors), block)
             builder.position_at_end(block)
-            builder.call(function, values)
+            whole, half = _define_panels(builder, elem, vectors)
+            builder.call(builder.select(halved, half, whole), given)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    sig = types.void(
-        nv,
-        c,
-        ldc,
-        a,
-        rs,
-        cs,
-        b,
-        ldb,
-        m,
-        k,
-        init,
-        ldi,
-        gate,
-        ldg,
-        mode,
-        columns,
-        soon,
-        pace,
-        drift,
-    )
-    return sig, codegen
+    return types.void(nv, operands), codegen
 
 
 PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
@@ -353,8 +317,7 @@ def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, s
         for p in range(0, max(k, 1), kc):
             last = p + kc >= k
             first = p == 0
-            panel(
-                nv,
+            operands = (
                 shift(c, j),
                 ldc,
                 shift(a, p * cs),
@@ -374,6 +337,7 @@ def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, s
                 pace,
                 drift,
             )
+            panel(nv, operands)
 
 
 @pasted

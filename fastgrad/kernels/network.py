@@ -26,6 +26,7 @@ from . import losses
 from .blocks import backward, forward, output_delta, weight_gradient, write_mask
 from .jit import inner, kernel, parallel_kernel, pasted
 from .pack import pack, pack_transposed
+from .partials import add_partials
 from .rows import pack_skinny
 from .simd import integers, lanes, pointer, retype, shift
 from .tickets import take, wait_until
@@ -152,41 +153,36 @@ def _add_to_sums(begin, size, base, part, workspace64, fresh, plan):
 
 
 @inner
-def _reduce_row(out, first, step, stride, tasks, k, workspace, workspace64, plan):
-    """out (k,) = sum over tasks, in order, in float64, of every `step`-th partial from `first`."""
-    partial = shift(workspace, plan[at.TASK_BASE] + plan[at.HEADER + at.PARTIAL] + first)
+def _sum_partials(
+    out, row_step, column_step, first, ld, rows, columns, workspace, workspace64, plan
+):
+    """out[r*row_step + c*column_step] from element `first` of every partial on, a row ld long."""
+    tasks = types.int64(1) if plan[at.WIDE] else plan[at.TASKS]
     if plan[at.FLUSH_BLOCKS]:
-        sums = shift(workspace64, plan[at.SUMS] + first)
-        for j in range(k):
-            total = sums[j * step]
-            for t in range(1, tasks):
-                total += sums[t * plan[at.GRAD_SIZE] + j * step]
-            out[j] = total
-    elif step == 1 and tasks == 2:  # as below, but it vectorises
-        other = shift(partial, stride)
-        for j in range(k):
-            out[j] = types.float64(partial[j]) + other[j]
-    elif step == 1 and tasks == 4:
-        second, third, fourth = (
-            shift(partial, stride), shift(partial, 2 * stride), shift(partial, 3 * stride),
-        )  # fmt: skip
-        for j in range(k):
-            out[j] = ((types.float64(partial[j]) + second[j]) + third[j]) + fourth[j]
+        sums = shift(workspace64, plan[at.SUMS] + first - plan[at.HEADER + at.PARTIAL])
+        size = plan[at.GRAD_SIZE]
+        add_partials(out, row_step, column_step, sums, ld, rows, columns, size, tasks)
     else:
-        for j in range(k):
-            total = types.float64(partial[j * step])
-            for t in range(1, tasks):
-                total += partial[t * stride + j * step]
-            out[j] = total
+        partial = shift(workspace, plan[at.TASK_BASE] + first)
+        stride = plan[at.TASK_STRIDE]
+        add_partials(out, row_step, column_step, partial, ld, rows, columns, stride, tasks)
+
+
+@inner
+def _penalty(row, w, count, l2, gradient):
+    """Adds l2 w to a part of the gradient, if it is one; returns its sum of squared weights."""
+    squares = 0.0
+    for j in range(count):
+        squares += types.float64(w[j]) * w[j]
+        if gradient:
+            row[j] += l2 * w[j]
+    return squares
 
 
 @pasted
 def reduce_slice(index, theta, out, workspace, workspace64, plan):
     """A slice of the gradient from the partials; returns its sum of squared weights if l2."""
-    slices, stride = plan[at.SLICES], plan[at.TASK_STRIDE]
-    tasks = 1 if plan[at.WIDE] else plan[at.TASKS]
-    l2 = workspace64[at.L2]
-    origin = plan[at.HEADER + at.PARTIAL]
+    slices, l2 = plan[at.SLICES], workspace64[at.L2]
     gradient = plan[at.JOB] == at.GRADIENT or plan[at.JOB] == at.GRADIENT_AND_INPUT
     add_up = gradient and plan[at.DIRECT] == 0
     squares = 0.0
@@ -194,44 +190,42 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
         return squares
     for layer in range(plan[at.LAYERS]):
         r = at.HEADER + layer * at.RECORD
-        d, k = plan[r + at.D], plan[r + at.K]
+        d, k, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LDG]
         start, stop = d * index // slices, d * (index + 1) // slices
-        in_row, in_column = plan[r + at.LDG], types.int64(1)
+        rows, columns, row_step, column_step, step = stop - start, k, k, types.int64(1), ldg
         if plan[r + at.TURNED]:
-            in_row, in_column = in_column, in_row
-        for i in range(start, stop):
-            offset = plan[r + at.WEIGHT] + i * k
-            row = shift(out, offset)
-            if add_up:
-                _reduce_row(
-                    row,
-                    plan[r + at.PARTIAL] - origin + i * in_row,
-                    in_column,
-                    stride,
-                    tasks,
+            rows, columns, row_step, column_step, step = k, stop - start, types.int64(1), k, 1
+        offset = plan[r + at.WEIGHT] + start * k
+        if add_up:
+            _sum_partials(
+                shift(out, offset),
+                row_step,
+                column_step,
+                plan[r + at.PARTIAL] + start * step,
+                ldg,
+                rows,
+                columns,
+                workspace,
+                workspace64,
+                plan,
+            )
+            if index == 0:
+                first = plan[r + at.PARTIAL_BIAS]
+                _sum_partials(
+                    shift(out, plan[r + at.BIAS_OUT]),
+                    k,
+                    types.int64(1),
+                    first,
+                    k,
+                    types.int64(1),
                     k,
                     workspace,
                     workspace64,
                     plan,
                 )
-            if l2 != 0.0:
-                w = shift(theta, offset)
-                for j in range(k):
-                    squares += types.float64(w[j]) * w[j]
-                    if gradient:
-                        row[j] += l2 * w[j]
-        if index == 0 and add_up:
-            _reduce_row(
-                shift(out, plan[r + at.BIAS_OUT]),
-                plan[r + at.PARTIAL_BIAS] - origin,
-                types.int64(1),
-                stride,
-                tasks,
-                k,
-                workspace,
-                workspace64,
-                plan,
-            )
+        if l2 != 0.0:
+            row, w = shift(out, offset), shift(theta, offset)
+            squares += _penalty(row, w, (stop - start) * k, l2, gradient)
     return squares
 
 

@@ -15,8 +15,8 @@ from numba.extending import overload
 from . import layout as at
 from . import losses
 from . import neuron as one
-from .calls import call
-from .jit import OPTIONS, brief_kernel
+from .calls import call, thread_bound
+from .jit import OPTIONS, brief_kernel, inner, long_kernel
 from .simd import integers, pointer
 
 REFUSED = float("-inf")  # no loss is
@@ -29,6 +29,8 @@ def fits(y, n, k, loss):
 @overload(fits, jit_options=OPTIONS)
 def fits_typed(y, n, k, loss):
     if isinstance(y.dtype, types.Integer):
+        if y.dtype != types.int64:  # the step reads these
+            return lambda y, n, k, loss: False
 
         def labels(y, n, k, loss):
             if loss != losses.CROSS_ENTROPY or y.size != n:
@@ -53,24 +55,65 @@ def fits_typed(y, n, k, loss):
     return values
 
 
-@brief_kernel
-def quick_step(address, theta, x, y, out, buffer):
-    """`network.step` at `address`, unweighted."""
+@inner
+def apart(a, b):
+    """Whether two contiguous arrays have no byte in common."""
+    start, other = a.ctypes.data, b.ctypes.data
+    return start + a.nbytes <= other or other + b.nbytes <= start
+
+
+@inner
+def takes_step(theta, x, y, out, buffer):
+    """Whether the step planned in a workspace is of these arrays, and `out` apart from the rest."""
     plan = integers(pointer(buffer))
     n, d = plan[at.ROWS], plan[at.HEADER + at.D]
     k = plan[at.HEADER + (plan[at.LAYERS] - 1) * at.RECORD + at.K]
     if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
-        return REFUSED
-    if not fits(y, n, k, plan[at.LOSS]):
+        return False
+    if not (apart(out, theta) and apart(out, x) and apart(out, y)):
+        return False
+    return fits(y, n, k, plan[at.LOSS])
+
+
+@brief_kernel
+def quick_step(address, theta, x, y, out, buffer):
+    """`network.step` at `address`, unweighted."""
+    if not takes_step(theta, x, y, out, buffer):
         return REFUSED
     return call(0.0, address, (theta, theta, x, y.reshape(y.size), theta, out, theta, buffer))
+
+
+@long_kernel
+def shared_step(address, threads, theta, x, y, out, buffer):
+    """`network.step_parallel` at `address`, refused unless Numba's bound is `threads`; or `step`,
+    with 0 threads."""
+    if threads and thread_bound() != threads:
+        return REFUSED
+    if not takes_step(theta, x, y, out, buffer):
+        return REFUSED
+    return call(0.0, address, (theta, theta, x, y.reshape(y.size), theta, out, theta, buffer))
+
+
+@inner
+def takes_neuron(w, x, y, buffer):
+    plan = integers(pointer(buffer))
+    n, d = plan[one.ROWS], plan[one.INPUTS]
+    return w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
 
 
 @brief_kernel
 def quick_neuron(address, w, b, x, y, out, buffer):
     """`neuron.neuron_step` at `address`, unweighted: (loss, db)."""
-    plan = integers(pointer(buffer))
-    n, d = plan[one.ROWS], plan[one.INPUTS]
-    if w.size != d or x.shape[0] != n or x.shape[1] != d or y.size != n:
+    if not takes_neuron(w, x, y, buffer):
+        return REFUSED, 0.0
+    return call((0.0, 0.0), address, (out, w, b, x, y, w, buffer))
+
+
+@long_kernel
+def shared_neuron(address, threads, w, b, x, y, out, buffer):
+    """`neuron_step_parallel` to `quick_neuron` as `shared_step` is to `quick_step`."""
+    if threads and thread_bound() != threads:
+        return REFUSED, 0.0
+    if not takes_neuron(w, x, y, buffer):
         return REFUSED, 0.0
     return call((0.0, 0.0), address, (out, w, b, x, y, w, buffer))

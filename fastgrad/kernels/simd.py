@@ -45,13 +45,16 @@ LANES_F64 = VECTOR_BYTES // 8
 
 
 class Vectors:
-    """The vector operations of one element type (`float` or `double`) on one builder."""
+    """The vector operations of one element type (`float` or `double`) on one builder.
 
-    def __init__(self, builder: ir.IRBuilder, elem: ir.Type):
+    `parts` = 2 makes vectors of half the lanes.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, elem: ir.Type, parts: int = 1):
         self.builder = builder
         self.elem = elem
         self.is_f32 = isinstance(elem, ir.FloatType)
-        self.lanes = LANES_F32 if self.is_f32 else LANES_F64
+        self.lanes = (LANES_F32 if self.is_f32 else LANES_F64) // parts
         self.type = ir.VectorType(elem, self.lanes)
         self.int_elem = I32 if self.is_f32 else I64
         self.int_type = ir.VectorType(self.int_elem, self.lanes)
@@ -180,6 +183,16 @@ def hidden(builder, value):
     """The same value, of which the optimiser knows nothing."""
     kind = ir.FunctionType(value.type, [value.type])
     return builder.asm(kind, "", "=r,0", [value], False)
+
+
+def as_it_stands(module):
+    """Metadata for the branch back to a loop's head: LLVM is not to unroll this loop, for then it
+    keeps an address for each load and too few registers; and it begins a cache line."""
+    alone = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    alignment = module.add_metadata([ir.MetaDataString(module, "llvm.loop.align"), I32(64)])
+    node = ir.values.MDValue(module, [], str(len(module.metadata)))
+    node.operands = (node, alone, alignment)  # a loop is named by a node that names itself
+    return node
 
 
 def define(builder, name: str, result: ir.Type, args: list[ir.Type], body):

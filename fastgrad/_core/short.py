@@ -1,0 +1,68 @@
+"""The short way from Python into a kernel, opened by the calls that took the long one.
+
+The long way checks each argument in Python; the short one (`kernels.quick`) does so in compiled
+code and calls the kernel by its address. It is open for the types of arguments it was compiled for
+and nothing else, and refuses what does not fit: then the long way says what is wrong.
+"""
+
+from __future__ import annotations
+
+from .. import runtime
+from ..kernels.calls import address_of
+
+SHUT = (TypeError, RuntimeError)  # what a call for which the way is not open ends with
+
+
+class ShortWay:
+    """Into one pair of kernels, for one set of argument types.
+
+    A plan that is not parallel is called by `brief`, at `address`; a parallel one by `launch`.
+    """
+
+    def __init__(self, serial, parallel, brief, shared):
+        self._kernels = (serial, parallel)
+        self._brief, self._shared = brief, shared
+        self._addresses = [0, 0]  # for parallel plans: of the serial and the parallel kernel
+        self.address = 0
+
+    def open(self, plan, args, *given) -> bool:
+        """For plans like this one, under the rules of `runtime.launch` as they are now.
+
+        args: of the kernel; given: one or several tuples of arguments of `kernels.quick`, but for
+        the address and the threads. False if it cannot be opened.
+        """
+        if not plan.parallel:
+            if not self.address:
+                address = address_of(self._kernels[0], args)
+                for arguments in given:
+                    self._brief.allow((address, *arguments))
+                self.address = address
+        elif not self._addresses[runtime.sharing()]:
+            if not runtime.start_threads():
+                return False
+            sharing = runtime.sharing()
+            address = address_of(self._kernels[sharing], args)
+            for arguments in given:
+                self._shared.allow((address, 1, *arguments))
+            self._addresses[sharing] = address
+        return True
+
+    def launch(self, args):
+        """A parallel plan's step, by the rules of `runtime.launch`; one of SHUT if it is not open
+        for them, or if another thread has the threads."""
+        if not runtime.sharing():
+            return self._shared.call(self._known(0), 0, *args)
+        address = self._known(1)
+        threads = runtime.take_threads()
+        if not threads:
+            raise TypeError("another Python thread has the threads")
+        try:
+            return self._shared.call(address, threads, *args)
+        finally:
+            runtime.return_threads()
+
+    def _known(self, which: int) -> int:
+        address = self._addresses[which]
+        if not address:
+            raise TypeError("no call of this kind took the long way yet")
+        return address
