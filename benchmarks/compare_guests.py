@@ -58,16 +58,21 @@ def _report(title: str, sides: dict, rounds: int, seconds: float = 0.2, note: st
 
 
 def torch_steps(args) -> None:
-    """A training step: zero_grad, loss, backward, Adam."""
+    """A training step: zero_grad, loss, backward, PyTorch's Adam with the same options."""
     import torch
 
     torch.set_num_threads(args.threads)
     for sizes, n in (([8, 64, 64, 3], 16), ([64, 128, 10], 128)):
         torch.manual_seed(0)
-        _torch_case(args, sizes, torch.randn(n, sizes[0]), torch.randint(0, sizes[-1], (n,)))
+        X, y = torch.randn(n, sizes[0]), torch.randint(0, sizes[-1], (n,))
+        for options in ({}, {"fused": True}):
+            _torch_case(args, sizes, X, y, options)
 
 
-def _torch_case(args, sizes, X, y) -> None:
+RATE = 1e-6  # of the learning: a batch learnt by heart has denormal gradients, slow on both sides
+
+
+def _torch_case(args, sizes, X, y, options) -> None:
     import torch
     from torch import nn
 
@@ -80,7 +85,7 @@ def _torch_case(args, sizes, X, y) -> None:
     included, outside = from_torch(peer, "cross_entropy"), from_torch(peer)
 
     def step(model, value):
-        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        optimizer = torch.optim.Adam(model.parameters(), RATE, **options)
 
         def run():
             optimizer.zero_grad()
@@ -93,7 +98,8 @@ def _torch_case(args, sizes, X, y) -> None:
         return lambda X, y: nn.functional.cross_entropy(model(X), y)
 
     _report(
-        f"PyTorch training step, {'-'.join(map(str, sizes))}, {len(X)} rows, float32, Adam",
+        f"PyTorch training step, {'-'.join(map(str, sizes))}, {len(X)} rows, float32, "
+        f"Adam({', '.join(f'{name}={value}' for name, value in options.items())})",
         {
             "nn.Sequential": step(peer, outside_loss(peer)),
             "FusedMLP, loss included": step(included, included),

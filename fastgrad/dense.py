@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
-from ._core.plan import network_plan
+from ._core.plan import network_plan, place_bias
 from .kernels import layout as at
 from .kernels.network import step, step_parallel
 from .runtime import check_threads, launch
@@ -35,13 +35,29 @@ def _layer(X, W, b):
 
 
 def _not_empty(W):
-    if 0 in W.shape:
+    if W.size == 0:
         raise ValueError(f"w has shape {W.shape}; expected at least one input and one output")
 
 
-def _forward(X, W, b, dtype, relu, mask, threads):
+def _outputs(name: str, out, count: int) -> tuple:
+    """The arrays of a tuple to write to; None for each where there is none."""
+    if out is None:
+        return (None,) * count
+    if not isinstance(out, tuple) or len(out) != count:
+        raise TypeError(f"{name} is {type(out).__name__}; expected a tuple of {count} arrays")
+    return out
+
+
+def _result(out, name: str, shape, dtype, *inputs):
+    """The array to write to: the caller's, or a fresh one."""
+    if out is None:
+        return np.empty(shape, dtype)
+    return check.output(out, name, shape, dtype, *inputs)
+
+
+def _forward(X, W, b, out, dtype, relu, mask, threads):
     n, (d, k) = X.shape[0], W.shape
-    out, nothing = np.empty((n, k), dtype), _NOTHING[dtype]
+    nothing = _NOTHING[dtype]
     if threads is not None:
         check_threads(threads)
     if n:
@@ -55,10 +71,9 @@ def _forward(X, W, b, dtype, relu, mask, threads):
             )  # fmt: skip
         finally:
             plan.free.append(buffer)
-    return out
 
 
-def affine(X, w, b, *, threads: int | None = None):
+def affine(X, w, b, *, out=None, threads: int | None = None):
     """Z = X @ w + b.
 
     Parameters
@@ -68,6 +83,8 @@ def affine(X, w, b, *, threads: int | None = None):
     w : array (d,) or (d, k)
         One neuron's weights, or a layer's.
     b : float, or array (k,)
+    out : ndarray, the shape of Z, optional
+        Where to write Z: same dtype, contiguous, apart from the inputs. Overwritten.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -88,12 +105,15 @@ def affine(X, w, b, *, threads: int | None = None):
     >>> fg.affine(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, -1.0]), 0.5)
     array([-0.5, -0.5])
     """
+    given = ((X, "X"), (w, "w"), (b, "b"))
     X, W, b, dtype, single = _layer(X, w, b)
-    out = _forward(X, W, b, dtype, False, None, threads)
-    return out[:, 0] if single else out
+    shape = X.shape[:1] if single else (X.shape[0], W.shape[1])
+    Z = _result(out, "out", shape, dtype, *given, (X, "X"), (W, "w"), (b, "b"))
+    _forward(X, W, b, Z, dtype, False, None, threads)
+    return Z
 
 
-def affine_relu(X, w, b, *, threads: int | None = None):
+def affine_relu(X, w, b, *, out=None, threads: int | None = None):
     """max(0, X @ w + b) and the ReLU mask, fused.
 
     Parameters
@@ -102,6 +122,9 @@ def affine_relu(X, w, b, *, threads: int | None = None):
         float32 or float64; w and b have the same dtype (integers and lists are converted).
     w : array (d,) or (d, k)
     b : float, or array (k,)
+    out : (a, mask), optional
+        Where to write both: of the shapes and dtypes that are returned, contiguous, apart from the
+        inputs and each other. Overwritten.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -125,13 +148,20 @@ def affine_relu(X, w, b, *, threads: int | None = None):
     >>> fg.affine_relu(X, W, b)
     (array([[3., 0.]]), array([[ True, False]]))
     """
+    given = ((X, "X"), (w, "w"), (b, "b"))
+    a, mask = _outputs("out", out, 2)
     X, W, b, dtype, single = _layer(X, w, b)
-    mask = np.empty((X.shape[0], W.shape[1]), np.bool_)
-    out = _forward(X, W, b, dtype, True, mask.view(np.uint8).reshape(-1), threads)
-    return (out[:, 0], mask[:, 0]) if single else (out, mask)
+    given = (*given, (X, "X"), (W, "w"), (b, "b"))
+    shape = X.shape[:1] if single else (X.shape[0], W.shape[1])
+    a = _result(a, "out[0]", shape, dtype, *given)
+    mask = _result(mask, "out[1]", shape, check.BOOL, *given, (a, "out[0]"))
+    _forward(X, W, b, a, dtype, True, mask.view(np.uint8).reshape(-1), threads)
+    return a, mask
 
 
-def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: int | None = None):
+def affine_relu_backward(
+    grad_a, X, W, mask, *, need_gX: bool = True, out=None, threads: int | None = None
+):
     """Back through a layer: from d loss / d a to d loss / d X, d W and d b.
 
     Parameters
@@ -145,6 +175,10 @@ def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: i
         As `affine_relu` returns it. All True makes this the backward of `affine`.
     need_gX : bool
         False saves the product for gX and returns None in its place.
+    out : (gX, gW, gb), or (gX, gW) for one neuron, optional
+        Where to write them: of the shapes that are returned and the inputs' dtype, contiguous,
+        apart from the inputs and each other; None in the place of gX where it is not needed.
+        Overwritten, never added to.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -173,14 +207,13 @@ def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: i
     (array([[1., 1.]]), array([[1., 0.],
            [2., 0.]]), array([1., 0.]))
     """
-    dtype = check.common_dtype((grad_a, "grad_a"), (X, "X"), (W, "W"))
+    given = ((grad_a, "grad_a"), (X, "X"), (W, "W"), (mask, "mask"))
+    dtype = check.common_dtype(*given[:3])
     W = check.float_array(W, "W", dtype)
-    single = W.ndim == 1
     if W.ndim not in (1, 2):
         raise ValueError(f"W has shape {W.shape}; expected (d,) for one neuron or (d, k)")
-    W = W.reshape(-1, 1) if single else W
     _not_empty(W)
-    d, k = W.shape
+    single, d, k = W.ndim == 1, W.shape[0], W.size // W.shape[0]
     X = check.matrix(X, "X", dtype, d)
     n = X.shape[0]
     shape = (n,) if single else (n, k)
@@ -190,21 +223,54 @@ def affine_relu_backward(grad_a, X, W, mask, *, need_gX: bool = True, threads: i
     mask = check.mask(mask, "mask", shape)
     if threads is not None:
         check_threads(threads)
-    gX = np.empty((n, d), dtype) if need_gX else None
-    grad = np.zeros((d + 1) * k, dtype)
+    if out is None:
+        grad = np.empty((d + 1) * k, dtype)
+        gX = np.empty((n, d), dtype) if need_gX else None
+        gW, gb = grad[: d * k].reshape(W.shape), grad[d * k :]
+    else:
+        given = (*given, (grad_a, "grad_a"), (X, "X"), (W, "W"), (mask, "mask"))
+        gX, gW, gb = _gradients(out, need_gX, (n, d), W.shape, dtype, given)
     if n:
-        nothing = grad[:1]
-        job = at.GRADIENT_AND_INPUT if need_gX else at.GRADIENT
-        plan = network_plan((d, k), n, dtype, job, _NO_LOSS, False, False, flat=False)
-        buffer = plan.acquire()
-        try:
-            launch(
-                step, step_parallel, plan.parallel, threads,
-                (W.reshape(-1), nothing, X, grad_a.reshape(-1), mask.reshape(-1), grad,
-                 nothing if gX is None else gX.reshape(-1),
-                 buffer),
-            )  # fmt: skip
-        finally:
-            plan.free.append(buffer)
-    gW, gb = grad[: d * k], grad[d * k :]
-    return (gX, gW, gb[0]) if single else (gX, gW.reshape(d, k), gb)
+        _backward(grad_a, X, W, mask, gX, gW, gb, out is not None, threads)
+    else:
+        gW[...], gb[...] = 0, 0
+    return gX, gW, gb[0] if single else gb
+
+
+def _gradients(out, need_gX: bool, X_shape, W_shape, dtype, given):
+    """(gX, gW, gb) as the caller gave them."""
+    single = len(W_shape) == 1
+    gX, gW, *rest = _outputs("out", out, 2 if single else 3)
+    gW = check.output(gW, "out[1]", W_shape, dtype, *given)
+    given = (*given, (gW, "out[1]"))
+    gb = np.empty(1, dtype) if single else check.output(*rest, "out[2]", W_shape[1:], dtype, *given)
+    if need_gX:
+        check.output(gX, "out[0]", X_shape, dtype, *given, (gb, "out[2]"))
+    elif gX is not None:
+        raise TypeError(f"out[0] is a {type(gX).__name__}; expected None with need_gX=False")
+    return gX, gW, gb
+
+
+def _backward(grad_a, X, W, mask, gX, gW, gb, apart: bool, threads):
+    """`apart`: gb does not lie behind gW."""
+    (n, d), dtype, nothing = X.shape, X.dtype, _NOTHING[X.dtype]
+    job = at.GRADIENT if gX is None else at.GRADIENT_AND_INPUT
+    plan = network_plan((d, W.size // d), n, dtype, job, _NO_LOSS, False, False, flat=False)
+    buffer = plan.acquire()
+    try:
+        if apart:
+            place_bias(buffer[: plan.vector.size].view(np.int64), _elements_between(gW, gb))
+        launch(
+            step, step_parallel, plan.parallel, threads,
+            (W.reshape(-1), nothing, X, grad_a.reshape(-1), mask.reshape(-1), gW.reshape(-1),
+             nothing if gX is None else gX.reshape(-1), buffer),
+        )  # fmt: skip
+    finally:
+        if apart:
+            place_bias(buffer[: plan.vector.size].view(np.int64), gW.size)
+        plan.free.append(buffer)
+
+
+def _elements_between(first, second) -> int:
+    first_at, second_at = (a.__array_interface__["data"][0] for a in (first, second))
+    return (second_at - first_at) // first.itemsize

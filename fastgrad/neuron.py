@@ -35,7 +35,7 @@ def _parameters(w, b, X):
     return w, check.scalar(b, "b"), X, dtype
 
 
-def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None = None):
+def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: int | None = None):
     """The mean squared loss of one ReLU neuron and its gradient, in one pass over X.
 
     Parameters
@@ -51,6 +51,8 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
         Targets.
     sample_weight : array (n,), optional
         Not negative, not all zero.
+    out : ndarray (d,), optional
+        Where to write gw: same dtype, contiguous, apart from the inputs. Overwritten.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -83,7 +85,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
     (0.25, array([2. , 0.5]), 1.0)
     """
     plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, _FLOATS)
-    if plain and sample_weight is threads is None:
+    if plain and out is sample_weight is threads is None:
         try:
             plan, short = _quick[X.shape, X.dtype]
             buffer = plan.acquire()
@@ -103,6 +105,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
             plan.free.append(buffer)
             if loss != REFUSED:
                 return loss, gw, gb
+    given = ((w, "w"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"))
     dtype = w.dtype if type(w) is np.ndarray and check.is_float(w.dtype) else None
     if dtype is None or type(X) is not np.ndarray or X.dtype is not dtype:
         dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"), (y, "y"))
@@ -115,7 +118,11 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, threads: int | None 
     check.rows(y, "y", n)
     if sample_weight is not None:
         sample_weight = check.weights(sample_weight, "sample_weight", dtype, n)
-    gw = np.empty(d, dtype)
+    if out is None:
+        gw = np.empty(d, dtype)
+    else:
+        checked = (w, "w"), (X, "X"), (y, "y"), (sample_weight, "sample_weight")
+        gw = check.output(out, "out", (d,), dtype, *given, *checked)
     plan = neuron_plan(n, d, dtype, sample_weight is not None)
     buffer = plan.acquire()
     try:
@@ -182,13 +189,15 @@ def neuron_grad(w, b, X):
     return dw, db
 
 
-def relu(Z):
+def relu(Z, *, out=None):
     """max(0, Z) element by element; NaN stays NaN (formula 2).
 
     Parameters
     ----------
     Z : array
         Any shape; float32 or float64 (integers and lists become float64).
+    out : ndarray, the shape of Z, optional
+        Where to write: Z's dtype, contiguous; Z itself, or apart from it.
 
     Returns
     -------
@@ -197,8 +206,8 @@ def relu(Z):
 
     Raises
     ------
-    TypeError
-        If Z has another dtype.
+    TypeError, ValueError
+        If Z has another dtype, or `out` does not fit.
 
     Examples
     --------
@@ -206,19 +215,26 @@ def relu(Z):
     >>> fg.relu([-1.0, 0.0, 2.0])
     array([0., 0., 2.])
     """
+    given = Z
     Z = check.float_array(Z, "Z", check.common_dtype((Z, "Z")))
-    out = np.empty(Z.shape, Z.dtype)
+    if out is None:
+        out = np.empty(Z.shape, Z.dtype)
+    else:
+        apart = () if out is given else ((given, "Z"), (Z, "Z"))
+        check.output(out, "out", Z.shape, Z.dtype, *apart)
     kernels.relu(out.reshape(-1), Z.reshape(-1))
     return out
 
 
-def relu_mask(Z):
+def relu_mask(Z, *, out=None):
     """The derivative of ReLU as a bool mask: `not (Z <= 0)`, so False at 0, True for NaN.
 
     Parameters
     ----------
     Z : array
         Any shape; pre-activations or activations (both have the same mask).
+    out : ndarray of bool, the shape of Z, optional
+        Where to write: contiguous, apart from Z.
 
     Returns
     -------
@@ -227,8 +243,8 @@ def relu_mask(Z):
 
     Raises
     ------
-    TypeError
-        If Z has a dtype that is not float32, float64, integer or bool.
+    TypeError, ValueError
+        If Z has a dtype that is not float32, float64, integer or bool, or `out` does not fit.
 
     Examples
     --------
@@ -236,7 +252,11 @@ def relu_mask(Z):
     >>> fg.relu_mask([-1.0, 0.0, 2.0])
     array([False, False,  True])
     """
+    given = Z
     Z = check.float_array(Z, "Z", check.common_dtype((Z, "Z")))
-    out = np.empty(Z.shape, np.bool_)
+    if out is None:
+        out = np.empty(Z.shape, np.bool_)
+    else:
+        check.output(out, "out", Z.shape, check.BOOL, (given, "Z"), (Z, "Z"))
     kernels.relu_mask(out.reshape(-1), Z.reshape(-1))
     return out

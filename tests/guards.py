@@ -107,7 +107,14 @@ def check_layer(rng, n, d, k, dtype):
     X, W, b = dyadic(rng, (n, d), dtype), dyadic(rng, (d, k), dtype), dyadic(rng, k, dtype)
     check(fg.affine, X, W, b)
     check(fg.affine_relu, X, W, b)
-    check(fg.affine_relu_backward, dyadic(rng, (n, k), dtype), X, W, rng.random((n, k)) < 0.5)
+    grad_a, mask = dyadic(rng, (n, k), dtype), rng.random((n, k)) < 0.5
+
+    def apart(grad_a, X, W, mask):  # db is no longer behind dW
+        out = tuple(dense.np.empty(shape, dtype) for shape in ((n, d), (d, k), k))
+        return fg.affine_relu_backward(grad_a, X, W, mask, out=out)
+
+    for backward in (fg.affine_relu_backward, apart):
+        check(backward, grad_a, X, W, mask)
 
 
 def check_network(rng, n, sizes, dtype, loss, weighted):

@@ -1,13 +1,13 @@
 """Shapes to a plan: blocks, tasks, where everything lies in the workspace, parallel or not.
 
-Pure Python on shapes. Nothing here depends on the number of threads, so neither do the results.
+Plain arithmetic on shapes, which compiled code calls too (`shared`). Nothing here depends on the
+number of threads, so neither do the results.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from ..kernels import layout as at
 from ..kernels import losses
 from ..kernels import neuron as one
 from ..kernels.columns import scratch_elements
-from ..kernels.simd import LANES_F32, LANES_F64, VECTOR_BYTES
+from ..kernels.jit import shared
+from ..kernels.simd import VECTOR_BYTES
 from ..runtime import max_threads
 
 # Tuning numbers, measured 2026-11 on two cores with AVX-512 and 48 KiB L1: Zen 5 (1 MiB L2), then
@@ -47,9 +48,6 @@ NEURON_BLOCK_ROWS = 512  # rows between a neuron's float64 sums
 NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
 
 
-ELEMENTWISE = (losses.MSE, losses.HUBER, losses.LOGISTIC)
-
-
 @dataclass
 class Plan:
     """What a step needs beside the user's arrays: the kernels' vector and workspaces."""
@@ -75,8 +73,7 @@ class Plan:
     def _new_workspace(self) -> np.ndarray:
         unit = VECTOR_BYTES // 8
         first64 = self.vector.size
-        first = _round_up(first64 + self.doubles, unit)
-        words = first + -(-self.elements * self.dtype.itemsize // 8)
+        first, words = workspace_size(first64, self.elements, self.doubles, self.dtype.itemsize)
         memory = np.empty(words + unit)
         start = -(memory.__array_interface__["data"][0] // 8) % unit
         buffer = memory[start : start + words]
@@ -89,10 +86,22 @@ class Plan:
         return buffer
 
 
+shared(scratch_elements)
+
+
+@shared
 def _round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
+@shared
+def workspace_size(length, elements, doubles, itemsize):
+    """(where the elements begin, words in all) of a vector's length, doubles and elements."""
+    first = _round_up(length + doubles, VECTOR_BYTES // 8)
+    return first, first + -(-elements * itemsize // 8)
+
+
+@shared
 def _leading_dimension(k: int, lanes: int) -> int:
     """Whole vectors, and never a multiple of 64 of them, which would share few cache sets."""
     if k == 1:
@@ -101,11 +110,13 @@ def _leading_dimension(k: int, lanes: int) -> int:
     return padded + lanes if padded % (8 * lanes) == 0 else padded
 
 
+@shared
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
     """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return 2 * k <= lanes and k * (-(-d // lanes) + SKINNY_OVERHEAD) < SKINNY_SHARE * d
 
 
+@shared
 def _slices(parameters: int, flops: int) -> int:
     """Tasks of packing and of adding up: an even number, or one."""
     if flops < PARALLEL_FLOPS or parameters < LEAST_SLICED:
@@ -113,34 +124,21 @@ def _slices(parameters: int, flops: int) -> int:
     return min(MAX_SLICES, max(2, parameters // SLICE_PARAMETERS // 2 * 2))
 
 
+@shared
 def _is_turned(d: int, k: int, n: int, skinny: bool, lanes: int) -> bool:
     """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d)."""
     across, along = d * -(-k // lanes), (k + 1) * -(-d // lanes)
     return skinny or (n >= TURN_ROWS and along < across)
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """How the rows and the weights are cut."""
-
-    wide: bool
-    store_rows: int
-    task_rows: int
-    block_rows: int
-    weight_rows: int = 1
-
-    def tasks(self, n: int) -> int:
-        whole, rest = divmod(n, self.store_rows)
-        count = -(-self.store_rows // self.task_rows)
-        return whole * count + -(-rest // self.task_rows)
-
-
+@shared
 def _even_cut(n: int, most: int, unit: int) -> int:
     """Rows of each of the fewest equal parts of n that have at most `most` rows."""
     parts = -(-n // most)
     return min(n, _round_up(-(-n // parts), unit))
 
 
+@shared
 def _wide_task_rows(rows: int) -> int:
     """An even number of row tasks, for two threads; one where there are few rows."""
     tasks = -(-rows // WIDE_TASK_ROWS)
@@ -149,28 +147,158 @@ def _wide_task_rows(rows: int) -> int:
     return -(-rows // tasks)
 
 
-def _wide_blocks(n, sizes, widths, itemsize) -> _Blocks:
-    row_bytes = 2 * itemsize * sum(widths)
+@shared
+def _wide_cut(n, inputs, width, itemsize):
+    """(rows of a store, of a task, of W in a weight task): `inputs` and `width` of all layers."""
+    row_bytes = 2 * itemsize * width
     store = _even_cut(n, min(STORE_ROWS, max(WIDE_TASK_ROWS, STORE_BYTES // row_bytes)), 24)
     rows = _even_cut(store, _wide_task_rows(store), 6)
-    store = min(n, _round_up(store, rows))
-    weight_rows = WEIGHT_ROWS[0 if sum(sizes[:-1]) >= 16 * WEIGHT_ROWS[0] else 1]
-    return _Blocks(True, store, rows, rows, weight_rows)
+    weight_rows = WEIGHT_ROWS[0] if inputs >= 16 * WEIGHT_ROWS[0] else WEIGHT_ROWS[1]
+    return min(n, _round_up(store, rows)), rows, weight_rows
 
 
-def _row_blocks(n, sizes, widths, gradient, itemsize, parameters, flops) -> _Blocks:
+@shared
+def _row_cut(n, row_bytes, back, gradient_bytes, flops):
+    """(rows of a task, of a block)."""
     low, high = BLOCK_ROWS
-    row_bytes = itemsize * (sizes[0] + sum(widths))
     block = min(high, max(low, CACHE_BYTES // row_bytes // low * low))
     tasks = 1
     if flops >= PARALLEL_FLOPS:
-        few = max(1 + (n >= PAIR_ROWS), min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
-        few = 1 << (few.bit_length() - 1)  # even shares for 2 and 4 threads
-        tasks = min(MAX_TASKS, max(few, n // TASK_ROWS // 4 * 4))
-        if gradient:
-            tasks = max(1, min(tasks, PARTIAL_BYTES // (itemsize * parameters)))
+        few = max(2 if n >= PAIR_ROWS else 1, min(n // SMALL_TASKS[0], SMALL_TASKS[1]))
+        power = 1  # even shares for 2 and 4 threads
+        while 2 * power <= few:
+            power *= 2
+        tasks = min(MAX_TASKS, max(power, n // TASK_ROWS // 4 * 4))
+        if back:
+            tasks = max(1, min(tasks, PARTIAL_BYTES // gradient_bytes))
     rows = -(-n // tasks)
-    return _Blocks(False, n, rows, _even_cut(rows, block, 2 if rows <= high else 24))
+    return rows, _even_cut(rows, block, 2 if rows <= high else 24)
+
+
+@shared
+def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, flat, threads):
+    """Write a step's vector, zeros before; (parallel, elements, doubles, cleared) of its `Plan`.
+
+    `flat`: biases lie in theta behind their weights, else on their own; `threads`: the most ever.
+    """
+    lanes = VECTOR_BYTES // itemsize
+    layers = len(sizes) - 1
+    gradient = job == at.GRADIENT or job == at.GRADIENT_AND_INPUT
+    back = job != at.FORWARD
+    # No gaps between narrow outputs: the loss takes the block as one long row.
+    elementwise = loss == losses.MSE or loss == losses.HUBER or loss == losses.LOGISTIC
+    gapless = elementwise and not weighted and sizes[layers] < lanes
+    products = inputs = width = widest = outputs = 0
+    rearranged = False
+    for layer in range(layers):
+        d, k = sizes[layer], sizes[layer + 1]
+        record = vector[at.HEADER + layer * at.RECORD :]
+        ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
+        skinny = _is_skinny(d, k, lanes)
+        turned = _is_turned(d, k, n, skinny, lanes)
+        record[at.D], record[at.K], record[at.LD] = d, k, ld
+        record[at.SKINNY], record[at.TURNED] = skinny, turned
+        rearranged = rearranged or (turned and k > 1)
+        products += d * k
+        inputs += d
+        outputs += k
+        width += ld
+        widest = max(widest, d, k)
+    parameters = products + outputs
+    flops = 2 * n * products * (3 if back else 1)
+
+    wide = parameters * itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
+    wide = wide and back and flops >= PARALLEL_FLOPS
+    store, weight_rows = n, 1
+    if wide:
+        store, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
+        block_rows = task_rows
+    else:
+        row_bytes = itemsize * (sizes[0] + width)
+        task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops)
+    if not gradient:  # the same row tasks, so the loss has the same bits; but nothing to store
+        wide, store = False, n
+    tasks = n // store * -(-store // task_rows) + -(-(n % store) // task_rows)
+    partials = 1 if wide else tasks
+    flush = 0
+    if wide:
+        flush = 1 if n > store else 0
+    elif gradient and itemsize == 4 and task_rows > FLUSH_ROWS:
+        flush = FLUSH_ROWS // block_rows
+    direct = gradient and partials == 1 and flush == 0 and not rearranged
+    slices = _slices(parameters, flops)
+    parallel = flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1)
+
+    stored = store if wide else block_rows
+    theta = shared = part = partial = weight_tasks = 0
+    for layer in range(layers):
+        d, k = sizes[layer], sizes[layer + 1]
+        record = vector[at.HEADER + layer * at.RECORD :]
+        padded, turned = _round_up(k, lanes), record[at.TURNED] != 0
+        record[at.FEW_BACK] = n <= (FEW_ROWS[1] if k >= FEW_VECTORS * lanes else FEW_ROWS[0])
+        # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
+        inside = flat and theta + d * k + lanes <= parameters
+        record[at.IN_PLACE] = n <= IN_PLACE_ROWS and (inside or k % lanes == 0)
+        record[at.WEIGHT] = theta
+        theta += d * k
+        record[at.BIAS_OUT] = theta
+        record[at.BIAS] = theta if flat else 0
+        theta += k
+        record[at.PANELS] = shared
+        shared += _round_up(d * k, lanes) if record[at.SKINNY] else d * padded
+        if job >= at.GRADIENT:
+            record[at.PANELS_T] = shared
+            shared += k * _round_up(d, lanes)
+        activations = _round_up(stored * int(record[at.LD]) + lanes, lanes)
+        record[at.ACTIVATION] = record[at.DELTA] = part
+        part += activations
+        if wide and layer < layers - 1:
+            record[at.DELTA] = part
+            part += activations
+        if direct:
+            record[at.LDG] = d if turned else k
+            record[at.PARTIAL], record[at.PARTIAL_BIAS] = theta - d * k - k, theta - k
+        elif gradient:
+            ldg = _round_up(d, lanes) if turned else padded
+            bias = partial + ldg * (k if turned else d)
+            record[at.LDG], record[at.PARTIAL], record[at.PARTIAL_BIAS] = ldg, partial, bias
+            partial = bias + padded
+        record[at.FIRST_WEIGHT_TASK] = weight_tasks
+        weight_tasks += -(-d // weight_rows)
+    if not direct:
+        for layer in range(layers):
+            record = vector[at.HEADER + layer * at.RECORD :]
+            record[at.PARTIAL] += part
+            record[at.PARTIAL_BIAS] += part
+
+    stride = 0 if wide else _round_up(part + partial, 64) + lanes  # apart in cache sets
+    base = shared + _round_up(widest + lanes, lanes)
+    scratch = base + (part + partial if wide else tasks * stride) + lanes
+    scratches = threads if parallel else 1
+    in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
+    scratch_stride = _round_up(in_scratch, lanes) + lanes if gradient else 0
+    parts = at.SCALARS + (partials * partial if flush else 0)
+    tickets = _round_up(parts + tasks + slices + at.DONE, at.DONE)
+    vector[at.ROWS], vector[at.LAYERS], vector[at.JOB], vector[at.LOSS] = n, layers, job, loss
+    vector[at.OUTPUT_RELU], vector[at.WEIGHTED] = output_relu, weighted
+    vector[at.WIDE], vector[at.STORE_ROWS] = wide, store
+    vector[at.TASK_ROWS], vector[at.TASKS], vector[at.BLOCK_ROWS] = task_rows, tasks, block_rows
+    vector[at.SLICES], vector[at.DIRECT], vector[at.FLUSH_BLOCKS] = slices, direct, flush
+    vector[at.WEIGHT_ROWS], vector[at.WEIGHT_TASKS] = weight_rows, weight_tasks
+    vector[at.ZEROS], vector[at.TASK_BASE], vector[at.TASK_STRIDE] = shared, base, stride
+    vector[at.GRAD_SIZE], vector[at.SUMS], vector[at.PARTS] = partial, at.SCALARS, parts
+    vector[at.TICKETS], vector[at.SCRATCH] = tickets, scratch
+    vector[at.SCRATCH_STRIDE], vector[at.SCRATCHES] = scratch_stride, scratches
+    return parallel, scratch + scratches * scratch_stride, tickets + at.TICKET_WORDS, scratch
+
+
+@shared
+def place_bias(vector, offset):
+    """One layer's db goes `offset` elements behind the beginning of dW."""
+    record = vector[at.HEADER :]
+    record[at.BIAS_OUT] = offset
+    if vector[at.DIRECT]:
+        record[at.PARTIAL_BIAS] = offset
 
 
 @lru_cache(maxsize=256)
@@ -185,125 +313,32 @@ def network_plan(
     scalars: tuple[float, float] = (1.0, 0.0),
     flat: bool = True,
 ) -> Plan:
-    """The plan of one step; `flat`: biases lie in theta behind their weights, else on their own."""
-    lanes = LANES_F32 if dtype.itemsize == 4 else LANES_F64
-    layers = len(sizes) - 1
-    gradient = job in (at.GRADIENT, at.GRADIENT_AND_INPUT)
-    widths = [_leading_dimension(k, lanes) for k in sizes[1:]]
-    if loss in ELEMENTWISE and not weighted and sizes[-1] < lanes:
-        widths[-1] = sizes[-1]  # no gaps: the loss takes the block as one long row
-    products = sum(d * k for d, k in pairwise(sizes))
-    parameters = products + sum(sizes[1:])
-    flops = 2 * n * products * (1 if job == at.FORWARD else 3)
-    wide = parameters * dtype.itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
-    if wide and job != at.FORWARD and flops >= PARALLEL_FLOPS:
-        cut = _wide_blocks(n, sizes, widths, dtype.itemsize)
-    else:
-        cut = _row_blocks(n, sizes, widths, job != at.FORWARD, dtype.itemsize, parameters, flops)
-    if not gradient:  # the same row tasks, so the loss has the same bits; but nothing to store
-        cut = replace(cut, wide=False, store_rows=n)
-    tasks = cut.tasks(n)
-    partials = 1 if cut.wide else tasks
-    if cut.wide:
-        flush = int(n > cut.store_rows)
-    else:
-        long = gradient and dtype.itemsize == 4 and cut.task_rows > FLUSH_ROWS
-        flush = FLUSH_ROWS // cut.block_rows if long else 0
-    skinny = [_is_skinny(d, k, lanes) for d, k in pairwise(sizes)]
-    turned = [_is_turned(d, k, n, few, lanes) for (d, k), few in zip(pairwise(sizes), skinny)]
-    rearranged = any(other and k > 1 for other, k in zip(turned, sizes[1:]))
-    direct = gradient and partials == 1 and not flush and not rearranged
-    slices = _slices(parameters, flops)
-    parallel = flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1)
-
-    vector = np.zeros(at.HEADER + layers * at.RECORD, np.int64)
-    records = vector[at.HEADER :].reshape(layers, at.RECORD)
-    stored = cut.store_rows if cut.wide else cut.block_rows
-    theta = shared = part = partial = weight_tasks = 0
-    for record, d, k, ld, few, other in zip(records, sizes, sizes[1:], widths, skinny, turned):
-        padded = _round_up(k, lanes)
-        record[at.SKINNY], record[at.TURNED] = few, other
-        record[at.FEW_BACK] = n <= FEW_ROWS[k >= FEW_VECTORS * lanes]
-        # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
-        inside = flat and theta + d * k + lanes <= parameters
-        record[at.IN_PLACE] = n <= IN_PLACE_ROWS and (inside or k % lanes == 0)
-        record[at.D], record[at.K], record[at.LD] = d, k, ld
-        record[at.WEIGHT] = theta
-        theta += d * k
-        record[at.BIAS_OUT] = theta
-        record[at.BIAS] = theta if flat else 0
-        theta += k
-        record[at.PANELS] = shared
-        shared += _round_up(d * k, lanes) if few else d * padded
-        if job >= at.GRADIENT:
-            record[at.PANELS_T] = shared
-            shared += k * _round_up(d, lanes)
-        record[at.ACTIVATION] = record[at.DELTA] = part
-        part += _round_up(stored * ld + lanes, lanes)
-        if cut.wide and record is not records[-1] and theta < parameters:
-            record[at.DELTA] = part
-            part += _round_up(stored * ld + lanes, lanes)
-        if direct:
-            record[at.LDG] = d if other else k
-            record[at.PARTIAL], record[at.PARTIAL_BIAS] = record[at.WEIGHT], record[at.BIAS_OUT]
-        elif gradient:
-            record[at.LDG] = _round_up(d, lanes) if other else padded
-            record[at.PARTIAL] = partial
-            record[at.PARTIAL_BIAS] = partial + record[at.LDG] * (k if other else d)
-            partial = record[at.PARTIAL_BIAS] + padded
-        record[at.FIRST_WEIGHT_TASK] = weight_tasks
-        weight_tasks += -(-d // cut.weight_rows)
-    if not direct:
-        records[:, at.PARTIAL] += part
-        records[:, at.PARTIAL_BIAS] += part
-    stride = 0 if cut.wide else _round_up(part + partial, 64) + lanes  # apart in cache sets
-    zeros = shared
-    base = zeros + _round_up(max(sizes) + lanes, lanes)
-    scratch = base + (part + partial if cut.wide else tasks * stride) + lanes
-    scratches = max_threads() if parallel else 1
-    in_scratch = scratch_elements(lanes, cut.weight_rows if cut.wide else 0)
-    scratch_stride = _round_up(in_scratch, lanes) + lanes if gradient else 0
-    sums = at.SCALARS
-    parts = sums + (partials * partial if flush else 0)
-    tickets = _round_up(parts + tasks + slices + at.DONE, at.DONE)
-    header = {
-        at.ROWS: n, at.LAYERS: layers, at.WIDE: cut.wide, at.STORE_ROWS: cut.store_rows,
-        at.TASK_ROWS: cut.task_rows, at.TASKS: tasks, at.BLOCK_ROWS: cut.block_rows,
-        at.SLICES: slices, at.WEIGHT_ROWS: cut.weight_rows, at.WEIGHT_TASKS: weight_tasks,
-        at.DIRECT: direct, at.JOB: job, at.LOSS: loss, at.OUTPUT_RELU: output_relu,
-        at.WEIGHTED: weighted, at.FLUSH_BLOCKS: flush, at.ZEROS: zeros,
-        at.TASK_BASE: base, at.TASK_STRIDE: stride, at.GRAD_SIZE: partial, at.SUMS: sums,
-        at.PARTS: parts,
-        at.TICKETS: tickets, at.SCRATCH: scratch,
-        at.SCRATCH_STRIDE: scratch_stride, at.SCRATCHES: scratches,
-    }  # fmt: skip
-    for position, value in header.items():
-        vector[position] = value
-    return Plan(
-        vector=vector,
-        parallel=parallel,
-        dtype=dtype,
-        elements=scratch + scratches * scratch_stride,
-        doubles=tickets + at.TICKET_WORDS,
-        positions=(at.BUFFER64, at.BUFFER),
-        cleared=scratch,
-        scalars=scalars,
+    """The plan of one step."""
+    vector = np.zeros(at.HEADER + (len(sizes) - 1) * at.RECORD, np.int64)
+    parallel, elements, doubles, cleared = write_plan(
+        vector, sizes, n, dtype.itemsize, job, loss, output_relu, weighted, flat, max_threads()
     )
+    positions = at.BUFFER64, at.BUFFER
+    return Plan(vector, parallel, dtype, elements, doubles, positions, cleared, scalars)
+
+
+@shared
+def write_neuron_plan(vector, n, d, itemsize, weighted):
+    """Write one neuron's vector; (parallel, elements): of the workspace, and its doubles."""
+    parallel = n * d * itemsize >= NEURON_PARALLEL_BYTES
+    tasks = min(MAX_TASKS, -(-n // NEURON_BLOCK_ROWS)) if parallel else 1
+    rows = _round_up(-(-n // tasks), 8)
+    tasks = -(-n // rows)
+    stride = _round_up(d + 2, 16) + 16
+    vector[one.ROWS], vector[one.INPUTS], vector[one.TASKS] = n, d, tasks
+    vector[one.TASK_ROWS], vector[one.BLOCK_ROWS] = rows, NEURON_BLOCK_ROWS
+    vector[one.WEIGHTED], vector[one.STRIDE] = weighted, stride
+    return parallel and tasks > 1, tasks * stride
 
 
 @lru_cache(maxsize=256)
 def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
     """The plan of one neuron's loss and gradient."""
-    parallel = n * d * dtype.itemsize >= NEURON_PARALLEL_BYTES
-    tasks = min(MAX_TASKS, -(-n // NEURON_BLOCK_ROWS)) if parallel else 1
-    rows = _round_up(-(-n // tasks), 8)
-    tasks = -(-n // rows)
-    stride = _round_up(d + 2, 16) + 16
-    vector = np.zeros(9, np.int64)
-    for position, value in {
-        one.ROWS: n, one.INPUTS: d, one.TASKS: tasks, one.TASK_ROWS: rows,
-        one.BLOCK_ROWS: NEURON_BLOCK_ROWS, one.WEIGHTED: weighted, one.STRIDE: stride,
-    }.items():  # fmt: skip
-        vector[position] = value
-    size = tasks * stride
-    return Plan(vector, parallel and tasks > 1, dtype, size, size, (one.BUFFER64, one.BUFFER))
+    vector = np.zeros(one.HEADER, np.int64)
+    parallel, size = write_neuron_plan(vector, n, d, dtype.itemsize, weighted)
+    return Plan(vector, parallel, dtype, size, size, (one.BUFFER64, one.BUFFER))

@@ -1,4 +1,4 @@
-"""Back through a whole network from the gradient of its outputs: what autograd guests ask for.
+"""Back through a whole network from the gradient of its outputs: what several guests ask for.
 
 The step's own kernel takes a given output gradient with a mask in the place of targets and weights;
 the forward pass is made again block by block while it is in cache, so nothing is stored between.
@@ -11,7 +11,28 @@ import numpy as np
 from .._core.plan import network_plan
 from ..kernels import layout as at
 from ..kernels.network import step, step_parallel
+from ..network import MLP
 from ..runtime import launch
+
+
+def checked_network(net) -> MLP:
+    if not isinstance(net, MLP):
+        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    return net
+
+
+def output_mask(net, outputs) -> np.ndarray:
+    """Where a gradient passes the last layer, as uint8."""
+    if net.output_activation == "relu":
+        return (~(outputs <= 0)).view(np.uint8)
+    return np.ones(outputs.shape, np.uint8)
+
+
+def backward_plan(net, n: int, job: int):
+    """The plan of a step whose output gradient is given."""
+    gated = net.output_activation == "relu"
+    # The loss is never evaluated, but a code of one asks for the forward pass.
+    return network_plan(net.layer_sizes, n, net.dtype, job, 0, gated, False, (net.huber_delta, 0.0))
 
 
 def network_backward(net, theta, X, grad_out, outputs, *, theta_out=None, X_out=None):
@@ -29,16 +50,12 @@ def network_backward(net, theta, X, grad_out, outputs, *, theta_out=None, X_out=
     job = {(True, False): at.GRADIENT, (False, True): at.INPUT}.get(
         (theta_out is not None, X_out is not None), at.GRADIENT_AND_INPUT
     )
-    gated = net.output_activation == "relu"
-    mask = ~(outputs <= 0) if gated else np.ones(outputs.shape, np.bool_)
-    # The loss is never evaluated, but a code of one asks for the forward pass.
-    plan = network_plan(net.layer_sizes, n, net.dtype, job, 0, gated, False, (net.huber_delta, 0.0))
-    nothing = net._nothing
+    plan, nothing = backward_plan(net, n, job), net._nothing
     buffer = plan.acquire()
     try:
         launch(
             step, step_parallel, plan.parallel, None,
-            (theta, theta, X, grad_out.reshape(-1), mask.view(np.uint8).reshape(-1),
+            (theta, theta, X, grad_out.reshape(-1), output_mask(net, outputs).reshape(-1),
              nothing if theta_out is None else theta_out,
              nothing if X_out is None else X_out.reshape(-1), buffer),
         )  # fmt: skip

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
-from ..network import MLP
-from ._network import loss_and_grads, network_backward
+from ._network import checked_network, loss_and_grads, network_backward
 
 __all__ = ["affine_relu", "loss", "predict"]
 
@@ -58,6 +57,14 @@ def _shape(name: str, value, expected):
         raise ValueError(f"{name} has shape {value.shape}; expected {expected}")
 
 
+def _rows(X, d: int, dtype):
+    """X (n, d)."""
+    X = _floats("X", X, dtype)
+    if X.ndim != 2 or X.shape[1] != d:
+        raise ValueError(f"X has shape {X.shape}; expected (n, {d})")
+    return X
+
+
 # One layer
 
 
@@ -89,10 +96,9 @@ def affine_relu(X, W, b):
     Array([[2., 0.]], dtype=float32)
     """
     W = _floats("W", W)
-    X, b = _floats("X", X, W.dtype), _floats("b", b, W.dtype)
-    if W.ndim != 2 or X.ndim != 2:
-        raise ValueError(f"X has shape {X.shape}, W {W.shape}; expected (n, d) and (d, k)")
-    _shape("X", X, (X.shape[0], W.shape[0]))
+    if W.ndim != 2:
+        raise ValueError(f"W has shape {W.shape}; expected (d, k)")
+    X, b = _rows(X, W.shape[0], W.dtype), _floats("b", b, W.dtype)
     _shape("b", b, (W.shape[1],))
     return _affine_relu(X, W, b)
 
@@ -128,13 +134,9 @@ _affine_relu.defvjp(_affine_relu_fwd, _affine_relu_bwd)
 
 
 def _checked(net, theta, X):
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
-    theta, X = _floats("theta", theta, net.dtype), _floats("X", X, net.dtype)
+    theta = _floats("theta", theta, checked_network(net).dtype)
     _shape("theta", theta, (net.n_parameters,))
-    if X.ndim != 2 or X.shape[1] != net.n_inputs:
-        raise ValueError(f"X has shape {X.shape}; expected (n, {net.n_inputs})")
-    return theta, X
+    return theta, _rows(X, net.n_inputs, net.dtype)
 
 
 def predict(net, theta, X):

@@ -14,12 +14,11 @@ except ImportError:
     raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
 
 from .._core import check
-from .._core.plan import network_plan
 from ..kernels import layout as at
 from ..kernels.calls import address_of, call
 from ..kernels.jit import kernel
 from ..kernels.network import step
-from ..network import MLP
+from ._network import backward_plan, checked_network, output_mask
 
 __all__ = ["LeastSquares", "objective"]
 
@@ -56,8 +55,7 @@ def objective(net, X, y, sample_weight=None):
     >>> minimize(line, np.zeros(2), jac=True, method="BFGS", tol=1e-4).x.round(2)
     array([2., 1.])
     """
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    checked_network(net)
 
     def function(theta):
         theta = np.asarray(theta).astype(net.dtype)
@@ -115,9 +113,7 @@ class LeastSquares:
     """
 
     def __init__(self, net, X, y, sample_weight=None):
-        if not isinstance(net, MLP):
-            raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
-        if net.dtype != np.float64:
+        if checked_network(net).dtype != np.float64:
             raise TypeError(f"net has dtype {net.dtype}; expected float64")
         if net.loss_name != "mse":
             raise ValueError(f"net has the loss {net.loss_name!r}; expected 'mse'")
@@ -129,10 +125,7 @@ class LeastSquares:
         if sample_weight is not None:
             weight = check.weights(sample_weight, "sample_weight", net.dtype, n)
             self._root = np.sqrt(weight)[:, None]
-        gated = net.output_activation == "relu"
-        self._plan = network_plan(
-            net.layer_sizes, 1, net.dtype, at.GRADIENT, 0, gated, False, (1.0, 0.0)
-        )
+        self._plan = backward_plan(net, 1, at.GRADIENT)
 
     def residuals(self, theta) -> np.ndarray:
         """(outputs - y) row by row, (n k,)."""
@@ -146,8 +139,7 @@ class LeastSquares:
         net, k = self.net, self.net.n_outputs
         outputs = net.predict(theta, self.X)
         theta = check.vector(theta, "theta", net.dtype, net.n_parameters)
-        gated = net.output_activation == "relu"
-        mask = (~(outputs <= 0) if gated else np.ones(outputs.shape, np.bool_)).view(np.uint8)
+        mask = output_mask(net, outputs)
         out, one_hot = np.empty((outputs.size, net.n_parameters)), np.eye(k)
         buffer = self._plan.acquire()
         try:

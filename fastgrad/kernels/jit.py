@@ -1,11 +1,11 @@
 """Every jit option, and where compiled kernels are kept: the one place for both.
 
 `@kernel` makes a serial kernel, `@parallel_kernel` its twin with `prange`, `@inner` a function that
-they share. Nothing compiles at import. Machine code is cached in one file a specialisation
-(`_Store`), named by a digest of everything it depends on: signature, CPU name and features, Numba's
-version, the jit options and the sources of *all* kernels. So no process ever reads another's
-half-written index, an upgraded helper is never missed, and a damaged or unwritable cache costs a
-compilation, never an error.
+they share, `@shared` one that Python calls too. Nothing compiles at import. Machine code is cached
+in one file a specialisation (`_Store`), named by a digest of everything it depends on: signature,
+CPU name and features, Numba's version, the jit options and the sources of *all* kernels. So no
+process ever reads another's half-written index, an upgraded helper is never missed, and a damaged
+or unwritable cache costs a compilation, never an error.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from numba.core.caching import (
     UserProvidedCacheLocator,
     UserWideCacheLocator,
 )
+from numba.extending import register_jitable
 
 # Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
 OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundscheck=False)
 
 
-def _sources_digest() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+def digest_of(paths, also: str = "") -> str:
+    """Of the names and texts of files."""
+    digest = hashlib.sha256(also.encode())
+    for path in sorted(paths):
         try:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         except OSError:  # a package without sources beside it: the version must do
@@ -42,7 +44,7 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-SOURCES_DIGEST = _sources_digest()
+SOURCES_DIGEST = digest_of(Path(__file__).parent.glob("*.py"), numba.__version__)
 
 
 # Beside the package, not in it: what pip does not know of it leaves behind, and a folder `fastgrad`
@@ -79,14 +81,14 @@ class _Store:
     Read from every folder, written to the first.
     """
 
-    def __init__(self, folders: list[str], base: str):
-        self._folders, self._base = folders, base
+    def __init__(self, folders: list[str], base: str, digest: str):
+        self._folders, self._base, self._digest = folders, base, digest
 
     def __contains__(self, key) -> bool:
         return any(map(os.path.exists, self._paths(key)))
 
     def _paths(self, key) -> list[str]:
-        name = hashlib.sha256(repr((key, SOURCES_DIGEST)).encode()).hexdigest()[:32]
+        name = hashlib.sha256(repr((key, self._digest)).encode()).hexdigest()[:32]
         return [os.path.join(folder, f"{self._base}.{name}.nbc") for folder in self._folders]
 
     def load(self, key):
@@ -122,12 +124,12 @@ class _KernelCache(FunctionCache):
 
     _impl_class = _Implementation
 
-    def __init__(self, function):
+    def __init__(self, function, digest: str):
         super().__init__(function)
         folders = [self._cache_path]
         if not numba.config.CACHE_DIR and self._cache_path != BESIDE:
             folders.append(BESIDE)
-        self._cache_file = _Store(folders, self._impl.filename_base)
+        self._cache_file = _Store(folders, self._impl.filename_base, digest)
 
     def holds(self, sig, target_context) -> bool:
         return self._index_key(sig, target_context.codegen()) in self._cache_file
@@ -145,11 +147,11 @@ class _KernelCache(FunctionCache):
             pass
 
 
-def _attach_cache(dispatcher) -> None:
+def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST) -> None:
     if os.environ.get("FASTGRAD_CACHE", "1") == "0":
         return
     try:
-        dispatcher._cache = _KernelCache(dispatcher.py_func)
+        dispatcher._cache = _KernelCache(dispatcher.py_func, digest)
     except (RuntimeError, OSError):  # no writable folder anywhere: run without a cache
         pass
 
@@ -174,6 +176,11 @@ def inner(function):
     return numba.njit(**OPTIONS)(function)
 
 
+def shared(function):
+    """A plain function that Python and kernels call alike."""
+    return register_jitable(**OPTIONS)(function)
+
+
 def pasted(function):
     """An `inner` function that is pasted into its callers before they are typed.
 
@@ -183,10 +190,13 @@ def pasted(function):
     return numba.njit(inline="always", **OPTIONS)(function)
 
 
-def kernel(function):
-    """A serial kernel that Python calls: cached, compiled at its first call."""
+def kernel(function, sources=()):
+    """A serial kernel that Python calls: cached, compiled at its first call.
+
+    `sources`: the paths of files outside this folder whose functions it calls.
+    """
     dispatcher = inner(function)
-    _attach_cache(dispatcher)
+    _attach_cache(dispatcher, digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST)
     return dispatcher
 
 

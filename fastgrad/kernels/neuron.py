@@ -36,6 +36,7 @@ from .simd import (
 
 # The plan's vector
 ROWS, INPUTS, TASKS, TASK_ROWS, BLOCK_ROWS, WEIGHTED, STRIDE, BUFFER64, BUFFER = range(9)
+HEADER = 9
 
 
 def _block_body(elem):

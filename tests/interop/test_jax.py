@@ -121,7 +121,7 @@ def test_wrong_arguments_are_named(rng):
         jax.grad(lambda y: loss(net, theta, X, y))(jnp.array(y))
     with pytest.raises(ValueError, match=r"b has shape \(2,\); expected \(4,\)"):
         affine_relu(X, jnp.ones((5, 4)), jnp.ones(2))
-    with pytest.raises(ValueError, match=r"expected \(n, d\) and \(d, k\)"):
+    with pytest.raises(ValueError, match=r"W has shape \(5,\); expected \(d, k\)"):
         affine_relu(X, jnp.ones(5), jnp.ones(1))
 
 

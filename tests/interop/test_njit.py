@@ -12,9 +12,8 @@ from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python
 
 import fastgrad as fg
-from fastgrad._core.plan import network_plan, neuron_plan
-from fastgrad.interop import _njit_plans as plans
-from fastgrad.interop.numba import Network, network, optimizer
+from fastgrad._core import plan as plans
+from fastgrad.interop.numba import Network, network, optimizer, workspaces
 from fastgrad.kernels import layout as at
 
 
@@ -44,6 +43,16 @@ def predict_into(net, theta, X, out):
 
 
 # networks
+
+
+def allocations(function, *args):
+    _nrt_python.memsys_enable_stats()
+    try:
+        before = _nrt_python.memsys_get_stats_alloc()
+        function(*args)
+        return _nrt_python.memsys_get_stats_alloc() - before
+    finally:
+        _nrt_python.memsys_disable_stats()
 
 
 @pytest.mark.parametrize("n", [1, 16, 300])
@@ -96,16 +105,9 @@ def test_nothing_is_allocated_where_out_is_given(rng):
     out = np.empty((20, 3))
     train(handle, opt, theta, X, y, grad, 1)
     predict_into(handle, theta, X, out)
-    _nrt_python.memsys_enable_stats()
-    try:
-        counts = [_nrt_python.memsys_get_stats_alloc()]
-        for steps in (100, 1000):
-            train(handle, opt, theta, X, y, grad, steps)
-            predict_into(handle, theta, X, out)
-            counts.append(_nrt_python.memsys_get_stats_alloc())
-    finally:
-        _nrt_python.memsys_disable_stats()
-    assert counts[2] - counts[1] == counts[1] - counts[0] < 30  # headers of the arguments
+    counts = [allocations(train, handle, opt, theta, X, y, grad, steps) for steps in (1, 1000)]
+    assert counts[0] == counts[1] < 30  # headers of the arguments
+    assert allocations(predict_into, handle, theta, X, out) < 30
 
 
 @numba.njit(parallel=True)
@@ -207,6 +209,114 @@ def test_a_layer_has_the_bits_of_the_python_call(rng, n, d, k):
 
 
 @numba.njit
+def layer_into(X, W, b, grad_a, forward, back):
+    z = fg.affine(X, W, b, out=forward[0])
+    a, mask = fg.affine_relu(X, W, b, out=(forward[1], forward[2]))
+    return z, a, mask, fg.affine_relu_backward(grad_a, X, W, mask, out=back)
+
+
+@numba.njit
+def neuron_into(w, b, X, y, out):
+    return fg.neuron_loss_and_grad(w, b, X, y, out=out)
+
+
+@numba.njit
+def elementwise_into(Z, out, mask):
+    return fg.relu(Z, out=out), fg.relu_mask(Z, out=mask)
+
+
+@numba.njit
+def repeated(X, W, b, grad_a, y, forward, back, gw, count):
+    for _ in range(count):
+        for n in range(X.shape[0] - 1, X.shape[0] + 1):  # two plans in turn
+            out = forward[0][:n], forward[1][:n], forward[2][:n]
+            layer_into(X[:n], W, b, grad_a[:n], out, (back[0][:n], back[1], back[2]))
+        neuron_into(b, 0.5, forward[0], y, gw)
+        elementwise_into(forward[0], forward[1], forward[2])
+
+
+def draw_outputs(X, W):
+    """(for the ways forward, for the way back), full of what must not be seen again."""
+    n, d, k = *X.shape, W.size // len(W)
+    rows = (n,) if W.ndim == 1 else (n, k)
+    forward = np.full(rows, 7.0), np.full(rows, 7.0), np.full(rows, True)
+    back = np.full((n, d), 7.0), np.full(W.shape, 7.0), np.full(k, 7.0)
+    return forward, back[: 1 + W.ndim]
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_layers_write_to_the_arrays_given(rng, single):
+    X, W, b = (rng.standard_normal(shape) for shape in ((30, 8), (8, 20), 20))
+    grad_a = rng.standard_normal((30, 20))
+    if single:
+        W, b, grad_a = W[:, 0].copy(), b[0], grad_a[:, 0].copy()
+    forward, back = draw_outputs(X, W)
+    *got, gradients = layer_into(X, W, b, grad_a, forward, back)
+    *expected, expected_gradients = python_layer(X, W, b, grad_a)
+    given = [*forward, *back]
+    for result, array, wanted in zip([*got, *gradients], given, [*expected, *expected_gradients]):
+        assert result.ctypes.data == array.ctypes.data
+        assert_same_bits(array, wanted)
+    assert_same_bits(gradients[-1], expected_gradients[-1])
+
+
+def test_layers_and_neurons_allocate_nothing_where_out_is_given(rng):
+    X, W, b = (rng.standard_normal(shape) for shape in ((30, 8), (8, 20), 20))
+    grad_a, y, gw = rng.standard_normal((30, 20)), rng.standard_normal(30), np.empty(20)
+    args = X, W, b, grad_a, y, *draw_outputs(X, W), gw
+    repeated(*args, 1)
+    counts = [allocations(repeated, *args, count) for count in (1, 100, 1000)]
+    assert counts[0] == counts[1] == counts[2] < 30  # headers of the arguments
+    *_, gb = fg.affine_relu_backward(grad_a, X, W, fg.affine_relu(X, W, b)[1])
+    assert_same_bits(args[6][2], gb)
+    z = fg.affine(X, W, b)
+    assert_same_bits(gw, fg.neuron_loss_and_grad(b, 0.5, z, y)[1])
+    assert_same_bits(args[5][2], fg.relu_mask(z))
+
+
+@numba.njit(parallel=True)
+def many_layers(X, W, b, out):
+    for i in numba.prange(len(out)):
+        n = 1 + i % 50
+        fg.affine(X[:n], W, b, out=out[i, :n])
+
+
+def test_layers_of_many_shapes_in_a_parallel_loop(rng):
+    X, W, b = (rng.standard_normal(shape) for shape in ((50, 8), (8, 20), 20))
+    out = np.zeros((3000, 50, 20))
+    many_layers(X, W, b, out)
+    for n in range(1, 51):
+        for result in out[n - 1 :: 50]:
+            assert_same_bits(result[:n], fg.affine(X[:n], W, b))
+    assert not workspaces._slots[:, workspaces.BUSY].any()
+
+
+def test_outputs_that_do_not_fit(rng):
+    X, W, b, grad_a = np.ones((30, 8)), np.ones((8, 20)), np.ones(20), np.ones((30, 20))
+    (z, a, mask), (gX, gW, gb) = draw_outputs(X, W)
+    for forward, back, message in (
+        ((z[:9], a, mask), (gX, gW, gb), "out has the wrong shape"),
+        ((z, a, mask[:9]), (gX, gW, gb), "out has the wrong shape"),
+        ((z, a, mask), (gX[:9], gW, gb), r"out\[0\] has the wrong shape"),
+        ((z, a, mask), (gX, gW[:7], gb), r"out\[1\] has the wrong shape"),
+        ((z, a, mask), (gX, gW, gb[:7]), r"out\[2\] has the wrong size"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer_into(X, W, b, grad_a, forward, back)
+    with pytest.raises(ValueError, match="out has the wrong size for w"):
+        neuron_into(b, 0.5, z, np.ones(30), np.empty(3))
+    with pytest.raises(TypingError, match=r"out is a \w*Tuple.*; expected a tuple of 3 arrays"):
+        layer_into(X, W, b, grad_a, (z, a, mask), (gX, gW))
+    with pytest.raises(TypingError, match=r"out\[0\] is a none; expected an array"):
+        layer_into(X, W, b, grad_a, (z, a, mask), (None, gW, gb))
+    with pytest.raises(TypingError, match="out has dtype float32; expected float64"):
+        neuron_into(b, 0.5, z, np.ones(30), np.empty(20, np.float32))
+    z.flags.writeable = False
+    with pytest.raises(TypingError, match="out is read-only"):
+        layer_into(X, W, b, grad_a, (z, a, mask), (gX, gW, gb))
+
+
+@numba.njit
 def layer_with_options(X, W, b, grad_a):
     a, mask = fg.affine_relu(X, W, b, threads=2)
     fg.neuron_loss_and_grad(W[:, 0].copy(), b[0], X, a[:, 0].copy(), threads=1)
@@ -250,38 +360,33 @@ def test_a_neuron_has_the_bits_of_the_python_call(rng, n, d):
 
 
 @numba.njit
-def plan_of_layer(vector, n, d, k, itemsize, job, relu):
-    return plans.layer_plan(vector, n, d, k, itemsize, job, relu)
+def plan_of_layer(vector, d, k, n, itemsize, job):
+    return plans.write_plan(vector, (d, k), n, itemsize, job, -1, 0, 0, False, 2)
 
 
 @numba.njit
 def plan_of_neuron(vector, n, d, itemsize, weighted):
-    return plans.neuron_plan(vector, n, d, itemsize, weighted)
+    return plans.write_neuron_plan(vector, n, d, itemsize, weighted)
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)])
+@pytest.mark.parametrize("itemsize", [4, 8])
 @pytest.mark.parametrize("job", [at.FORWARD, at.GRADIENT_AND_INPUT])
-def test_compiled_plans_are_the_plans_of_python(dtype, job):
-    """`_njit_plans.py` repeats `_core/plan.py` for one layer; here they are held together."""
-    vector = np.empty(plans.VECTOR, np.int64)
+def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, job):
+    """One function writes both; Numba's integers, divisions and types are what is tested."""
+    compiled, python = (np.zeros(at.HEADER + at.RECORD, np.int64) for _ in range(2))
     for n, d, k in itertools.product(
         (1, 4, 5, 16, 17, 100, 240, 241, 1000, 5000, 70_000),
         (1, 3, 8, 54, 64, 300, 2000),
         (1, 2, 5, 8, 16, 64, 100, 1024),
     ):
-        plan = network_plan((d, k), n, dtype, job, -1, False, False, flat=False)
-        sizes = plan_of_layer(vector, n, d, k, dtype.itemsize, job, 0)
-        others = plan.vector[at.SCRATCHES] - 1  # compiled code has one thread's scratch alone
-        plan.vector[at.SCRATCHES] = 1
-        elements = plan.elements - others * plan.vector[at.SCRATCH_STRIDE]
-        assert (n, d, k, *sizes) == (n, d, k, elements, plan.doubles)
-        np.testing.assert_array_equal(vector, plan.vector, err_msg=f"{(n, d, k)}")
-    network_plan.cache_clear()
-    vector = np.empty(9, np.int64)
+        compiled[:], python[:] = 0, 0
+        sizes = plan_of_layer(compiled, d, k, n, itemsize, job)
+        assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, job)
+        np.testing.assert_array_equal(compiled, python, err_msg=f"{(n, d, k)}")
     for n, d in itertools.product((1, 511, 513, 30_000, 10**6), (1, 7, 100)):
-        plan = neuron_plan(n, d, dtype, False)
-        assert plan_of_neuron(vector, n, d, dtype.itemsize, False) == plan.elements
-        np.testing.assert_array_equal(vector[:7], plan.vector[:7])
+        size = plan_of_neuron(compiled, n, d, itemsize, False)
+        assert size == plan_of_neuron.py_func(python, n, d, itemsize, False)
+        np.testing.assert_array_equal(compiled, python)
 
 
 # the cache, and other modules
@@ -318,6 +423,9 @@ def test_a_cached_function_of_another_module_is_loaded_by_the_next_process(tmp_p
     again, more = run_python(PROGRAM, tmp_path).split()
     assert (hits, more) == ("0", "1")
     assert first == again
+    other = "from fastgrad.interop.numba import lazy\nlazy._table[lazy._STAMP_AT] += 1\n"
+    with pytest.raises(AssertionError, match="compiled and cached with another version"):
+        run_python(other + PROGRAM, tmp_path)
 
 
 def test_the_import_compiles_nothing():

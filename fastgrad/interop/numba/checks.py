@@ -1,0 +1,70 @@
+"""What compiled code is given: types while it compiles, numbers that several functions check."""
+
+from __future__ import annotations
+
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import register_jitable
+
+
+def given(kind) -> bool:
+    """Whether an optional argument is there."""
+    return not (kind is None or isinstance(kind, (types.NoneType, types.Omitted)))
+
+
+def require(kind, name: str, dtype, *ranks) -> None:
+    """A typing error for what is not a C-contiguous array of that dtype."""
+    if not isinstance(kind, types.Array):
+        raise TypingError(f"{name} is a {kind}; expected an array")
+    if kind.dtype != dtype:
+        raise TypingError(f"{name} has dtype {kind.dtype}; expected {dtype}")
+    if kind.ndim not in ranks:
+        raise TypingError(f"{name} has {kind.ndim} dimensions; expected {ranks[0]}")
+    if kind.layout != "C":
+        raise TypingError(f"{name} is not C-contiguous: use np.ascontiguousarray({name})")
+
+
+def require_output(kind, name: str, dtype, *ranks) -> None:
+    """The same for an array to write to, where it is given."""
+    if not given(kind):
+        return
+    require(kind, name, dtype, *ranks)
+    if not kind.mutable:
+        raise TypingError(f"{name} is read-only; expected an array to write to")
+
+
+def require_float(kind, name: str, *ranks):
+    """The dtype of a float32 or float64 array."""
+    if isinstance(kind, types.Array) and kind.dtype not in (types.float32, types.float64):
+        raise TypingError(f"{name} has dtype {kind.dtype}; expected float32 or float64")
+    require(kind, name, getattr(kind, "dtype", None), *ranks)
+    return kind.dtype
+
+
+def constant(kind, name: str) -> bool:
+    """The value of an argument that decides the type of the result."""
+    if isinstance(kind, (bool, types.Omitted, types.BooleanLiteral)):
+        return bool(getattr(kind, "value", getattr(kind, "literal_value", kind)))
+    raise TypingError(f"{name} is a {kind}; expected the constant True or False")
+
+
+def parts(kind, name: str, count: int):
+    """The types in a tuple of arrays to write to; None for each where it is not given."""
+    if not given(kind):
+        return (None,) * count
+    if not isinstance(kind, types.BaseTuple) or len(kind) != count:
+        raise TypingError(f"{name} is a {kind}; expected a tuple of {count} arrays")
+    return tuple(kind)
+
+
+@register_jitable
+def check_weights(sample_weight, n):
+    if sample_weight.size != n:
+        raise ValueError("sample_weight has another number of rows than X")
+    total = sample_weight.dtype.type(0)
+    for i in range(n):
+        if sample_weight[i] < 0:
+            raise ValueError("sample_weight has a negative value")
+        total += sample_weight[i]
+    if total == 0:
+        raise ValueError("sample_weight is zero everywhere")

@@ -1,0 +1,274 @@
+"""One layer, or one neuron as a layer of one output: the twins of `fastgrad.dense`.
+
+A call takes a workspace with its plan (`workspaces`), then the network's kernel does one step of
+one layer, as it does for Python.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload, register_jitable
+
+from ... import dense
+from ..._core.plan import place_bias
+from ...kernels import layout as at
+from ...kernels.calls import call
+from ...kernels.jit import OPTIONS
+from ...kernels.network import step
+from .checks import constant, given, parts, require, require_float, require_output
+from .lazy import address_by, enlist
+from .workspaces import buffer_of, claim, plan_of, release, spare
+
+
+def _example(dtype, third, fourth):
+    """Arguments of `step`, with the dtypes of targets and weights."""
+
+    def make():
+        vector = np.zeros(1, dtype)
+        targets, weights = np.zeros(1, third), np.zeros(1, fourth)
+        X = np.zeros((1, 1), dtype)
+        return vector, vector, X, targets, weights, vector, vector, np.zeros(1)
+
+    return make
+
+
+def _steps(third=None, fourth=None) -> dict:
+    """The numbers of `step` by dtype, with masks or numbers in the place of targets and weights."""
+    return {
+        kind: enlist(step, _example(dtype, third or dtype, fourth or dtype))
+        for kind, dtype in ((types.float32, np.float32), (types.float64, np.float64))
+    }
+
+
+_AFFINE, _AFFINE_RELU, _BACKWARD = _steps(), _steps(third=np.uint8), _steps(fourth=np.uint8)
+
+
+def _layer_types(X, w, b):
+    """(dtype, whether w is one neuron's)."""
+    dtype = require_float(w, "w", 1, 2)
+    require(X, "X", dtype, 2)
+    if w.ndim == 2:
+        require(b, "b", dtype, 1)
+    elif not isinstance(b, (types.Float, types.Integer)):
+        raise TypingError(f"b is a {b}; expected a number beside w (d,)")
+    return dtype, w.ndim == 1
+
+
+@register_jitable
+def _check_layer(X, w):
+    if w.size == 0:
+        raise ValueError("w is empty; expected at least one input and one output")
+    if X.shape[1] != w.shape[0]:
+        raise ValueError("X has the wrong number of columns for w")
+
+
+@register_jitable
+def _bits(mask):
+    return mask.reshape(-1).view(np.uint8)
+
+
+def _forward_parts(single: bool):
+    """The outputs' shape and the bias of a neuron (d,) or of a layer (d, k), compiled."""
+    if single:
+
+        @register_jitable
+        def shape(X, w):
+            return (X.shape[0],)
+
+        @register_jitable
+        def check_bias(w, b):
+            pass
+
+        @register_jitable
+        def bias(work, w, b):
+            room = spare(work, w.dtype)
+            room[0] = b
+            return room
+
+    else:
+
+        @register_jitable
+        def shape(X, w):
+            return X.shape[0], w.shape[1]
+
+        @register_jitable
+        def check_bias(w, b):
+            if b.size != w.shape[1]:
+                raise ValueError("b has the wrong size; expected one bias for each column of w")
+
+        @register_jitable
+        def bias(work, w, b):
+            return b
+
+    return shape, check_bias, bias
+
+
+@overload(dense.affine, jit_options=OPTIONS)
+def _affine(X, w, b, out=None, threads=None):
+    dtype, single = _layer_types(X, w, b)
+    require_output(out, "out", dtype, w.ndim)
+    shape, check_bias, bias = _forward_parts(single)
+    number = _AFFINE[dtype]
+
+    def implementation(X, w, b, out=None, threads=None):
+        _check_layer(X, w)
+        check_bias(w, b)
+        n, d = X.shape
+        z = np.empty(shape(X, w), w.dtype) if out is None else out
+        if z.shape != shape(X, w):
+            raise ValueError("out has the wrong shape for X and w")
+        if n:
+            address = address_by(number)
+            work = claim(n, d, w.size // d, w.itemsize, at.FORWARD, 0)
+            no, flat = spare(work, w.dtype), z.reshape(-1)
+            args = (w.reshape(-1), bias(work, w, b), X, no, no, flat, no, buffer_of(work))
+            call(0.0, address, args)
+            release(work)
+        return z
+
+    return implementation
+
+
+@overload(dense.affine_relu, jit_options=OPTIONS)
+def _affine_relu(X, w, b, out=None, threads=None):
+    dtype, single = _layer_types(X, w, b)
+    a_type, mask_type = parts(out, "out", 2)
+    require_output(a_type, "out[0]", dtype, w.ndim)
+    require_output(mask_type, "out[1]", types.boolean, w.ndim)
+    shape, check_bias, bias = _forward_parts(single)
+    number = _AFFINE_RELU[dtype]
+
+    if given(out):
+
+        @register_jitable
+        def outputs(X, w, out):
+            if out[0].shape != shape(X, w) or out[1].shape != shape(X, w):
+                raise ValueError("out has the wrong shape for X and w")
+            return out
+
+    else:
+
+        @register_jitable
+        def outputs(X, w, out):
+            return np.empty(shape(X, w), w.dtype), np.empty(shape(X, w), np.bool_)
+
+    def implementation(X, w, b, out=None, threads=None):
+        _check_layer(X, w)
+        check_bias(w, b)
+        n, d = X.shape
+        a, mask = outputs(X, w, out)
+        if n:
+            address = address_by(number)
+            work = claim(n, d, w.size // d, w.itemsize, at.FORWARD, 1)
+            no, flat = spare(work, w.dtype), a.reshape(-1)
+            args = (w.reshape(-1), bias(work, w, b), X, _bits(mask), no, flat, no, buffer_of(work))
+            call(0.0, address, args)
+            release(work)
+        return a, mask
+
+    return implementation
+
+
+@register_jitable
+def _check_gradients(grad_a, X, W, mask):
+    n, k = X.shape[0], W.size // W.shape[0]
+    if grad_a.shape[0] != n or grad_a.size != n * k or grad_a.shape != mask.shape:
+        raise ValueError("grad_a or mask has the wrong shape for X and W")
+
+
+@register_jitable
+def _back(number, job, grad_a, X, W, mask, gX, gW, gb):
+    """Write the gradients, to spare room where gX or gb is None; returns the first of gb."""
+    n, d = X.shape
+    if n == 0:
+        gW.reshape(-1)[:] = 0
+        if gb is not None:
+            gb[:] = 0
+        return W.dtype.type(0)
+    address = address_by(number)
+    work = claim(n, d, W.size // d, W.itemsize, job, 0)
+    no = spare(work, W.dtype)
+    bias = no if gb is None else gb
+    inputs = no if gX is None else gX.reshape(-1)
+    place_bias(plan_of(work), (bias.ctypes.data - gW.ctypes.data) // W.itemsize)
+    args = (
+        W.reshape(-1), no, X, grad_a.reshape(-1), _bits(mask), gW.reshape(-1), inputs,
+        buffer_of(work),
+    )  # fmt: skip
+    call(0.0, address, args)
+    first = bias[0]
+    release(work)
+    return first
+
+
+@overload(dense.affine_relu_backward, jit_options=OPTIONS, prefer_literal=True)
+def _affine_relu_backward(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+    dtype = require_float(W, "W", 1, 2)
+    require(X, "X", dtype, 2)
+    require(grad_a, "grad_a", dtype, W.ndim)
+    require(mask, "mask", types.boolean, W.ndim)
+    need_input, single, number = constant(need_gX, "need_gX"), W.ndim == 1, _BACKWARD[dtype]
+    job = at.GRADIENT_AND_INPUT if need_input else at.GRADIENT
+    if given(out):
+        gX, *rest = parts(out, "out", 2 if single else 3)
+        for index, (kind, rank) in enumerate(zip(rest, (W.ndim, 1)), 1):
+            require(kind, f"out[{index}]", dtype, rank)
+            require_output(kind, f"out[{index}]", dtype, rank)
+        if need_input != given(gX):
+            raise TypingError(f"out[0] is a {gX}; expected {'an array' if need_input else 'None'}")
+        require_output(gX, "out[0]", dtype, 2)
+        return _backward_into(number, job, single, need_input)
+    return _backward_fresh(number, job, single, need_input)
+
+
+def _backward_into(number, job, single: bool, need_input: bool):
+    @register_jitable
+    def check(X, W, gX, gW):
+        if gW.shape != W.shape:
+            raise ValueError("out[1] has the wrong shape for W")
+        if need_input:
+            if gX.shape != X.shape:
+                raise ValueError("out[0] has the wrong shape for X")
+
+    def neuron(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        _check_layer(X, W)
+        _check_gradients(grad_a, X, W, mask)
+        gX, gW = out
+        check(X, W, gX, gW)
+        return gX, gW, _back(number, job, grad_a, X, W, mask, gX, gW, None)
+
+    def layer(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        _check_layer(X, W)
+        _check_gradients(grad_a, X, W, mask)
+        gX, gW, gb = out
+        check(X, W, gX, gW)
+        if gb.size != W.shape[1]:
+            raise ValueError("out[2] has the wrong size; expected one bias for each column of W")
+        _back(number, job, grad_a, X, W, mask, gX, gW, gb)
+        return gX, gW, gb
+
+    return neuron if single else layer
+
+
+def _backward_fresh(number, job, single: bool, need_input: bool):
+    @register_jitable
+    def input_gradient(X):
+        return np.empty(X.shape, X.dtype) if need_input else None
+
+    def neuron(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        _check_layer(X, W)
+        _check_gradients(grad_a, X, W, mask)
+        gX, gW = input_gradient(X), np.empty(W.shape, W.dtype)
+        return gX, gW, _back(number, job, grad_a, X, W, mask, gX, gW, None)
+
+    def layer(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        _check_layer(X, W)
+        _check_gradients(grad_a, X, W, mask)
+        gX, gW = input_gradient(X), np.empty(W.shape, W.dtype)
+        gb = np.empty(W.shape[1], W.dtype)
+        _back(number, job, grad_a, X, W, mask, gX, gW, gb)
+        return gX, gW, gb
+
+    return neuron if single else layer

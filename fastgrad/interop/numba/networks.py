@@ -1,0 +1,265 @@
+"""A network for compiled code: a handle with its kernel's address and workspaces for threads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import overload_method, register_jitable
+
+from ..._core import check
+from ...kernels import layout as at
+from ...kernels.calls import address_of, call
+from ...kernels.jit import OPTIONS
+from ...kernels.network import step
+from ...kernels.simd import VECTOR_BYTES
+from ...runtime import max_threads
+from .._network import checked_network
+from .checks import check_weights, given, require, require_output
+from .lazy import check_version
+from .locks import LINE, free_after_fork, give_back, take
+
+
+class Network(NamedTuple):
+    """A network ready for compiled code; made by `network`. Its fields are the kernels' business.
+
+    In `@njit` code and in Python alike it has `loss_and_grad` and `predict`.
+    """
+
+    address: int
+    gradient: np.ndarray
+    forward: np.ndarray
+    busy: np.ndarray
+    nothing: np.ndarray
+    no_targets: np.ndarray
+    rows: int
+    inputs: int
+    outputs: int
+    parameters: int
+    weighted: bool
+    unit_targets: bool
+
+
+class _Network(Network):
+    """Remembers what it was made from; the methods are those of compiled code."""
+
+    def loss_and_grad(self, theta, X, y, sample_weight=None, out=None):
+        return self.net.loss_and_grad(theta, X, y, sample_weight, out=out, threads=1)
+
+    def predict(self, theta, X, out=None):
+        result = self.net.predict(theta, X, threads=1)
+        if out is None:
+            return result
+        out[...] = result
+        return out
+
+    def __reduce__(self):
+        return network, (self.net, self.rows, self.weighted, self.gradient.shape[0])
+
+
+def _buffers(net, n: int, job: int, weighted: bool, copies: int) -> np.ndarray:
+    """(copies, words): a workspace with its plan for each caller at a time, aligned."""
+    buffer = net._plan(n, job, weighted).acquire()
+    unit = VECTOR_BYTES // 8
+    words = -(-buffer.size // unit) * unit
+    check.addressable(copies * words, buffer.dtype, "copies")
+    memory = np.zeros(copies * words + unit)
+    start = -(memory.__array_interface__["data"][0] // 8) % unit
+    rows = memory[start : start + copies * words].reshape(copies, words)
+    rows[:, : buffer.size] = buffer
+    return rows
+
+
+def network(net, n: int, weighted: bool = False, copies: int | None = None) -> Network:
+    """A network for compiled code, for batches of n rows.
+
+    Parameters
+    ----------
+    net : MLP
+    n : int
+        Rows of every X that it will be given.
+    weighted : bool
+        Whether `loss_and_grad` will be given `sample_weight`.
+    copies : int, optional
+        How many threads may be inside at once without waiting for each other; as many as Numba has.
+
+    Returns
+    -------
+    handle : Network
+        Pass it to `@njit` functions. There,
+        ``loss, grad = handle.loss_and_grad(theta, X, y, out=grad)`` and
+        ``out = handle.predict(theta, X, out=out)`` mean what they mean for `MLP`, with the same
+        bits; without `out` a fresh array is made. Arrays are C-contiguous and of the network's
+        dtype, labels int64. One handle serves all iterations of a `prange`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If net is not a network or a number is not positive.
+    MemoryError
+        If no machine holds so many rows or copies.
+
+    Examples
+    --------
+    >>> import numba
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> from fastgrad.interop.numba import network, optimizer
+    >>> @numba.njit
+    ... def train(net, opt, theta, X, y, steps):
+    ...     grad = np.empty_like(theta)
+    ...     loss = 0.0
+    ...     for _ in range(steps):
+    ...         loss, _ = net.loss_and_grad(theta, X, y, out=grad)
+    ...         opt.step(theta, grad)
+    ...     return loss
+    >>> net = fg.MLP([1, 16, 1])
+    >>> theta, X = net.init(seed=0), np.linspace(-1, 1, 50).reshape(-1, 1)
+    >>> handle, opt = network(net, 50), optimizer(fg.Adam(0.02), net)
+    >>> train(handle, opt, theta, X, np.abs(X), 1000) < 0.01
+    True
+    """
+    checked_network(net)
+    n = check.integer(n, "n")
+    check.addressable(n * (net.n_inputs + net.n_outputs), net.dtype, "n")
+    copies = max_threads() if copies is None else check.integer(copies, "copies")
+    weighted = bool(weighted)
+    theta, nothing = np.zeros(net.n_parameters, net.dtype), net._nothing
+    X = np.zeros((1, net.n_inputs), net.dtype)
+    buffer = net._plan(1, at.GRADIENT, False).acquire()
+    args = (theta, theta, X, net._no_targets, nothing, theta, nothing, buffer)
+    handle = _Network(
+        address=address_of(step, args),
+        gradient=_buffers(net, n, at.GRADIENT, weighted, copies),
+        forward=_buffers(net, n, at.FORWARD, False, copies),
+        busy=np.zeros(copies * LINE, np.int64),
+        nothing=nothing,
+        no_targets=net._no_targets,
+        rows=n,
+        inputs=net.n_inputs,
+        outputs=net.n_outputs,
+        parameters=net.n_parameters,
+        weighted=weighted,
+        unit_targets=net.loss_name == "logistic",
+    )
+    handle.net = net
+    free_after_fork(handle.busy)
+    return handle
+
+
+@register_jitable
+def _acquire(busy):
+    """The number of a workspace that nobody else uses now."""
+    copies = busy.size // LINE
+    number = 0
+    while not take(busy, number * LINE):
+        number = (number + 1) % copies
+    return number
+
+
+@register_jitable
+def _release(busy, number):
+    give_back(busy, number * LINE)
+
+
+def _is_network(kind) -> bool:
+    return isinstance(kind, types.NamedTuple) and issubclass(kind.instance_class, Network)
+
+
+@register_jitable
+def _check_sizes(net, theta, X):
+    if theta.size != net.parameters:
+        raise ValueError("theta has the wrong size for this network")
+    if X.shape[0] != net.rows:
+        raise ValueError("X has another number of rows than the network was prepared for")
+    if X.shape[1] != net.inputs:
+        raise ValueError("X has the wrong number of columns for this network")
+
+
+@overload_method(types.NamedTuple, "loss_and_grad", jit_options=OPTIONS)
+def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
+    if not _is_network(net):
+        return None
+    fields = dict(zip(net.fields, net.types))
+    dtype, labels = fields["nothing"].dtype, fields["no_targets"].dtype
+    is_labelled = isinstance(labels, types.Integer)
+    require(theta, "theta", dtype, 1)
+    require(X, "X", dtype, 2)
+    require(y, "y", labels, *((1,) if is_labelled else (2, 1)))
+    if given(sample_weight):
+        require(sample_weight, "sample_weight", dtype, 1)
+    require_output(out, "out", dtype, 1)
+
+    @register_jitable
+    def weights_of(net, sample_weight):
+        if sample_weight is None:
+            if net.weighted:
+                raise ValueError("sample_weight is missing: the network was prepared for it")
+            return net.nothing
+        if not net.weighted:
+            raise ValueError("sample_weight is given: prepare the network with weighted=True")
+        check_weights(sample_weight, net.rows)
+        return sample_weight
+
+    @register_jitable
+    def check_targets(net, y):
+        if is_labelled:
+            if y.size != net.rows:
+                raise ValueError("y has another number of rows than X")
+            for i in range(y.size):
+                if y[i] < 0 or y[i] >= net.outputs:
+                    raise ValueError("y has a label that is not 0 to k - 1")
+        else:
+            if y.shape[0] != net.rows or y.size != net.rows * net.outputs:
+                raise ValueError("y has the wrong shape for X and this network")
+            if net.unit_targets:
+                flat = y.reshape(-1)
+                for i in range(flat.size):
+                    if flat[i] < 0 or flat[i] > 1:
+                        raise ValueError("y has a value outside 0 to 1")
+
+    def implementation(net, theta, X, y, sample_weight=None, out=None):
+        check_version()
+        _check_sizes(net, theta, X)
+        check_targets(net, y)
+        weight = weights_of(net, sample_weight)
+        grad = np.empty_like(theta) if out is None else out
+        if grad.size != net.parameters:
+            raise ValueError("out has the wrong size for this network")
+        number = _acquire(net.busy)
+        loss = call(
+            0.0,
+            net.address,
+            (theta, theta, X, y.reshape(-1), weight, grad, net.nothing, net.gradient[number]),
+        )
+        _release(net.busy, number)
+        return loss, grad
+
+    return implementation
+
+
+@overload_method(types.NamedTuple, "predict", jit_options=OPTIONS)
+def _predict(net, theta, X, out=None):
+    if not _is_network(net):
+        return None
+    dtype = dict(zip(net.fields, net.types))["nothing"].dtype
+    require(theta, "theta", dtype, 1)
+    require(X, "X", dtype, 2)
+    require_output(out, "out", dtype, 2)
+
+    def implementation(net, theta, X, out=None):
+        check_version()
+        _check_sizes(net, theta, X)
+        outputs = np.empty((net.rows, net.outputs), theta.dtype) if out is None else out
+        if outputs.shape != (net.rows, net.outputs):
+            raise ValueError("out has the wrong shape for X and this network")
+        number = _acquire(net.busy)
+        call(0.0, net.address,
+            (theta, theta, X, net.no_targets, net.nothing, outputs.reshape(-1), net.nothing,
+             net.forward[number]),
+        )  # fmt: skip
+        _release(net.busy, number)
+        return outputs
+
+    return implementation

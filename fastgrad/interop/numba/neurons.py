@@ -1,0 +1,99 @@
+"""One neuron's loss and gradient, and ReLU element by element: the twins of `fastgrad.neuron`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload, register_jitable
+
+from ... import neuron
+from ...kernels import neuron as kernels
+from ...kernels.calls import call
+from ...kernels.jit import OPTIONS
+from .checks import check_weights, given, require, require_float, require_output
+from .lazy import address_by, enlist
+from .workspaces import NEURON, buffer_of, claim, release
+
+
+def _example(dtype):
+    vector, X = np.zeros(1, dtype), np.zeros((1, 1), dtype)
+    return lambda: (vector, vector, 0.0, X, vector, vector, np.zeros(1))
+
+
+_STEP = {
+    kind: enlist(kernels.neuron_step, _example(dtype))
+    for kind, dtype in ((types.float32, np.float32), (types.float64, np.float64))
+}
+
+
+@overload(neuron.neuron_loss_and_grad, jit_options=OPTIONS)
+def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None):
+    dtype = require_float(w, "w", 1)
+    require(X, "X", dtype, 2)
+    require(y, "y", dtype, 1)
+    require_output(out, "out", dtype, 1)
+    weighted, number = given(sample_weight), _STEP[dtype]
+    if weighted:
+        require(sample_weight, "sample_weight", dtype, 1)
+
+    @register_jitable
+    def weights_of(w, sample_weight, n):
+        if not weighted:
+            return w
+        check_weights(sample_weight, n)
+        return sample_weight
+
+    def implementation(w, b, X, y, sample_weight=None, out=None, threads=None):
+        n, d = X.shape
+        if d != w.size or n == 0:
+            raise ValueError("X has no rows, or the wrong number of columns for w")
+        if y.size != n:
+            raise ValueError("y has another number of rows than X")
+        weight = weights_of(w, sample_weight, n)
+        gw = np.empty_like(w) if out is None else out
+        if gw.size != d:
+            raise ValueError("out has the wrong size for w")
+        address = address_by(number)
+        work = claim(n, d, 1, w.itemsize, NEURON, weighted)
+        args = (gw, w, float(b), X, y, weight, buffer_of(work))
+        loss, gb = call((0.0, 0.0), address, args)
+        release(work)
+        return loss, gw, gb
+
+    return implementation
+
+
+def _elementwise(Z, out, dtype=None):
+    if not isinstance(Z, types.Array):
+        raise TypingError(f"Z is a {Z}; expected an array")
+    own = require_float(Z, "Z", Z.ndim)
+    require_output(out, "out", dtype or own, Z.ndim)
+
+
+@overload(neuron.relu, jit_options=OPTIONS)
+def _relu(Z, out=None):
+    _elementwise(Z, out)
+
+    def implementation(Z, out=None):
+        result = np.empty_like(Z) if out is None else out
+        if result.shape != Z.shape:
+            raise ValueError("out has the wrong shape for Z")
+        kernels.relu(result.reshape(-1), Z.reshape(-1))
+        return result
+
+    return implementation
+
+
+@overload(neuron.relu_mask, jit_options=OPTIONS)
+def _relu_mask(Z, out=None):
+    _elementwise(Z, out, types.boolean)
+
+    def implementation(Z, out=None):
+        result = np.empty(Z.shape, np.bool_) if out is None else out
+        if result.shape != Z.shape:
+            raise ValueError("out has the wrong shape for Z")
+        kernels.relu_mask(result.reshape(-1), Z.reshape(-1))
+        return result
+
+    return implementation
