@@ -14,7 +14,7 @@ from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
 from fastgrad import dense, network, neuron
-from fastgrad._core import plan
+from fastgrad._core import workspace
 
 PAGE, CANARY = mmap.PAGESIZE, 0xA5
 libc = ctypes.CDLL(None, use_errno=True)
@@ -70,7 +70,7 @@ def guarded(array, after):
     return guard.array
 
 
-MODULES = (dense, network, neuron, plan)
+MODULES = (dense, network, neuron, workspace)
 
 
 def parts(result):

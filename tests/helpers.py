@@ -156,10 +156,11 @@ def snapshot(*arrays):
 
 # plans: every way a step can be cut into tasks
 
+NARROW = {"WIDE_BYTES": 10**9, "WIDE_RATIO": 10**9}
 CUTS = {
     "one task": {"PARALLEL_FLOPS": 10**18},
-    "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, "WIDE_BYTES": 10**9},
-    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, "WIDE_BYTES": 10**9},
+    "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, **NARROW},
+    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, **NARROW},
     "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
     "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "STORE_ROWS": 120},
     "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},

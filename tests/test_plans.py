@@ -7,6 +7,8 @@ from helpers import CUTS, forget_plans
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
+from fastgrad._core import workspace
+from fastgrad.kernels import layout as at
 
 # Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
 SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (3, 1100, 5)]
@@ -69,8 +71,6 @@ def test_nan_anywhere_shows_in_every_cut(cut, dtype):
 @pytest.mark.parametrize("n", [1, 2, 47, 48, 127, 128, 200, 1024, 5000, 100_000])
 @pytest.mark.parametrize("sizes", [(3, 2), (784, 100, 10), (1024, 1024, 512)], ids=str)
 def test_tasks_cover_every_row_once(sizes, n):
-    from fastgrad.kernels import layout as at
-
     vector = plans.network_plan(sizes, n, np.dtype("f4"), at.GRADIENT, 0, False, False).vector
     covered, tasks = 0, 0
     for origin in range(0, n, vector[at.STORE_ROWS]):
@@ -86,3 +86,22 @@ def test_tasks_cover_every_row_once(sizes, n):
             count = end - record[at.FIRST_WEIGHT_TASK]
             assert (count - 1) * vector[at.WEIGHT_ROWS] < record[at.D]
             assert count * vector[at.WEIGHT_ROWS] >= record[at.D]
+
+
+def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(workspace, "IDLE_BYTES", 2**20)
+    forget_plans()
+    net = fg.MLP([50, 100, 20])
+    theta = net.init(0)
+    X, y = np.ones((400, 50)), np.ones((400, 20))
+    first = net.loss_and_grad(theta, X, y)
+    made = []
+    for n in range(360, 400):
+        net.loss_and_grad(theta, X[:n], y[:n])
+        made.append(net._plans[n, at.GRADIENT, False])
+    kept = [sum(buffer.nbytes for buffer in plan.free) for plan in made]
+    assert sum(kept) < 3 * 2**20 < sum(8 * plan.elements for plan in made)
+    assert all(kept[-workspace.KEPT_PLANS :])
+    loss, grad = net.loss_and_grad(theta, X, y)
+    assert loss == first[0]
+    np.testing.assert_array_equal(grad, first[1])

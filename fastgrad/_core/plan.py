@@ -6,7 +6,6 @@ number of threads, so neither do the results.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..kernels.columns import scratch_elements
 from ..kernels.jit import shared
 from ..kernels.simd import VECTOR_BYTES
 from ..runtime import max_threads
+from .workspace import Plan, round_up
 
 # Tuning numbers, measured 2026-11 on two cores with AVX-512 and 48 KiB L1: Zen 5 (1 MiB L2), then
 # an Intel Xeon (2 MiB L2), where those of wide, few-row and threaded plans were set anew.
@@ -28,7 +28,8 @@ PAIR_ROWS, SMALL_TASKS = 32, (64, 4)  # with fewer rows: two tasks from so many 
 # least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
-PARALLEL_FLOPS = 4_000_000  # some 25 us of one core: less is lost to moving data between cores
+PARALLEL_FLOPS = 4_000_000  # in float32, some 25 us of one core: less is lost to moving data
+# between cores; float64 takes twice as long
 WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000  # gradients of more bytes, or of more parameters a row,
 # are split by rows of W: a private one a task would cost more than sharing the activations
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
@@ -48,57 +49,7 @@ NEURON_BLOCK_ROWS = 512  # rows between a neuron's float64 sums
 NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
 
 
-@dataclass
-class Plan:
-    """What a step needs beside the user's arrays: the kernels' vector and workspaces."""
-
-    vector: np.ndarray
-    parallel: bool
-    dtype: np.dtype
-    elements: int
-    doubles: int
-    positions: tuple[int, int]  # of BUFFER64 and BUFFER in the vector
-    cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
-    # costs some processors 100 cycles an operation
-    scalars: tuple[float, ...] = ()
-    free: list = field(default_factory=list)  # give a workspace back by appending it
-
-    def acquire(self) -> np.ndarray:
-        """A workspace nobody else uses: as many are kept as were ever in use at once."""
-        try:
-            return self.free.pop()
-        except IndexError:
-            return self._new_workspace()
-
-    def _new_workspace(self) -> np.ndarray:
-        unit = VECTOR_BYTES // 8
-        first64 = self.vector.size
-        first, words = workspace_size(first64, self.elements, self.doubles, self.dtype.itemsize)
-        memory = np.empty(words + unit)
-        start = -(memory.__array_interface__["data"][0] // 8) % unit
-        buffer = memory[start : start + words]
-        vector = buffer[:first64].view(np.int64)
-        vector[:] = self.vector
-        vector[list(self.positions)] = first64, first
-        buffer[first64 : first64 + len(self.scalars)] = self.scalars
-        workspace = buffer[first:].view(self.dtype)
-        workspace[: self.cleared] = 0
-        return buffer
-
-
 shared(scratch_elements)
-
-
-@shared
-def _round_up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
-
-
-@shared
-def workspace_size(length, elements, doubles, itemsize):
-    """(where the elements begin, words in all) of a vector's length, doubles and elements."""
-    first = _round_up(length + doubles, VECTOR_BYTES // 8)
-    return first, first + -(-elements * itemsize // 8)
 
 
 @shared
@@ -106,7 +57,7 @@ def _leading_dimension(k: int, lanes: int) -> int:
     """Whole vectors, and never a multiple of 64 of them, which would share few cache sets."""
     if k == 1:
         return 1
-    padded = _round_up(k, lanes)
+    padded = round_up(k, lanes)
     return padded + lanes if padded % (8 * lanes) == 0 else padded
 
 
@@ -135,7 +86,7 @@ def _is_turned(d: int, k: int, n: int, skinny: bool, lanes: int) -> bool:
 def _even_cut(n: int, most: int, unit: int) -> int:
     """Rows of each of the fewest equal parts of n that have at most `most` rows."""
     parts = -(-n // most)
-    return min(n, _round_up(-(-n // parts), unit))
+    return min(n, round_up(-(-n // parts), unit))
 
 
 @shared
@@ -154,7 +105,7 @@ def _wide_cut(n, inputs, width, itemsize):
     store = _even_cut(n, min(STORE_ROWS, max(WIDE_TASK_ROWS, STORE_BYTES // row_bytes)), 24)
     rows = _even_cut(store, _wide_task_rows(store), 6)
     weight_rows = WEIGHT_ROWS[0] if inputs >= 16 * WEIGHT_ROWS[0] else WEIGHT_ROWS[1]
-    return min(n, _round_up(store, rows)), rows, weight_rows
+    return min(n, round_up(store, rows)), rows, weight_rows
 
 
 @shared
@@ -205,7 +156,7 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
         width += ld
         widest = max(widest, d, k)
     parameters = products + outputs
-    flops = 2 * n * products * (3 if back else 1)
+    flops = 2 * n * products * (3 if back else 1) * itemsize // 4  # as if in float32
 
     wide = parameters * itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
     wide = wide and back and flops >= PARALLEL_FLOPS
@@ -234,7 +185,7 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[at.HEADER + layer * at.RECORD :]
-        padded, turned = _round_up(k, lanes), record[at.TURNED] != 0
+        padded, turned = round_up(k, lanes), record[at.TURNED] != 0
         record[at.FEW_BACK] = n <= (FEW_ROWS[1] if k >= FEW_VECTORS * lanes else FEW_ROWS[0])
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
@@ -245,11 +196,11 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
         record[at.BIAS] = theta if flat else 0
         theta += k
         record[at.PANELS] = shared
-        shared += _round_up(d * k, lanes) if record[at.SKINNY] else d * padded
+        shared += round_up(d * k, lanes) if record[at.SKINNY] else d * padded
         if job >= at.GRADIENT:
             record[at.PANELS_T] = shared
-            shared += k * _round_up(d, lanes)
-        activations = _round_up(stored * int(record[at.LD]) + lanes, lanes)
+            shared += k * round_up(d, lanes)
+        activations = round_up(stored * int(record[at.LD]) + lanes, lanes)
         record[at.ACTIVATION] = record[at.DELTA] = part
         part += activations
         if wide and layer < layers - 1:
@@ -259,7 +210,7 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
             record[at.LDG] = d if turned else k
             record[at.PARTIAL], record[at.PARTIAL_BIAS] = theta - d * k - k, theta - k
         elif gradient:
-            ldg = _round_up(d, lanes) if turned else padded
+            ldg = round_up(d, lanes) if turned else padded
             bias = partial + ldg * (k if turned else d)
             record[at.LDG], record[at.PARTIAL], record[at.PARTIAL_BIAS] = ldg, partial, bias
             partial = bias + padded
@@ -271,14 +222,14 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
             record[at.PARTIAL] += part
             record[at.PARTIAL_BIAS] += part
 
-    stride = 0 if wide else _round_up(part + partial, 64) + lanes  # apart in cache sets
-    base = shared + _round_up(widest + lanes, lanes)
+    stride = 0 if wide else round_up(part + partial, 64) + lanes  # apart in cache sets
+    base = shared + round_up(widest + lanes, lanes)
     scratch = base + (part + partial if wide else tasks * stride) + lanes
     scratches = threads if parallel else 1
     in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
-    scratch_stride = _round_up(in_scratch, lanes) + lanes if gradient else 0
+    scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
     parts = at.SCALARS + (partials * partial if flush else 0)
-    tickets = _round_up(parts + tasks + slices + at.DONE, at.DONE)
+    tickets = round_up(parts + tasks + slices + at.DONE, at.DONE)
     vector[at.ROWS], vector[at.LAYERS], vector[at.JOB], vector[at.LOSS] = n, layers, job, loss
     vector[at.OUTPUT_RELU], vector[at.WEIGHTED] = output_relu, weighted
     vector[at.WIDE], vector[at.STORE_ROWS] = wide, store
@@ -327,9 +278,9 @@ def write_neuron_plan(vector, n, d, itemsize, weighted):
     """Write one neuron's vector; (parallel, elements): of the workspace, and its doubles."""
     parallel = n * d * itemsize >= NEURON_PARALLEL_BYTES
     tasks = min(MAX_TASKS, -(-n // NEURON_BLOCK_ROWS)) if parallel else 1
-    rows = _round_up(-(-n // tasks), 8)
+    rows = round_up(-(-n // tasks), 8)
     tasks = -(-n // rows)
-    stride = _round_up(d + 2, 16) + 16
+    stride = round_up(d + 2, 16) + 16
     vector[one.ROWS], vector[one.INPUTS], vector[one.TASKS] = n, d, tasks
     vector[one.TASK_ROWS], vector[one.BLOCK_ROWS] = rows, NEURON_BLOCK_ROWS
     vector[one.WEIGHTED], vector[one.STRIDE] = weighted, stride

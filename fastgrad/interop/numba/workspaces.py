@@ -18,7 +18,8 @@ from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
 from ..._core import plan
-from ..._core.plan import workspace_size, write_neuron_plan, write_plan
+from ..._core.plan import write_neuron_plan, write_plan
+from ..._core.workspace import workspace_size
 from ...kernels import layout as at
 from ...kernels import neuron as one
 from ...kernels.calls import call

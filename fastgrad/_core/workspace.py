@@ -1,0 +1,94 @@
+"""Workspaces: what a step's kernel writes beside the user's arrays, kept for the next step.
+
+A workspace is one buffer: the plan's vector, then float64 numbers, then numbers of the parameters'
+type. A plan keeps as many as were ever in use at once; but where all plans together keep too much,
+those that made theirs longest ago let go of them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..kernels.jit import shared
+from ..kernels.simd import VECTOR_BYTES
+
+IDLE_BYTES = 256 * 2**20  # of workspaces that no step is using
+KEPT_PLANS = 4  # that keep theirs however large: a large network's training and validation
+
+_makers: dict = {}  # plans (weak references) by id, in the order in which they last made one
+_since = 0  # bytes made since all were last looked at
+
+
+@shared
+def round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+@shared
+def workspace_size(length, elements, doubles, itemsize):
+    """(where the elements begin, words in all) of a vector's length, doubles and elements."""
+    first = round_up(length + doubles, VECTOR_BYTES // 8)
+    return first, first + -(-elements * itemsize // 8)
+
+
+@dataclass
+class Plan:
+    """What a step needs beside the user's arrays: the kernels' vector and workspaces."""
+
+    vector: np.ndarray
+    parallel: bool
+    dtype: np.dtype
+    elements: int
+    doubles: int
+    positions: tuple[int, int]  # of BUFFER64 and BUFFER in the vector
+    cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
+    # costs some processors 100 cycles an operation
+    scalars: tuple[float, ...] = ()
+    free: list = field(default_factory=list)  # give a workspace back by appending it
+
+    def acquire(self) -> np.ndarray:
+        """A workspace nobody else uses."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return self._new_workspace()
+
+    def _new_workspace(self) -> np.ndarray:
+        unit = VECTOR_BYTES // 8
+        first64 = self.vector.size
+        first, words = workspace_size(first64, self.elements, self.doubles, self.dtype.itemsize)
+        _let_go(self, 8 * words)
+        memory = np.empty(words + unit)
+        start = -(memory.__array_interface__["data"][0] // 8) % unit
+        buffer = memory[start : start + words]
+        vector = buffer[:first64].view(np.int64)
+        vector[:] = self.vector
+        vector[list(self.positions)] = first64, first
+        buffer[first64 : first64 + len(self.scalars)] = self.scalars
+        workspace = buffer[first:].view(self.dtype)
+        workspace[: self.cleared] = 0
+        return buffer
+
+
+def _let_go(plan: Plan, size: int) -> None:
+    """Before a plan makes a workspace of `size` bytes: the oldest that are too much, now and then.
+
+    Without a lock, which a child made by `fork` could find locked: every step is one operation.
+    """
+    global _since
+    key = id(plan)
+    _makers.pop(key, None)
+    _makers[key] = weakref.ref(plan, lambda _: _makers.pop(key, None))
+    _since += size
+    if _since < IDLE_BYTES // 4:
+        return
+    _since, idle = 0, 0
+    for place, reference in enumerate(reversed(list(_makers.values()))):
+        other = reference()
+        if other is not None:
+            idle += sum(buffer.nbytes for buffer in list(other.free))
+            if idle > IDLE_BYTES and place >= KEPT_PLANS:
+                other.free.clear()
