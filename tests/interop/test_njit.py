@@ -472,6 +472,28 @@ def test_wrong_arguments_in_compiled_code(rng):
     assert not handle.busy.any()
 
 
+def test_compiled_code_writes_to_nothing_that_must_not_change(rng):
+    @numba.njit
+    def step(net, opt, theta, X, y, out):
+        net.loss_and_grad(theta, X, y, out=out)
+        opt.step(theta, out)
+
+    net = fg.MLP([4, 4])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "mse", net.dtype)
+    handle, opt, p = network(net, 9), optimizer(fg.SGD(0.1), net), net.n_parameters
+    both, grad = np.concatenate([theta, theta]), np.empty_like(theta)
+    for out in (both[:p], both[p - 1 : -1], X.reshape(-1)[:p], y.reshape(-1)[:p]):
+        with pytest.raises(ValueError, match="out overlaps"):
+            step(handle, opt, both[:p], X, y, out)
+    assert not handle.busy.any()
+    frozen = theta.copy()
+    frozen.setflags(write=False)
+    with pytest.raises(TypingError, match="out is read-only"):
+        step(handle, opt, theta, X, y, frozen)
+    with pytest.raises(TypingError, match="theta is read-only"):
+        step(handle, opt, frozen, X, y, grad)
+
+
 @pytest.mark.parametrize(
     ("s", "message"), [(-np.ones(9), "negative value"), (np.zeros(9), "zero everywhere")]
 )

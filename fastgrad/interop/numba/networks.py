@@ -13,6 +13,7 @@ from ...kernels import layout as at
 from ...kernels.calls import address_of, call
 from ...kernels.jit import OPTIONS
 from ...kernels.network import step
+from ...kernels.quick import apart
 from ...kernels.simd import VECTOR_BYTES
 from ...runtime import max_threads
 from .._network import checked_network
@@ -227,6 +228,8 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         grad = np.empty_like(theta) if out is None else out
         if grad.size != net.parameters:
             raise ValueError("out has the wrong size for this network")
+        if not (apart(grad, theta) and apart(grad, X) and apart(grad, y) and apart(grad, weight)):
+            raise ValueError("out overlaps theta, X, y or sample_weight; pass an array of its own")
         number = _acquire(net.busy)
         loss = call(
             0.0,
@@ -254,6 +257,8 @@ def _predict(net, theta, X, out=None):
         outputs = np.empty((net.rows, net.outputs), theta.dtype) if out is None else out
         if outputs.shape != (net.rows, net.outputs):
             raise ValueError("out has the wrong shape for X and this network")
+        if not (apart(outputs, theta) and apart(outputs, X)):
+            raise ValueError("out overlaps theta or X; pass an array of its own")
         number = _acquire(net.busy)
         call(0.0, net.address,
             (theta, theta, X, net.no_targets, net.nothing, outputs.reshape(-1), net.nothing,

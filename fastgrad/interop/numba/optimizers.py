@@ -14,7 +14,7 @@ from ...kernels.optimizers import LR
 from ...optimizers import Optimizer
 from ...schedules import Constant
 from .._network import checked_network
-from .checks import require
+from .checks import require, require_output
 from .lazy import check_version
 
 
@@ -42,7 +42,8 @@ def optimizer(opt, net) -> Step:
     ----------
     opt : Optimizer
         With a constant learning rate. Its state is shared: steps made in compiled code are its own
-        steps. One thread at a time.
+        steps, until its `reset` or `load_state_dict`: then make the handle again. One thread at a
+        time.
     net : MLP
 
     Returns
@@ -88,7 +89,7 @@ def _optimizer_step(opt, theta, grad):
     if not (isinstance(opt, types.NamedTuple) and issubclass(opt.instance_class, Step)):
         return None
     dtype = dict(zip(opt.fields, opt.types))["state"].dtype
-    require(theta, "theta", dtype, 1)
+    require_output(theta, "theta", dtype, 1)
     require(grad, "grad", dtype, 1)
 
     def implementation(opt, theta, grad):
