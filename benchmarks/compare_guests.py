@@ -83,6 +83,7 @@ def _torch_case(args, sizes, X, y, options) -> None:
         modules += [nn.Linear(d, k), nn.ReLU()]
     peer = nn.Sequential(*modules[:-1])
     included, outside = from_torch(peer, "cross_entropy"), from_torch(peer)
+    without_graph = from_torch(peer, "cross_entropy")
 
     def step(model, value):
         optimizer = torch.optim.Adam(model.parameters(), RATE, **options)
@@ -90,6 +91,15 @@ def _torch_case(args, sizes, X, y, options) -> None:
         def run():
             optimizer.zero_grad()
             value(X, y).backward()
+            optimizer.step()
+
+        return run
+
+    def step_loss(model):
+        optimizer = torch.optim.Adam(model.parameters(), RATE, **options)
+
+        def run():
+            model.step_loss(X, y)
             optimizer.step()
 
         return run
@@ -102,6 +112,7 @@ def _torch_case(args, sizes, X, y, options) -> None:
         f"Adam({', '.join(f'{name}={value}' for name, value in options.items())})",
         {
             "nn.Sequential": step(peer, outside_loss(peer)),
+            "FusedMLP.step_loss": step_loss(without_graph),
             "FusedMLP, loss included": step(included, included),
             "FusedMLP, loss of PyTorch": step(outside, outside_loss(outside)),
         },

@@ -212,6 +212,24 @@ def test_a_gradient_is_scaled_added_and_kept_apart():
     close(model.theta.grad, 4 * once)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_step_without_a_graph_leaves_the_gradient_of_the_graph(weighted):
+    model = FusedMLP([5, 7, 3], "cross_entropy", l2=0.01)
+    x, y = torch.randn(40, 5), torch.randint(0, 3, (40,))
+    s = torch.rand(40) if weighted else None
+    expected = model(x, y, s)
+    expected.backward()
+    before, model.theta.grad = model.theta.grad, None
+    for _ in range(2):  # overwritten, not added
+        loss = model.step_loss(x, y, s)
+        assert torch.equal(loss, expected.detach()) and not loss.requires_grad
+        assert torch.equal(model.theta.grad, before)
+    with pytest.raises(TypeError, match=r"x has dtype torch\.float64"):
+        model.step_loss(x.double(), y)
+    with pytest.raises(ValueError, match="y has"):
+        model.step_loss(x, y[1:])
+
+
 def test_functional_gradients_work():
     model = FusedMLP([4, 3], dtype=F64)
     x, y = torch.randn(9, 4, dtype=F64), torch.rand(9, 3, dtype=F64)
