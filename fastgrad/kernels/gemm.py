@@ -22,7 +22,6 @@ from .jit import inner, pasted
 from .simd import (
     I64,
     LANES_F32,
-    LANES_F64,
     PATH,
     VOID,
     Vectors,
@@ -46,7 +45,6 @@ TILE_ROWS = {
 }[PATH]
 NV = max(TILE_ROWS)
 NR_F32 = NV * LANES_F32
-NR_F64 = NV * LANES_F64
 # Products of a block of k: columns of X lie far apart (weight gradient), rows do not.
 KC_COLUMNS, KC_ROWS = 128, 1024
 
@@ -289,7 +287,7 @@ PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
 
 
 @inner
-def spread(nr, k, m):
+def ahead_of(nr, k, m):
     """(pace, drift) that ask for the next k rows of a packed panel in the course of this one."""
     if k * nr < SOON_ELEMENTS:  # it is in the L2 already
         return 0, 0
@@ -313,7 +311,7 @@ def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, s
         b_j, step, wanted = shift(b, j), ldb, shift(soon, j)
         if ldb == PACKED:
             b_j, step = shift(b, j * k), nv * vl
-            pace, drift = spread(nr, k, m)
+            pace, drift = ahead_of(nr, k, m)
         for p in range(0, max(k, 1), kc):
             last = p + kc >= k
             first = p == 0

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from .jit import inner, kernel, parallel_kernel
 from .network import weight_sum
-from .rows import RowGroup, add_to, group_rows, load_vector, spread
+from .rows import RowGroup, add_to, group_rows, load_vector, broadcast
 from .simd import (
     I32,
     I64,
@@ -50,7 +50,7 @@ def _block_body(elem):
             kind = ir.VectorType(elem, count) if count > 1 else elem
             zero = ir.Constant(kind, [0.0] * count if count > 1 else 0.0)
             one = ir.Constant(kind, [1.0] * count if count > 1 else 1.0)
-            bias = spread(builder, b, kind)
+            bias = broadcast(builder, b, kind)
             loss, db = (cgutils.alloca_once_value(builder, zero) for _ in range(2))
             weight = cgutils.alloca_once_value(builder, one)
             steps = builder.sdiv(builder.sub(stop, start), I64(count))

@@ -124,7 +124,7 @@ class RowGroup:
         self.over_columns(step)
 
 
-def spread(builder, scalar, kind):
+def broadcast(builder, scalar, kind):
     if not isinstance(kind, ir.VectorType):
         return scalar
     undef = ir.Constant(kind, ir.Undefined)
