@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from .jit import inner, kernel, parallel_kernel
 from .network import weight_sum
-from .rows import RowGroup, add_to, group_rows, load_vector, broadcast
+from .rows import RowGroup, add_to, broadcast, group_rows, load_vector
 from .simd import (
     I32,
     I64,
