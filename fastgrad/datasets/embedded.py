@@ -5,7 +5,6 @@ the file anew (some milliseconds), so the caller may write to what it gets.
 """
 
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 
@@ -211,6 +210,8 @@ def _float_dtype(dtype):
 
 def _read(name):
     """The integer columns of one file, in the order in which they were written."""
+    from importlib import resources  # half the time of importing fastgrad
+
     path = resources.files(__package__).joinpath(f"{name}.npz")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as columns:
         return dict(columns)
