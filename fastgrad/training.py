@@ -124,7 +124,8 @@ def fit(
     batch_size : int
         Rows of a step; the last step of an epoch has what is left.
     sample_weight : array (n,), optional
-        A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step.
+        A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step. Of any size: only
+        ratios count. Weights that vanish in the network's dtype beside the largest are 0.
     validation : (X, y) or (X, y, sample_weight), optional
         Evaluated after every epoch.
     seed : int or None

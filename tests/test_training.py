@@ -114,6 +114,32 @@ def test_batches_of_zero_weight_are_no_steps(table):
     assert np.isfinite(result.theta).all()
 
 
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-41, 1e38, 1e307])
+def test_only_the_ratios_of_weights_count(table, size):
+    X, y = table
+    net, given = network(), np.full(N, size)
+    plain = fg.fit(net, X, y, epochs=2, batch_size=16, seed=3, validation=(X, y))
+    same = fg.fit(net, X, y, epochs=2, batch_size=16, seed=3, sample_weight=given,
+                  validation=(X, y, given))  # fmt: skip
+    np.testing.assert_allclose(same.theta, plain.theta, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(same.history.loss, plain.history.loss, rtol=1e-5)
+    np.testing.assert_allclose(same.history.val_loss, plain.history.val_loss, rtol=1e-5)
+    full_batch = fg.fit(net, X, y, optimizer="lbfgs", epochs=2, seed=3, sample_weight=given)
+    assert full_batch.history.loss[1] < full_batch.history.loss[0]
+
+
+@pytest.mark.parametrize("dtype, small", [("float32", 1e-41), ("float64", 1e-310)])
+def test_a_batch_of_very_small_weights_is_a_step_of_its_own_mean(table, dtype, small):
+    X, y = table[0].astype(dtype), table[1]
+    s, ones = np.ones((2, N), dtype)
+    s[:10] = small
+    options = dict(epochs=1, batch_size=10, shuffle=False, seed=0)
+    result = fg.fit(network(dtype=dtype), X, y, sample_weight=s, **options)
+    want = fg.fit(network(dtype=dtype), X, y, sample_weight=ones, **options)
+    np.testing.assert_allclose(result.theta, want.theta, rtol=1e-4, atol=1e-6)
+    assert (result.optimizer.steps, result.stopped) == (5, "epochs")
+
+
 def test_digits_to_97_percent():
     digits = fg.datasets.load_digits(dtype="float32")
     X, X_test, y, y_test = fg.datasets.split(digits, seed=0)
@@ -424,6 +450,21 @@ def test_evaluate_in_blocks(table, monkeypatch):
     np.testing.assert_allclose(fg.evaluate(net, theta, *big), whole, rtol=1e-6)
     hit = net.classify(theta, X) == y
     assert whole.score == pytest.approx(np.average(hit, weights=s), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_evaluate_of_blocks_with_very_small_weights(table, monkeypatch, loss):
+    monkeypatch.setattr(fg.metrics, "BLOCK_BYTES", 1)
+    net = network(loss)
+    theta, X, y = net.init(seed=0), np.tile(table[0], (12, 1)), np.tile(table[1], 12)
+    if loss == "mse":
+        y = np.eye(3)[y]
+    s = np.full(len(X), 1e-38, np.float32)
+    everywhere = fg.evaluate(net, theta, X, y, s)
+    np.testing.assert_allclose(everywhere, fg.evaluate(net, theta, X, y), rtol=1e-5)
+    s[512:] = 1
+    beside = fg.evaluate(net, theta, X, y, s)
+    np.testing.assert_allclose(beside, fg.evaluate(net, theta, X[512:], y[512:]), rtol=1e-5)
 
 
 def test_r2_is_the_one_of_scikit_learn(rng):

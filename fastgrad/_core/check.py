@@ -262,14 +262,7 @@ def labels(value, name: str, n: int, k: int) -> np.ndarray:
 def weights(value, name: str, dtype, n: int) -> np.ndarray:
     """(n,) sample weights: none negative, not all zero (NaN passes and shows in the loss)."""
     array = float_array(value, name, dtype, 1)
-    if array.shape[0] != n:
-        raise ValueError(f"{name} has {array.shape[0]} rows, X has {n}")
-    bad = validate.first_outside(array, 0.0, np.inf)
-    if bad >= 0:
-        raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
-    total = validate.total(array)
-    if n and total == 0:
-        raise ValueError(f"{name} is zero everywhere; at least one row must count")
+    total = _weight(array, name, n)
     least, most = (1e-30, 1e30) if array.dtype == F32 else (1e-290, 1e290)
     if total < least or (total > most and np.isfinite(array).all()):
         raise ValueError(
@@ -277,6 +270,36 @@ def weights(value, name: str, dtype, n: int) -> np.ndarray:
             f"weights, only their ratios count"
         )
     return array
+
+
+def _weight(array: np.ndarray, name: str, n: int) -> float:
+    """The sum of n weights."""
+    rows(array, name, n)
+    bad = validate.first_outside(array, 0.0, np.inf)
+    if bad >= 0:
+        raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
+    total = validate.total(array)
+    if n and total == 0:
+        raise ValueError(f"{name} is zero everywhere; at least one row must count")
+    return total
+
+
+def scaled_weights(value, name: str, dtype, n: int) -> np.ndarray:
+    """As `weights`, from float64 and of any sum: made `near_one` before they become `dtype`."""
+    array = float_array(value, name, F64, 1)
+    _weight(array, name, n)
+    return near_one(array).astype(dtype, copy=False)
+
+
+def near_one(weights: np.ndarray) -> np.ndarray:
+    """Weights whose largest is far from 1, times a power of two that brings it there.
+
+    Only ratios count, and a power of two rounds nothing but what vanishes beside the largest.
+    """
+    most = weights.max(initial=0)
+    if 2.0**-40 < most < 2.0**40 or not 0 < most < np.inf:
+        return weights
+    return np.ldexp(weights, -np.frexp(most)[1])
 
 
 def mask(value, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -92,7 +92,8 @@ class Batches:
             x = np.ascontiguousarray(x, self._net.dtype)
             n = x.shape[0]
             s = batch[2] if len(batch) == 3 else None
-            y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ")
+            # Weights as they are: those of one batch count beside those of the others.
+            y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ", scaled=False)
             s = np.ones(n, self._net.dtype) if s is None else s
             yield x, y.reshape(-1), s, np.arange(n, dtype=np.int32), n
 
