@@ -115,6 +115,11 @@ def _converted(value, name: str, dtype):
 
 
 def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+        return _scores(net, theta, X, y, sample_weight, threads)
+
+
+def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     n, d = X.shape
     if threads is None:
         least = SERIAL_PRODUCTS if step_parallel.signatures else SERIAL_PRODUCTS_COLD
@@ -165,7 +170,7 @@ def _sum(values, sample_weight):
 
 
 def _r2(left, about) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
     score[constant] = np.where(left[constant] == 0, 1.0, 0.0)

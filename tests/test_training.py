@@ -316,6 +316,16 @@ def test_loss_that_is_not_finite_stops_and_shows(table):
     assert np.isnan(result.history.loss[0])
 
 
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
+@pytest.mark.parametrize("lr", [1e3, 1e20, 1e37])
+def test_a_fit_that_diverges_stops_without_a_warning(table, loss, lr):
+    X, s = table[0].astype(np.float64), np.arange(N)
+    y = (X[:, :2] > 0) * 1.0
+    net = network(loss, np.float64, (D, 4, 2))
+    result = fg.fit(net, X, y, optimizer=fg.SGD(lr), epochs=20, validation=(X, y, s), seed=0)
+    assert (result.stopped == "not finite") == (not np.isfinite(result.history.loss[-1]))
+
+
 def test_callbacks(table):
     seen = []
 
