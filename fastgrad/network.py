@@ -123,7 +123,9 @@ class MLP:
         if not check.is_float(self.dtype):
             raise TypeError(f"dtype is {self.dtype}; expected float32 or float64")
         self.l2 = check.non_negative(l2, "l2")
+        check.held(self.l2, "l2", self.dtype)
         self.huber_delta = check.positive(huber_delta, "huber_delta")
+        check.held(self.huber_delta, "huber_delta", self.dtype, zero=False)
         self.n_inputs, self.n_outputs = self.layer_sizes[0], self.layer_sizes[-1]
         pairs = list(zip(self.layer_sizes, self.layer_sizes[1:]))
         self.n_parameters = sum((d + 1) * k for d, k in pairs)

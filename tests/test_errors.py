@@ -275,6 +275,9 @@ def test_out_of_the_wrong_kind(out, kind, message):
         ({"l2": 10**400}, (TypeError, ValueError), "l2 is 1000"),
         ({"huber_delta": 0}, ValueError, "huber_delta is 0.0; expected a finite number above 0"),
         ({"huber_delta": [1.0]}, TypeError, r"huber_delta is \[1.0\]; expected one number"),
+        ({"huber_delta": 1e-50, "dtype": "f4"}, ValueError, "huber_delta is 1e-50; .* float32 holds"),
+        ({"huber_delta": 1e39, "dtype": "f4"}, ValueError, "huber_delta is 1e.39; .* float32 holds"),
+        ({"l2": 1e39, "dtype": "f4"}, ValueError, "l2 is 1e.39; expected a number that float32 holds"),
     ],
 )  # fmt: skip
 def test_networks_that_cannot_be(arguments, kind, message):

@@ -17,6 +17,8 @@ from ..kernels import validate
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+_F32_ZERO, _F32_INFINITE = 2.0**-150, 2.0**128 - 2.0**103  # from where on it rounds to these
+_F32_RANGE = "1.4e-45 to 3.4e+38"
 _ndarray = np.ndarray
 _OVERLAP_WORK = 1000  # bounds first; then whether strides interleave, within this many steps
 
@@ -196,6 +198,14 @@ def positive(value, name: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(f"{name} is {number}; expected a finite number above 0")
     return number
+
+
+def held(number: float, name: str, dtype, zero: bool = True) -> None:
+    """Refuse a number that float32 would make infinite, or 0 unless `zero`: it may vanish."""
+    if dtype != F32:
+        return
+    if number >= _F32_INFINITE or (0 < number <= _F32_ZERO and not zero):
+        raise ValueError(f"{name} is {number}; expected a number that float32 holds: {_F32_RANGE}")
 
 
 def integer(value, name: str, least: int = 1) -> int:
