@@ -309,6 +309,14 @@ def test_a_schedule_must_give_a_rate():
         fg.SGD(lambda step: "x").step(np.ones(1), np.ones(1))
 
 
+def test_a_rate_that_grows_beyond_all_bounds_is_named():
+    opt = fg.SGD(schedules.Warmup(schedules.Step(1.0, every=1, factor=2.0), steps=5))
+    assert opt.rate(6) == 2.0
+    with pytest.raises(ValueError, match="lr at step 2000 is inf; expected a finite number"):
+        opt.rate(2000)
+    assert schedules.Step(0.0, every=1, factor=2.0)(2000) == 0.0
+
+
 def test_repr_shows_the_numbers():
     assert repr(fg.Nesterov(0.1, clip_norm=2)) == (
         "Nesterov(lr=0.1, momentum=0.9, weight_decay=0.0, clip_norm=2.0)"
