@@ -115,13 +115,16 @@ def _rank(ndim: int) -> str:
 
 
 def common_dtype(*pairs) -> np.dtype:
-    """The float dtype that named values share; float64 where none of them is a float array."""
+    """The float dtype that named values share; float64 where none of them is a float array.
+
+    A real NumPy scalar has a say only where no array has.
+    """
     dtype = getattr(pairs[0][0], "dtype", None)
     if (dtype is F32 or dtype is F64) and all(
         type(value) is _ndarray and value.dtype is dtype for value, _ in pairs
     ):
         return dtype
-    found, owner = None, None
+    found, owner, alone = None, None, None
     for value, name in pairs:
         dtype = getattr(value, "dtype", None)
         if not isinstance(value, (_ndarray, np.generic)):
@@ -129,6 +132,9 @@ def common_dtype(*pairs) -> np.dtype:
                 continue
             dtype = as_array(value, name).dtype
         if dtype is None or dtype.kind in "biu":
+            continue
+        if len(pairs) > 1 and isinstance(value, np.floating):
+            alone = dtype if is_float(dtype) else alone
             continue
         dtype = dtype.newbyteorder("=")
         if dtype not in (F32, F64):
@@ -143,7 +149,7 @@ def common_dtype(*pairs) -> np.dtype:
                 f"{name} has dtype {dtype}, {owner} has {found}: "
                 f"convert one of them, e.g. {name}.astype(np.{found})"
             )
-    return F64 if found is None else (F32 if found == F32 else F64)
+    return F32 if (alone if found is None else found) == F32 else F64
 
 
 def rows(array: np.ndarray, name: str, n: int, other: str = "X") -> np.ndarray:
@@ -176,7 +182,8 @@ def scalar(value, name: str) -> float:
     """A real number that is not a bool; 0-d arrays pass."""
     if type(value) is float or isinstance(value, np.floating):
         return float(value)
-    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if isinstance(value, (bool, str)) or kind not in "iuf" or np.ndim(value) != 0:
         raise TypeError(f"{name} is {value!r}; expected one number")
     try:
         return float(value)
