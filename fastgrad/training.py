@@ -45,7 +45,8 @@ class FitResult:
         Of training, from the first step on.
     stopped : str
         Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
-        finite" (the loss became NaN or infinite), "converged" (L-BFGS).
+        finite" (the loss became NaN or infinite). L-BFGS: "converged", "line search" (which found
+        no lower loss), "evaluations" (of the loss: 20 an epoch).
 
     Examples
     --------

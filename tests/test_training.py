@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad._core import batches, plan, stepper
+from fastgrad._core import batches, lbfgs, plan, stepper
 from fastgrad._core.choice import Choice
 from fastgrad._core.progress import Progress
 from fastgrad._core.stepper import Stepper
@@ -447,6 +447,20 @@ def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
     {"X": X, "theta": theta}[where].flat[0] = np.nan
     result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
     assert (result.stopped, result.epochs) == ("not finite", 0)
+
+
+def test_lbfgs_that_ends_early_says_why(table, monkeypatch):
+    class Uphill(fg.MLP):
+        def loss_and_grad(self, *args, **options):
+            loss, grad = super().loss_and_grad(*args, **options)
+            return loss, -grad
+
+    net = Uphill([D, 8, 3], loss="cross_entropy")
+    lost = fg.fit(net, *table, optimizer="lbfgs", epochs=5, seed=0)
+    assert (lost.stopped, lost.epochs) == ("line search", 0)
+    monkeypatch.setattr(lbfgs, "EVALUATIONS", 1)
+    far = fg.fit(network(), table[0] * 1000, table[1], optimizer="lbfgs", epochs=12, seed=0)
+    assert far.stopped == "evaluations" and 0 < far.epochs < 12
 
 
 def test_evaluate_in_blocks(table, monkeypatch):
