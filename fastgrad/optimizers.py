@@ -205,7 +205,10 @@ class Optimizer:
         array([-0.1,  0.1])
         """
         if not isinstance(theta, np.ndarray) or theta.ndim != 1:
-            raise TypeError("theta must be a one-dimensional NumPy array: it is updated in place")
+            given = f"has shape {theta.shape}" if hasattr(theta, "shape") else f"is {theta!r}"
+            raise TypeError(
+                f"theta {given}; expected a one-dimensional NumPy array: it is updated in place"
+            )
         if not check.is_float(theta.dtype):
             raise TypeError(f"theta has dtype {theta.dtype}; expected float32 or float64")
         grad = check.vector(grad, "grad", theta.dtype, theta.size, ": the shape of theta")
@@ -256,7 +259,9 @@ class Optimizer:
         1
         """
         if not isinstance(saved, dict) or not {"name", "steps", "state"} <= saved.keys():
-            raise TypeError("saved is not a state: expected what state_dict() returned")
+            raise TypeError(
+                f"saved is a {type(saved).__name__}; expected a dict that state_dict() returned"
+            )
         if saved["name"] != type(self).__name__:
             raise ValueError(f"the state is of {saved['name']}; expected {type(self).__name__}")
         steps = check.integer(saved["steps"], "steps", least=0)

@@ -374,7 +374,10 @@ def _validation(net, validation):
     if validation is None:
         return None
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-        raise TypeError("validation must be a pair (X, y) or a triple (X, y, sample_weight)")
+        raise TypeError(
+            f"validation is a {type(validation).__name__}; expected a pair (X, y) or a triple "
+            f"(X, y, sample_weight)"
+        )
     X = metrics.inputs(validation[0], "validation X", net)
     weight = validation[2] if len(validation) == 3 else None
     return X, *metrics.targets(net, X.shape[0], validation[1], weight, "validation ")

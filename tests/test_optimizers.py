@@ -290,8 +290,8 @@ def test_wrong_states_are_refused():
     opt = fg.Adam()
     good = {"name": "Adam", "steps": 1, "state": np.zeros((2, 3))}
     for saved, error, words in [
-        (None, TypeError, "not a state"),
-        ({"steps": 1}, TypeError, "not a state"),
+        (None, TypeError, "saved is .*; expected a dict"),
+        ({"steps": 1}, TypeError, "saved is .*; expected a dict"),
         ({**good, "name": "SGD"}, ValueError, "of SGD"),
         ({**good, "steps": -1}, ValueError, "steps is -1"),
         ({**good, "state": np.zeros((1, 3))}, ValueError, r"\(2, p\)"),

@@ -64,6 +64,19 @@ def is_float(dtype) -> bool:
     return dtype in (F32, F64)
 
 
+def float_dtype(value, name: str = "dtype") -> np.dtype:
+    """float32 or float64, from all that NumPy takes for them; None is neither."""
+    try:
+        if value is None:
+            raise TypeError
+        dtype = np.dtype(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}; expected float32 or float64") from None
+    if not is_float(dtype):
+        raise TypeError(f"{name} is {dtype}; expected float32 or float64")
+    return dtype
+
+
 def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.ndarray:
     """A float array of `dtype` (None: its own, float64 for integers) and `ndim` dimensions."""
     if (
@@ -329,6 +342,12 @@ def mask(value, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return _plain(array).view(np.uint8)
 
 
+def _state(array: np.ndarray) -> str:
+    if not array.flags.writeable:
+        return "read-only"
+    return "not contiguous" if array.flags.aligned else "not aligned"
+
+
 def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarray:
     """An array to write to: exactly `shape` and `dtype`, contiguous, apart from the inputs."""
     if not isinstance(value, _ndarray):
@@ -340,7 +359,9 @@ def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarr
     if type(value) is not _ndarray:
         raise TypeError(f"{name} is a {type(value).__name__}; expected a plain NumPy array")
     if not value.flags.carray:
-        raise ValueError(f"{name} must be C-contiguous, aligned and writable")
+        raise ValueError(
+            f"{name} is {_state(value)}; expected it C-contiguous, aligned and writable"
+        )
     for other, other_name in inputs:
         if isinstance(other, _ndarray) and np.may_share_memory(value, other, _OVERLAP_WORK):
             raise ValueError(f"{name} overlaps {other_name}; pass an array of its own")

@@ -73,7 +73,7 @@ class Batches:
                 parameters = ()
             self._numbered = any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters)
         elif not hasattr(make, "__iter__") or isinstance(make, np.ndarray):
-            raise TypeError("y is missing: expected fit(net, X, y), or batches in place of X")
+            raise TypeError("y is missing; expected fit(net, X, y), or batches in place of X")
         elif iter(make) is make and epochs > 1:
             raise TypeError(
                 f"X is an iterator, which is used up after one epoch of {epochs}; "
