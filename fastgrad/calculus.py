@@ -55,7 +55,7 @@ def _floats(**given):
         array = check.as_array(value, name)
         dtype = array.dtype
         if not (dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in (4, 8))):
-            raise TypeError(f"{name} has dtype {dtype}: expected float32, float64 or integers")
+            raise TypeError(f"{name} has dtype {dtype}; expected float32, float64 or integers")
         if dtype.kind == "f" and hasattr(value, "dtype"):
             owner.setdefault(np.dtype(f"f{dtype.itemsize}"), name)
         arrays[name] = array
@@ -72,21 +72,21 @@ def _require_ndim(name, array, *allowed):
     shapes = {0: "a scalar ()", 1: "a vector (n,)", 2: "a matrix (m, n)"}
     if array.ndim not in allowed:
         expected = " or ".join(shapes[ndim] for ndim in allowed)
-        raise ValueError(f"{name} has shape {array.shape}: expected {expected}")
+        raise ValueError(f"{name} has shape {array.shape}; expected {expected}")
 
 
 def _require_equal_shapes(name, array, other_name, other_shape):
     if array.shape != other_shape:
         raise ValueError(
-            f"{name} has shape {array.shape}, {other_name} has shape {other_shape}: "
-            "they must be equal"
+            f"{name} has shape {array.shape}, {other_name} has shape {other_shape}; "
+            "expected equal shapes"
         )
 
 
 def _in_layout(jacobian, layout):
     """Turn numerator into `layout`, or `layout` into numerator: the same transpose."""
     if layout not in _LAYOUTS:
-        raise ValueError(f"layout is {layout!r}: expected 'numerator' or 'denominator'")
+        raise ValueError(f"layout is {layout!r}; expected 'numerator' or 'denominator'")
     return jacobian if layout == "numerator" else np.ascontiguousarray(jacobian.T)
 
 
@@ -118,7 +118,7 @@ def stack_gradients(gradients, *, layout="numerator"):
     """
     rows = _floats(**{f"gradients[{i}]": gradient for i, gradient in enumerate(gradients)})
     if not rows:
-        raise ValueError("gradients is empty: expected at least one gradient")
+        raise ValueError("gradients is empty; expected at least one gradient")
     for i, row in enumerate(rows):
         _require_ndim(f"gradients[{i}]", row, 1)
         _require_equal_shapes("gradients[0]", rows[0], f"gradients[{i}]", row.shape)
@@ -134,11 +134,8 @@ def identity_jacobian(n, *, dtype=np.float64):
     array([[1., 0.],
            [0., 1.]])
     """
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype is {np.dtype(dtype)}: expected float32 or float64")
-    if n < 0:
-        raise ValueError(f"n is {n}: expected 0 or more")
-    check.addressable(n * n, np.dtype(dtype), "n")
+    dtype, n = check.float_dtype(dtype), check.integer(n, "n", least=0)
+    check.addressable(n * n, dtype, "n")
     return np.eye(n, dtype=dtype)
 
 
@@ -184,7 +181,7 @@ def elementwise_jacobians_diag(op, w, x):
     (array([1., 1., 0.]), array([0., 0., 1.]))
     """
     if not isinstance(op, str) or op not in _PARTIALS:
-        raise ValueError(f"op is {op!r}: expected one of {', '.join(_PARTIALS)}")
+        raise ValueError(f"op is {op!r}; expected one of {', '.join(_PARTIALS)}")
     w, x = _floats(w=w, x=x)
     _require_ndim("w", w, 0, 1)
     _require_ndim("x", x, 1 if w.ndim == 0 else 0, 1)
@@ -297,7 +294,7 @@ def chain(*derivatives, layout="numerator"):
     """
     factors = _floats(**{f"derivatives[{i}]": factor for i, factor in enumerate(derivatives)})
     if not factors:
-        raise ValueError("derivatives is empty: expected at least one factor")
+        raise ValueError("derivatives is empty; expected at least one factor")
     given = [factor.shape for factor in factors]
     for i, factor in enumerate(factors):
         _require_ndim(f"derivatives[{i}]", factor, 0, 1, 2)
@@ -306,8 +303,8 @@ def chain(*derivatives, layout="numerator"):
     for i, j in pairwise(sized):
         if factors[i].shape[-1] != factors[j].shape[0]:
             raise ValueError(
-                f"derivatives[{i}] has shape {given[i]}, derivatives[{j}] has shape {given[j]}: "
-                f"they do not compose in {layout} layout"
+                f"derivatives[{i}] has shape {given[i]}, derivatives[{j}] has shape {given[j]}; "
+                f"expected factors that compose in {layout} layout"
             )
     return np.array(_in_layout(reduce(_compose, factors), layout))[()]
 
@@ -346,7 +343,7 @@ def total_derivative(partial_x, partials_u, du_dx):
     if du_dx.shape != expected:
         raise ValueError(
             f"du_dx has shape {du_dx.shape}, partials_u has shape {partials_u.shape}, partial_x "
-            f"has shape {partial_x.shape}: expected du_dx of shape {expected}"
+            f"has shape {partial_x.shape}; expected du_dx of shape {expected}"
         )
     return partial_x + partials_u @ du_dx
 
@@ -402,7 +399,8 @@ def _require_layer(X, W):
     _require_ndim("W", W, 1, 2)
     if X.shape[1] != W.shape[0]:
         raise ValueError(
-            f"X has shape {X.shape}, W has shape {W.shape}: the columns of X must be the rows of W"
+            f"X has shape {X.shape}, W has shape {W.shape}; expected the columns of X to be the "
+            "rows of W"
         )
 
 

@@ -27,30 +27,24 @@ def checked_point(theta):
     array = check.as_array(theta, "theta")
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and array.dtype.itemsize != 8):
         raise TypeError(
-            f"theta has dtype {array.dtype}: differences need float64, as in "
+            f"theta has dtype {array.dtype}; expected float64, as in "
             "np.asarray(theta, dtype=np.float64)"
         )
     array = np.array(array, dtype=np.float64)
     if array.size == 0:
-        raise ValueError("theta is empty: expected at least one parameter")
+        raise ValueError("theta is empty; expected at least one parameter")
     if not np.isfinite(array).all():
-        raise ValueError("theta is not finite: expected a point where f can be differentiated")
+        raise ValueError("theta is not finite; expected a point where f can be differentiated")
     return array
 
 
 def checked_options(args, step, stencil):
     if not isinstance(args, tuple):
-        raise TypeError(f"args is a {type(args).__name__}: expected a tuple, as in args=(X, y)")
+        raise TypeError(f"args is a {type(args).__name__}; expected a tuple, as in args=(X, y)")
     if stencil not in _STENCILS:
-        raise ValueError(f"stencil is {stencil!r}: expected one of {', '.join(_STENCILS)}")
+        raise ValueError(f"stencil is {stencil!r}; expected one of {', '.join(_STENCILS)}")
     step = _STENCILS[stencil][2] if step is None else step
-    require_positive("step", step)
-    return step
-
-
-def require_positive(name, value):
-    if not 0 < value < np.inf:
-        raise ValueError(f"{name} is {value}: expected a positive number")
+    return check.positive(step, "step")
 
 
 def values_of(f, args, scalar):
@@ -60,14 +54,14 @@ def values_of(f, args, scalar):
         value = np.asarray(f(theta, *args))
         kind, size = value.dtype.kind, value.dtype.itemsize
         if kind not in "biuf" or (kind == "f" and size < 8):
-            raise TypeError(f"f returned dtype {value.dtype}: differences need float64")
+            raise TypeError(f"f returned dtype {value.dtype}; expected float64")
         if scalar and value.ndim:
             raise ValueError(
-                f"f returned shape {value.shape}: a gradient needs a scalar (); "
-                "for arrays there are numerical_jacobian and check_jacobian"
+                f"f returned shape {value.shape}; expected a scalar (): for arrays there are "
+                "numerical_jacobian and check_jacobian"
             )
         if value.size == 0:
-            raise ValueError(f"f returned no values, shape {value.shape}")
+            raise ValueError(f"f returned shape {value.shape}; expected at least one number")
         return value.astype(np.float64).ravel()
 
     return call
@@ -176,6 +170,6 @@ def _differences(call, theta, step, stencil):
         if jacobian is None:  # whole, so that a size no machine holds fails at once
             jacobian = np.empty((column.size, theta.size))
         elif column.size != len(jacobian):
-            raise ValueError(f"f returned {column.size} numbers after {len(jacobian)}")
+            raise ValueError(f"f returned {column.size} numbers; expected {len(jacobian)}")
         jacobian[:, j] = column
     return jacobian

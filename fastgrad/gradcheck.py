@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._core import check
 from .calculus import _in_layout
 from .differences import (
     checked_options,
@@ -23,7 +24,6 @@ from .differences import (
     numerical_gradient,
     numerical_jacobian,
     one_sided_slopes,
-    require_positive,
     slope_on,
     values_of,
 )
@@ -193,13 +193,17 @@ def _functions(fun):
         return fun
     if not callable(fun):
         raise TypeError(
-            "fun must be a callable that returns (value, gradient), or a pair (f, grad) of two"
+            f"fun is a {type(fun).__name__}; expected a callable that returns (value, gradient), "
+            f"or a pair (f, grad) of two"
         )
 
     def both(theta, *args):
         result = fun(theta, *args)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise TypeError("fun must return a tuple of two: the value and its gradient")
+            raise TypeError(
+                f"fun returned a {type(result).__name__}; expected a tuple of two: the value and "
+                f"its gradient"
+            )
         return result
 
     return (lambda *a: both(*a)[0]), (lambda *a: both(*a)[1])
@@ -209,10 +213,10 @@ def _analytic(grad, theta, args, expected):
     """Call the analytic gradient on a copy of theta; return a float64 copy of the result."""
     value = np.asarray(grad(theta.copy(), *args))
     if value.dtype.kind not in "biuf":
-        raise TypeError(f"the gradient has dtype {value.dtype}: expected float64")
+        raise TypeError(f"the gradient has dtype {value.dtype}; expected float64")
     if value.shape != expected:
         raise ValueError(
-            f"the gradient has shape {value.shape}, expected {expected} for theta of shape "
+            f"the gradient has shape {value.shape}; expected {expected} for theta of shape "
             f"{theta.shape}"
         )
     return np.array(value, dtype=np.float64)
@@ -299,9 +303,9 @@ def _sentence(name, worst, bad, what, rtol, blamed):
 def _check(fun, theta, args, scalar, layout, names, full_limit, directions, seed, **comparison):
     theta, settings = checked_point(theta), _Settings(**comparison)
     settings = settings._replace(step=checked_options(args, settings.step, settings.stencil))
-    require_positive("rtol", settings.rtol)
-    require_positive("floor", settings.floor)
-    require_positive("directions", directions)
+    rtol, floor = check.positive(settings.rtol, "rtol"), check.positive(settings.floor, "floor")
+    settings = settings._replace(rtol=rtol, floor=floor)
+    directions = check.integer(directions, "directions")
     place = _places(theta, names, scalar)
     f, grad = _functions(fun)
     call = values_of(f, args, scalar)

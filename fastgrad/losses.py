@@ -1,4 +1,4 @@
-"""The losses by name: what each asks of the targets, and what its mean is taken over.
+"""The losses by name: what each asks of the targets, and what its outputs are.
 
 The mathematics is in `kernels/losses.py` (compiled) and `reference.py` (NumPy).
 """
@@ -19,7 +19,6 @@ class Loss:
     name: str
     code: int
     targets: Callable  # (value, name, dtype, n, k) -> checked array
-    normalisation: str
     probabilities: str | None = None  # what turns outputs into probabilities
     takes_logits: bool = False
 
@@ -31,14 +30,12 @@ def _labels(value, name, dtype, n, k):
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("mse", kernels.MSE, check.targets, "mean over samples and outputs, no 1/2"),
-        Loss("huber", kernels.HUBER, check.targets, "mean over samples and outputs"),
-        Loss("logistic", kernels.LOGISTIC, check.unit_targets,
-             "sum over outputs, mean over samples", "sigmoid", True),
-        Loss("cross_entropy", kernels.CROSS_ENTROPY, _labels, "mean over samples", "softmax",
-             True),
+        Loss("mse", kernels.MSE, check.targets),
+        Loss("huber", kernels.HUBER, check.targets),
+        Loss("logistic", kernels.LOGISTIC, check.unit_targets, "sigmoid", True),
+        Loss("cross_entropy", kernels.CROSS_ENTROPY, _labels, "softmax", True),
     )
-}  # fmt: skip
+}
 
 
 def get_loss(name) -> Loss:

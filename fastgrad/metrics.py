@@ -92,16 +92,18 @@ def inputs(X, name: str, net) -> np.ndarray:
     return check.matrix(_converted(X, name, net.dtype), name, net.dtype, net.n_inputs, True)
 
 
-def targets(net, n: int, y, sample_weight, prefix: str = ""):
-    """y, and weights or None, as the kernels take them."""
+def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True):
+    """y, and weights or None, as the kernels take them.
+
+    `scaled`: nothing but the ratios of these weights will count.
+    """
     if net.loss_name != "cross_entropy":
         y = _converted(y, f"{prefix}y", net.dtype)
     y = net._loss.targets(y, f"{prefix}y", net.dtype, n, net.n_outputs)
     if sample_weight is not None:
         name = f"{prefix}sample_weight"
-        sample_weight = check.weights(
-            _converted(sample_weight, name, net.dtype), name, net.dtype, n
-        )
+        kind, checked = (check.F64, check.scaled_weights) if scaled else (net.dtype, check.weights)
+        sample_weight = checked(_converted(sample_weight, name, kind), name, net.dtype, n)
     return y, sample_weight
 
 
@@ -113,6 +115,11 @@ def _converted(value, name: str, dtype):
 
 
 def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+        return _scores(net, theta, X, y, sample_weight, threads)
+
+
+def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     n, d = X.shape
     if threads is None:
         least = SERIAL_PRODUCTS if step_parallel.signatures else SERIAL_PRODUCTS_COLD
@@ -131,7 +138,8 @@ def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scor
         if not share:
             continue
         flat = target[:, 0] if net.loss_name == "cross_entropy" else target
-        loss += share * net.loss(theta, x, flat, s, threads=threads)
+        near = None if s is None else check.near_one(s)  # a block's may all be very small
+        loss += share * net.loss(theta, x, flat, near, threads=threads)
         weight += share
         out = net.predict(theta, x, threads=threads)
         if not labelled:
@@ -162,7 +170,7 @@ def _sum(values, sample_weight):
 
 
 def _r2(left, about) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
     score[constant] = np.where(left[constant] == 0, 1.0, 0.0)

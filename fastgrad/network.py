@@ -114,16 +114,11 @@ class MLP:
                 "2 or more (for two classes on one logit use loss='logistic')"
             )
         self.output_activation = output_activation
-        try:
-            if dtype is None:
-                raise TypeError
-            self.dtype = np.dtype(dtype)
-        except TypeError:
-            raise TypeError(f"dtype is {dtype!r}; expected float32 or float64") from None
-        if not check.is_float(self.dtype):
-            raise TypeError(f"dtype is {self.dtype}; expected float32 or float64")
+        self.dtype = check.float_dtype(dtype)
         self.l2 = check.non_negative(l2, "l2")
+        check.held(self.l2, "l2", self.dtype)
         self.huber_delta = check.positive(huber_delta, "huber_delta")
+        check.held(self.huber_delta, "huber_delta", self.dtype, zero=False)
         self.n_inputs, self.n_outputs = self.layer_sizes[0], self.layer_sizes[-1]
         pairs = list(zip(self.layer_sizes, self.layer_sizes[1:]))
         self.n_parameters = sum((d + 1) * k for d, k in pairs)
@@ -265,7 +260,7 @@ class MLP:
             try:
                 W, b = layer
             except (TypeError, ValueError):
-                raise ValueError(f"layers[{i}] must be a pair (W, b)") from None
+                raise ValueError(f"layers[{i}] is {layer!r}; expected a pair (W, b)") from None
             for name, value, target in (("W", W, view[0]), ("b", b, view[1])):
                 name = f"{name} of layers[{i}]"
                 array = check.float_array(value, name, self.dtype, target.ndim)

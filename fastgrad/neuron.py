@@ -106,8 +106,8 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
             if loss != REFUSED:
                 return loss, gw, gb
     given = ((w, "w"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"))
-    dtype = w.dtype if type(w) is np.ndarray and check.is_float(w.dtype) else None
-    if dtype is None or type(X) is not np.ndarray or X.dtype is not dtype:
+    dtype = w.dtype if type(w) is _ndarray and check.is_float(w.dtype) else None
+    if dtype is None or type(X) is not _ndarray or X.dtype is not dtype or type(b) is _ndarray:
         dtype = check.common_dtype((w, "w"), (b, "b"), (X, "X"), (y, "y"))
     w = check.float_array(w, "w", dtype, 1)
     d = w.shape[0]

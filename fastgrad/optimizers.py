@@ -97,6 +97,7 @@ class Optimizer:
         0
         """
         self._state: np.ndarray | None = None
+        self._held_by = None  # the dtype that is known to hold the numbers
         self._hyper = np.zeros(kernels.SIZE)
 
     def copy(self) -> Optimizer:
@@ -159,12 +160,25 @@ class Optimizer:
             )
         elif not self._slots:
             self._state = _NO_STATE[np.dtype(dtype)]
+        if dtype is not self._held_by:
+            self._check_held(dtype)
         hyper = self._hyper
         hyper[kernels.WEIGHT_DECAY] = self.weight_decay
         hyper[kernels.CLIP_NORM] = 0.0 if self.clip_norm is None else self.clip_norm
         for position, name in enumerate(self._numbers, kernels.OWN):
             hyper[position] = getattr(self, name)
         return self._state, hyper
+
+    def _check_held(self, dtype) -> None:
+        """Refuse numbers that `dtype` would make infinite, or 0 (a rate or a decay may vanish)."""
+        if type(self.lr) is schedules.Constant:
+            check.held(self.lr.lr, "lr", dtype)
+        check.held(self.weight_decay, "weight_decay", dtype)
+        for name in ("clip_norm", "eps"):
+            number = getattr(self, name, None)
+            if number is not None:
+                check.held(number, name, dtype, zero=False)
+        self._held_by = dtype
 
     def step(self, theta, grad) -> None:
         """Update theta in place.
@@ -191,7 +205,10 @@ class Optimizer:
         array([-0.1,  0.1])
         """
         if not isinstance(theta, np.ndarray) or theta.ndim != 1:
-            raise TypeError("theta must be a one-dimensional NumPy array: it is updated in place")
+            given = f"has shape {theta.shape}" if hasattr(theta, "shape") else f"is {theta!r}"
+            raise TypeError(
+                f"theta {given}; expected a one-dimensional NumPy array: it is updated in place"
+            )
         if not check.is_float(theta.dtype):
             raise TypeError(f"theta has dtype {theta.dtype}; expected float32 or float64")
         grad = check.vector(grad, "grad", theta.dtype, theta.size, ": the shape of theta")
@@ -242,7 +259,9 @@ class Optimizer:
         1
         """
         if not isinstance(saved, dict) or not {"name", "steps", "state"} <= saved.keys():
-            raise TypeError("saved is not a state: expected what state_dict() returned")
+            raise TypeError(
+                f"saved is a {type(saved).__name__}; expected a dict that state_dict() returned"
+            )
         if saved["name"] != type(self).__name__:
             raise ValueError(f"the state is of {saved['name']}; expected {type(self).__name__}")
         steps = check.integer(saved["steps"], "steps", least=0)

@@ -62,7 +62,10 @@ class Step:
         object.__setattr__(self, "factor", check.non_negative(self.factor, "factor"))
 
     def __call__(self, step: int) -> float:
-        return self.lr * self.factor ** (step // self.every)
+        try:
+            return self.lr * self.factor ** (step // self.every)
+        except OverflowError:
+            return math.inf if self.lr else 0.0
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class FitResult:
         Of training, from the first step on.
     stopped : str
         Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
-        finite" (the loss became NaN or infinite), "converged" (L-BFGS).
+        finite" (the loss became NaN or infinite). L-BFGS: "converged", "line search" (which found
+        no lower loss), "evaluations" (of the loss: 20 an epoch).
 
     Examples
     --------
@@ -124,7 +125,8 @@ def fit(
     batch_size : int
         Rows of a step; the last step of an epoch has what is left.
     sample_weight : array (n,), optional
-        A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step.
+        A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step. Of any size: only
+        ratios count. Weights that vanish in the network's dtype beside the largest are 0.
     validation : (X, y) or (X, y, sample_weight), optional
         Evaluated after every epoch.
     seed : int or None
@@ -372,7 +374,10 @@ def _validation(net, validation):
     if validation is None:
         return None
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-        raise TypeError("validation must be a pair (X, y) or a triple (X, y, sample_weight)")
+        raise TypeError(
+            f"validation is a {type(validation).__name__}; expected a pair (X, y) or a triple "
+            f"(X, y, sample_weight)"
+        )
     X = metrics.inputs(validation[0], "validation X", net)
     weight = validation[2] if len(validation) == 3 else None
     return X, *metrics.targets(net, X.shape[0], validation[1], weight, "validation ")

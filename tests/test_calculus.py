@@ -524,7 +524,7 @@ def test_lists_integers_and_python_numbers_take_the_dtype_they_meet():
 @pytest.mark.parametrize("name", ["relu_derivative", "affine_gradients", "chain"])
 def test_dtype_that_is_not_served_is_a_type_error(name, bad):
     x = np.array([1, 2]).astype(bad)
-    with pytest.raises(TypeError, match=r"has dtype .*: expected float32, float64 or integers"):
+    with pytest.raises(TypeError, match=r"has dtype .*; expected float32, float64 or integers"):
         CALLS[name](x, x)
 
 
@@ -541,47 +541,47 @@ def test_masks_are_not_dropped_without_a_word():
 
 
 V2, V3, M23, M32 = np.ones(2), np.ones(3), np.ones((2, 3)), np.ones((3, 2))
-EQUAL = "they must be equal"
+EQUAL = "expected equal shapes"
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: fc.stack_gradients([]), "gradients is empty"),
-        (lambda: fc.stack_gradients([V2, M23]), r"gradients\[1\] has shape \(2, 3\): expected a v"),
+        (lambda: fc.stack_gradients([V2, M23]), r"gradients\[1\] has shape \(2, 3\); expected a v"),
         (
             lambda: fc.stack_gradients([V2, V3]),
-            r"gradients\[0\] has shape \(2,\), gradients\[1\] has shape \(3,\): " + EQUAL,
+            r"gradients\[0\] has shape \(2,\), gradients\[1\] has shape \(3,\); " + EQUAL,
         ),
-        (lambda: fc.stack_gradients([V2], layout="rows"), "layout is 'rows': expected 'numerator'"),
+        (lambda: fc.stack_gradients([V2], layout="rows"), "layout is 'rows'; expected 'numerator'"),
         (lambda: fc.stack_gradients([[1, [2]]]), r"gradients\[0\] cannot be made an array"),
-        (lambda: fc.identity_jacobian(-1), "n is -1: expected 0 or more"),
+        (lambda: fc.identity_jacobian(-1), "n is -1; expected 0 or more"),
         (
             lambda: fc.elementwise_jacobians_diag("power", V2, V2),
-            "op is 'power': expected one of a",
+            "op is 'power'; expected one of a",
         ),
-        (lambda: fc.elementwise_jacobians_diag(["add"], V2, V2), "op is .*: expected one of add"),
+        (lambda: fc.elementwise_jacobians_diag(["add"], V2, V2), "op is .*; expected one of add"),
         (
             lambda: fc.elementwise_jacobians_diag("add", V3, np.ones(4)),
-            r"w has shape \(3,\), x has shape \(4,\): " + EQUAL,
+            r"w has shape \(3,\), x has shape \(4,\); " + EQUAL,
         ),
         (
             lambda: fc.elementwise_jacobians_diag("add", 1.0, 2.0),
-            r"x has shape \(\): expected a ve",
+            r"x has shape \(\); expected a ve",
         ),
-        (lambda: fc.elementwise_jacobians("add", M23, V3), r"w has shape \(2, 3\): expected a sc"),
-        (lambda: fc.elementwise_jacobians("add", V3, M23), r"x has shape \(2, 3\): expected a sc"),
+        (lambda: fc.elementwise_jacobians("add", M23, V3), r"w has shape \(2, 3\); expected a sc"),
+        (lambda: fc.elementwise_jacobians("add", V3, M23), r"x has shape \(2, 3\); expected a sc"),
         (lambda: fc.elementwise_jacobians("add", V3, V3, layout=None), "layout is None"),
-        (lambda: fc.sum_gradient(V3), r"jacobian has shape \(3,\): expected a matrix"),
+        (lambda: fc.sum_gradient(V3), r"jacobian has shape \(3,\); expected a matrix"),
         (lambda: fc.sum_gradient(M23, layout=""), "layout is ''"),
-        (lambda: fc.scaled_sum_gradients(M23), r"x has shape \(2, 3\): expected a vector"),
-        (lambda: fc.scaled_sum_gradients(V3, V3), r"z has shape \(3,\): expected a scalar"),
+        (lambda: fc.scaled_sum_gradients(M23), r"x has shape \(2, 3\); expected a vector"),
+        (lambda: fc.scaled_sum_gradients(V3, V3), r"z has shape \(3,\); expected a scalar"),
         (lambda: fc.chain(), "derivatives is empty"),
         (lambda: fc.chain(V3, layout="x"), "layout is 'x'"),
-        (lambda: fc.chain(np.ones((1, 1, 1))), r"derivatives\[0\] has shape \(1, 1, 1\): expected"),
+        (lambda: fc.chain(np.ones((1, 1, 1))), r"derivatives\[0\] has shape \(1, 1, 1\); expected"),
         (
             lambda: fc.chain(M23, 2.0, M23),
-            r"\[0\] has shape \(2, 3\), derivatives\[2\] has shape \(2, 3\): .* numerator layout",
+            r"\[0\] has shape \(2, 3\), derivatives\[2\] has shape \(2, 3\); .* numerator layout",
         ),
         (
             lambda: fc.chain(M23, np.ones((6, 3)), layout="denominator"),
@@ -589,25 +589,25 @@ EQUAL = "they must be equal"
         ),
         (lambda: fc.chain(M23, V2), r"shape \(2, 3\), derivatives\[1\] has shape \(2,\)"),
         (lambda: fc.chain(V2, V3), r"shape \(2,\), derivatives\[1\] has shape \(3,\)"),
-        (lambda: fc.total_derivative(M23, V2, V2), r"partial_x has shape \(2, 3\): expected a sc"),
-        (lambda: fc.total_derivative(1.0, 2.0, 3.0), r"partials_u has shape \(\): expected a vec"),
+        (lambda: fc.total_derivative(M23, V2, V2), r"partial_x has shape \(2, 3\); expected a sc"),
+        (lambda: fc.total_derivative(1.0, 2.0, 3.0), r"partials_u has shape \(\); expected a vec"),
         (
             lambda: fc.total_derivative(V3, V2, M32),
-            r"du_dx .* \(3, 2\), partials_u .* \(2,\), partial_x .* \(3,\): expected .* \(2, 3\)",
+            r"du_dx .* \(3, 2\), partials_u .* \(2,\), partial_x .* \(3,\); expected .* \(2, 3\)",
         ),
         (lambda: fc.total_derivative(1.0, V2, V3), r"expected du_dx of shape \(2,\)"),
-        (lambda: fc.affine_gradients(V2, V3), r"w has shape \(2,\), x has shape \(3,\): " + EQUAL),
-        (lambda: fc.affine_gradients(M23, M23), r"w has shape \(2, 3\): expected a vector"),
-        (lambda: fc.activation_gradients(V2, V2, V2), r"b has shape \(2,\): expected a scalar"),
+        (lambda: fc.affine_gradients(V2, V3), r"w has shape \(2,\), x has shape \(3,\); " + EQUAL),
+        (lambda: fc.affine_gradients(M23, M23), r"w has shape \(2, 3\); expected a vector"),
+        (lambda: fc.activation_gradients(V2, V2, V2), r"b has shape \(2,\); expected a scalar"),
         (lambda: fc.activation_gradients(V2, V3, 0), r"w has shape \(2,\), x has shape \(3,\)"),
-        (lambda: fc.affine_jvp(V3, V3), r"X has shape \(3,\): expected a matrix"),
+        (lambda: fc.affine_jvp(V3, V3), r"X has shape \(3,\); expected a matrix"),
         (
             lambda: fc.affine_jvp(M23, 1.0),
-            r"W has shape \(\): expected a vector \(n,\) or a matrix",
+            r"W has shape \(\); expected a vector \(n,\) or a matrix",
         ),
         (
             lambda: fc.affine_jvp(M23, V2),
-            r"X has shape \(2, 3\), W has shape \(2,\): the columns of X must be the rows of W",
+            r"X has shape \(2, 3\), W has shape \(2,\); expected the columns of X to be",
         ),
         (
             lambda: fc.affine_jvp(M23, V3, X_dot=M32),
@@ -618,10 +618,10 @@ EQUAL = "they must be equal"
             lambda: fc.affine_jvp(M23, M32, b_dot=V3),
             r"b_dot has shape \(3,\), one row of X @ W has shape \(2,\)",
         ),
-        (lambda: fc.affine_vjp(V3, M23, V3), r"grad_Z has shape \(3,\), X @ W has shape \(2,\): "),
-        (lambda: fc.affine_vjp(V2, M23, V2), "the columns of X must be the rows of W"),
-        (lambda: fc.relu_jvp(V2, V3), r"z has shape \(2,\), z_dot has shape \(3,\): " + EQUAL),
-        (lambda: fc.relu_vjp(V2, V3), r"grad_a has shape \(2,\), z has shape \(3,\): " + EQUAL),
+        (lambda: fc.affine_vjp(V3, M23, V3), r"grad_Z has shape \(3,\), X @ W has shape \(2,\); "),
+        (lambda: fc.affine_vjp(V2, M23, V2), "expected the columns of X to be"),
+        (lambda: fc.relu_jvp(V2, V3), r"z has shape \(2,\), z_dot has shape \(3,\); " + EQUAL),
+        (lambda: fc.relu_vjp(V2, V3), r"grad_a has shape \(2,\), z has shape \(3,\); " + EQUAL),
     ],
 )
 def test_errors_name_the_argument_and_the_shapes(call, message):
@@ -631,5 +631,5 @@ def test_errors_name_the_argument_and_the_shapes(call, message):
 
 @pytest.mark.parametrize("dtype", [int, np.float16, complex])
 def test_identity_jacobian_refuses_other_dtypes(dtype):
-    with pytest.raises(TypeError, match=r"dtype is .*: expected float32 or float64"):
+    with pytest.raises(TypeError, match=r"dtype is .*; expected float32 or float64"):
         fc.identity_jacobian(2, dtype=dtype)

@@ -97,13 +97,13 @@ def test_dtype_is_the_one_asked_for(name, dtype):
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float16, bool, object])
 def test_other_dtypes_are_refused(dtype):
-    with pytest.raises(TypeError, match="dtype must be float32 or float64"):
+    with pytest.raises(TypeError, match=r"dtype is .*; expected float32 or float64"):
         datasets.load("digits", dtype)
 
 
 @pytest.mark.parametrize("name", ["iris", "", None, 3])
 def test_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"one of 'diamonds', 'digits', got " + repr(name)):
+    with pytest.raises(ValueError, match=f"name is {name!r}; expected one of 'diamonds', 'digits'"):
         datasets.load(name)
 
 
@@ -161,15 +161,17 @@ def test_split_errors():
         datasets.split(X, y)
     with pytest.raises(TypeError, match="y is missing"):
         datasets.split(X)
-    with pytest.raises(TypeError, match="y comes with a Dataset"):
+    with pytest.raises(TypeError, match="y is given beside a Dataset"):
         datasets.split(datasets.load_digits(), y)
-    with pytest.raises(ValueError, match="at least 2 rows to split, got 1"):
+    with pytest.raises(ValueError, match="X has 1 rows; expected at least 2"):
         datasets.split(X[:1], y[:1])
-    with pytest.raises(ValueError, match=r"got shapes \(5, 2\) and \(\)"):
+    with pytest.raises(ValueError, match=r"y has shape \(\); expected rows"):
         datasets.split(X, 0.2)
     for fraction in (0, 1, -0.5, 2, float("nan")):
-        with pytest.raises(ValueError, match="test_fraction must be between 0 and 1"):
+        with pytest.raises(ValueError, match=r"test_fraction is .*; expected a number"):
             datasets.split(X, X, test_fraction=fraction)
+    with pytest.raises(TypeError, match=r"test_fraction is '0\.2'; expected one"):
+        datasets.split(X, X, test_fraction="0.2")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -214,7 +216,7 @@ def test_standardize_shows_nan():
 
 
 def test_standardize_errors():
-    with pytest.raises(ValueError, match=r"array 1 has shape \(2, 4\), .* \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"array 1 has shape \(2, 4\); expected .* \(2, 3\)"):
         datasets.standardize(np.zeros((2, 3)), np.zeros((2, 4)))
-    with pytest.raises(ValueError, match=r"got shape \(0, 3\)"):
+    with pytest.raises(ValueError, match=r"X_train has shape \(0, 3\); expected"):
         datasets.standardize(np.zeros((0, 3)))

@@ -227,11 +227,15 @@ def _readonly():
         (np.zeros(P, ">f8"), TypeError, "out has dtype >f8; expected float64"),
         (np.zeros(P + 1), ValueError, r"out has shape \(\d+,\); expected"),
         (np.zeros((1, P)), ValueError, r"out has shape \(1, \d+\); expected"),
-        (np.zeros(2 * P)[::2], ValueError, "out must be C-contiguous, aligned and writable"),
-        (np.zeros(P)[::-1], ValueError, "out must be C-contiguous, aligned and writable"),
-        (np.zeros(8 * P + 1, np.uint8)[1:].view(float), ValueError, "out must be C-contiguous, al"),
-        (np.broadcast_to(np.zeros(1), (P,)), ValueError, "out must be C-contiguous, aligned and w"),
-        (_readonly(), ValueError, "out must be C-contiguous, aligned and writable"),
+        (np.zeros(2 * P)[::2], ValueError, "out is not contiguous; expected it C-contiguous, al"),
+        (np.zeros(P)[::-1], ValueError, "out is not contiguous; expected it C-contiguous, aligned"),
+        (np.zeros(8 * P + 1, np.uint8)[1:].view(float), ValueError, "out is not aligned; expected"),
+        (np.broadcast_to(np.zeros(1), (P,)), ValueError, "out is read-only; expected it C-contig"),
+        (
+            _readonly(),
+            ValueError,
+            "out is read-only; expected it C-contiguous, aligned and writable",
+        ),
         (np.ma.zeros(P), TypeError, "out is a MaskedArray; expected a plain NumPy array"),
     ],
 )
@@ -275,6 +279,9 @@ def test_out_of_the_wrong_kind(out, kind, message):
         ({"l2": 10**400}, (TypeError, ValueError), "l2 is 1000"),
         ({"huber_delta": 0}, ValueError, "huber_delta is 0.0; expected a finite number above 0"),
         ({"huber_delta": [1.0]}, TypeError, r"huber_delta is \[1.0\]; expected one number"),
+        ({"huber_delta": 1e-50, "dtype": "f4"}, ValueError, "huber_delta is 1e-50; .* float32 holds"),
+        ({"huber_delta": 1e39, "dtype": "f4"}, ValueError, "huber_delta is 1e.39; .* float32 holds"),
+        ({"l2": 1e39, "dtype": "f4"}, ValueError, "l2 is 1e.39; expected a number that float32 holds"),
     ],
 )  # fmt: skip
 def test_networks_that_cannot_be(arguments, kind, message):
@@ -423,7 +430,7 @@ def test_layers_and_neurons(case):
     [
         ([(np.ones((3, 2)), np.ones(2))], ValueError, "layers has 1 pairs .*; expected 2"),
         ([(np.ones((3, 4)), np.ones(4)), np.ones(2)], ValueError, r"b of layers|layers\[1\]"),
-        ([(np.ones((3, 4)), np.ones(4)), 5], ValueError, r"layers\[1\] must be a pair"),
+        ([(np.ones((3, 4)), np.ones(4)), 5], ValueError, r"layers\[1\] is 5; expected a pair"),
         ([(np.ones((4, 3)), np.ones(4)), (np.ones((4, 2)), np.ones(2))], ValueError,
          r"W of layers\[0\] has shape \(4, 3\); expected \(3, 4\)"),
         ([(np.ones((3, 4)), np.ones(4)), (np.ones((4, 2)), np.ones(3))], ValueError,

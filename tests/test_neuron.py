@@ -175,3 +175,43 @@ def test_neuron_takes_lists_and_integers_in_the_dtype_of_its_parameters():
     loss, gw, gb = fg.neuron_loss_and_grad(np.array([1, 2], F32), 1, [[1, 2], [3, 4]], [5, 6])
     assert (loss, gb) == (18.5, 7.0) and gw.dtype == F32
     assert gw.tolist() == [19.0, 26.0]
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize(
+    "kind", [float, int, np.float16, np.float32, np.float64, np.longdouble, np.int8, np.uint64]
+)
+def test_any_real_number_is_a_bias_of_one_neuron(rng, dtype, kind):
+    X, w, y = rng.random((5, 2)).astype(dtype), np.ones(2, dtype), np.ones(5, dtype)
+    b = kind(2)
+    for call in (
+        lambda b: [fg.affine(X, w, b)],
+        lambda b: fg.affine_relu(X, w, b),
+        lambda b: fg.neuron_grad(w, b, X),
+        lambda b: fg.neuron_loss_and_grad(w, b, X, y),
+        lambda b: fg.neuron_loss_and_grad(w, b, X, y.tolist()),
+    ):
+        for found, want in zip(call(b), call(2.0)):
+            assert np.asarray(found).dtype == np.asarray(want).dtype
+            np.testing.assert_array_equal(found, want)
+
+
+def test_a_bias_decides_the_dtype_where_no_array_does():
+    assert fg.affine([[1.0]], [2.0], np.float32(1)).dtype == F32
+    assert fg.affine([[1.0]], [2.0], np.float64(1)).dtype == F64
+
+
+@pytest.mark.parametrize(
+    "b", [np.array(1.0), np.array([1.0]), np.complex64(1), 1j, np.True_, np.timedelta64(1)]
+)
+def test_arrays_of_another_dtype_and_what_is_no_real_number_are_no_bias(b):
+    X, w, y = np.ones((5, 2), F32), np.ones(2, F32), np.ones(5, F32)
+    for _ in range(2):  # before and after the short way is open
+        for call in (
+            lambda: fg.affine(X, w, b),
+            lambda: fg.neuron_grad(w, b, X),
+            lambda: fg.neuron_loss_and_grad(w, b, X, y),
+        ):
+            with pytest.raises(TypeError, match=r"b (is|has dtype) "):
+                call()
+        fg.neuron_loss_and_grad(w, 1.0, X, y)

@@ -220,6 +220,39 @@ def test_wrong_numbers_are_named(make, error, words):
         make()
 
 
+@pytest.mark.parametrize(
+    "opt, words",
+    [
+        (fg.Adam(eps=1e-50), "eps is 1e-50"),
+        (fg.RMSprop(eps=2.0**-150), "eps is 7.0"),
+        (fg.AdamW(eps=1e39), r"eps is 1e\+39"),
+        (fg.SGD(clip_norm=1e-46), "clip_norm is 1e-46"),
+        (fg.Momentum(weight_decay=1e39), r"weight_decay is 1e\+39"),
+        (fg.SGD(1e39), r"lr is 1e\+39"),
+    ],
+)
+def test_numbers_that_float32_makes_zero_or_infinite_are_named(opt, words):
+    theta = np.ones(3, np.float32)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"{words}.*; expected a number that float32 holds"):
+            opt.step(theta, np.zeros_like(theta))
+    net = fg.MLP([2, 1], dtype="float32")
+    with pytest.raises(ValueError, match=words):
+        fg.fit(net, np.ones((4, 2)), np.ones(4), optimizer=opt)
+    assert (theta == 1).all() and opt.steps == 0
+    opt.reset()
+    opt.step(np.ones(3), np.zeros(3))
+    with pytest.raises(ValueError):
+        opt.step(theta, np.zeros_like(theta))
+
+
+@pytest.mark.parametrize("eps", [1e-45, 1e-40, 1e38])
+def test_the_smallest_and_largest_eps_that_float32_holds(eps):
+    theta = np.ones(3, np.float32)
+    fg.Adam(eps=eps).step(theta, np.array([0, 1, -1], np.float32))
+    assert np.isfinite(theta).all() and theta[0] == 1
+
+
 def test_wrong_arrays_are_refused_before_anything_is_written():
     opt, theta = fg.Adam(), np.ones(4)
     cases = [
@@ -257,8 +290,8 @@ def test_wrong_states_are_refused():
     opt = fg.Adam()
     good = {"name": "Adam", "steps": 1, "state": np.zeros((2, 3))}
     for saved, error, words in [
-        (None, TypeError, "not a state"),
-        ({"steps": 1}, TypeError, "not a state"),
+        (None, TypeError, "saved is .*; expected a dict"),
+        ({"steps": 1}, TypeError, "saved is .*; expected a dict"),
         ({**good, "name": "SGD"}, ValueError, "of SGD"),
         ({**good, "steps": -1}, ValueError, "steps is -1"),
         ({**good, "state": np.zeros((1, 3))}, ValueError, r"\(2, p\)"),
@@ -274,6 +307,14 @@ def test_a_schedule_must_give_a_rate():
         fg.SGD(lambda step: -1.0).step(np.ones(1), np.ones(1))
     with pytest.raises(TypeError, match="lr at step 0"):
         fg.SGD(lambda step: "x").step(np.ones(1), np.ones(1))
+
+
+def test_a_rate_that_grows_beyond_all_bounds_is_named():
+    opt = fg.SGD(schedules.Warmup(schedules.Step(1.0, every=1, factor=2.0), steps=5))
+    assert opt.rate(6) == 2.0
+    with pytest.raises(ValueError, match="lr at step 2000 is inf; expected a finite number"):
+        opt.rate(2000)
+    assert schedules.Step(0.0, every=1, factor=2.0)(2000) == 0.0
 
 
 def test_repr_shows_the_numbers():

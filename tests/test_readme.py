@@ -58,7 +58,12 @@ def test_every_guarantee_names_tests_that_exist():
     files = {path.name: path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")}
     assert len(rows) >= 15
     for row in rows:
-        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`( \(.*?\))?", row)
         assert tests, row
-        for file, name in tests:
-            assert f"\ndef {name}(" in files[file], f"{file}::{name}"
+        for file, name, mark in tests:
+            before, found, _ = files[file].partition(f"\ndef {name}(")
+            assert found, f"{file}::{name}"
+            decorators = before.rsplit("\n\n", 1)[-1]
+            assert ("stress" in mark) == ("@pytest.mark.stress" in decorators), f"{file}::{name}"
+            if '\ntorch = pytest.importorskip("torch")' in files[file]:
+                assert "with torch" in mark, f"{file}::{name}"

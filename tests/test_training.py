@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad._core import batches, plan, stepper
+from fastgrad._core import batches, lbfgs, plan, stepper
 from fastgrad._core.choice import Choice
 from fastgrad._core.progress import Progress
 from fastgrad._core.stepper import Stepper
@@ -112,6 +112,32 @@ def test_batches_of_zero_weight_are_no_steps(table):
     result = fg.fit(network(), X, y, epochs=1, batch_size=10, shuffle=False, sample_weight=s)
     assert result.optimizer.steps == 1
     assert np.isfinite(result.theta).all()
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-41, 1e38, 1e307])
+def test_only_the_ratios_of_weights_count(table, size):
+    X, y = table
+    net, given = network(), np.full(N, size)
+    plain = fg.fit(net, X, y, epochs=2, batch_size=16, seed=3, validation=(X, y))
+    same = fg.fit(net, X, y, epochs=2, batch_size=16, seed=3, sample_weight=given,
+                  validation=(X, y, given))  # fmt: skip
+    np.testing.assert_allclose(same.theta, plain.theta, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(same.history.loss, plain.history.loss, rtol=1e-5)
+    np.testing.assert_allclose(same.history.val_loss, plain.history.val_loss, rtol=1e-5)
+    full_batch = fg.fit(net, X, y, optimizer="lbfgs", epochs=2, seed=3, sample_weight=given)
+    assert full_batch.history.loss[1] < full_batch.history.loss[0]
+
+
+@pytest.mark.parametrize("dtype, small", [("float32", 1e-41), ("float64", 1e-310)])
+def test_a_batch_of_very_small_weights_is_a_step_of_its_own_mean(table, dtype, small):
+    X, y = table[0].astype(dtype), table[1]
+    s, ones = np.ones((2, N), dtype)
+    s[:10] = small
+    options = dict(epochs=1, batch_size=10, shuffle=False, seed=0)
+    result = fg.fit(network(dtype=dtype), X, y, sample_weight=s, **options)
+    want = fg.fit(network(dtype=dtype), X, y, sample_weight=ones, **options)
+    np.testing.assert_allclose(result.theta, want.theta, rtol=1e-4, atol=1e-6)
+    assert (result.optimizer.steps, result.stopped) == (5, "epochs")
 
 
 def test_digits_to_97_percent():
@@ -290,6 +316,16 @@ def test_loss_that_is_not_finite_stops_and_shows(table):
     assert np.isnan(result.history.loss[0])
 
 
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
+@pytest.mark.parametrize("lr", [1e3, 1e20, 1e37])
+def test_a_fit_that_diverges_stops_without_a_warning(table, loss, lr):
+    X, s = table[0].astype(np.float64), np.arange(N)
+    y = (X[:, :2] > 0) * 1.0
+    net = network(loss, np.float64, (D, 4, 2))
+    result = fg.fit(net, X, y, optimizer=fg.SGD(lr), epochs=20, validation=(X, y, s), seed=0)
+    assert (result.stopped == "not finite") == (not np.isfinite(result.history.loss[-1]))
+
+
 def test_callbacks(table):
     seen = []
 
@@ -413,6 +449,20 @@ def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
     assert (result.stopped, result.epochs) == ("not finite", 0)
 
 
+def test_lbfgs_that_ends_early_says_why(table, monkeypatch):
+    class Uphill(fg.MLP):
+        def loss_and_grad(self, *args, **options):
+            loss, grad = super().loss_and_grad(*args, **options)
+            return loss, -grad
+
+    net = Uphill([D, 8, 3], loss="cross_entropy")
+    lost = fg.fit(net, *table, optimizer="lbfgs", epochs=5, seed=0)
+    assert (lost.stopped, lost.epochs) == ("line search", 0)
+    monkeypatch.setattr(lbfgs, "EVALUATIONS", 1)
+    far = fg.fit(network(), table[0] * 1000, table[1], optimizer="lbfgs", epochs=12, seed=0)
+    assert far.stopped == "evaluations" and 0 < far.epochs < 12
+
+
 def test_evaluate_in_blocks(table, monkeypatch):
     X, y = table
     s = np.linspace(0.1, 1, N)
@@ -424,6 +474,21 @@ def test_evaluate_in_blocks(table, monkeypatch):
     np.testing.assert_allclose(fg.evaluate(net, theta, *big), whole, rtol=1e-6)
     hit = net.classify(theta, X) == y
     assert whole.score == pytest.approx(np.average(hit, weights=s), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_evaluate_of_blocks_with_very_small_weights(table, monkeypatch, loss):
+    monkeypatch.setattr(fg.metrics, "BLOCK_BYTES", 1)
+    net = network(loss)
+    theta, X, y = net.init(seed=0), np.tile(table[0], (12, 1)), np.tile(table[1], 12)
+    if loss == "mse":
+        y = np.eye(3)[y]
+    s = np.full(len(X), 1e-38, np.float32)
+    everywhere = fg.evaluate(net, theta, X, y, s)
+    np.testing.assert_allclose(everywhere, fg.evaluate(net, theta, X, y), rtol=1e-5)
+    s[512:] = 1
+    beside = fg.evaluate(net, theta, X, y, s)
+    np.testing.assert_allclose(beside, fg.evaluate(net, theta, X[512:], y[512:]), rtol=1e-5)
 
 
 def test_r2_is_the_one_of_scikit_learn(rng):

@@ -17,6 +17,8 @@ from ..kernels import validate
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+_F32_ZERO, _F32_INFINITE = 2.0**-150, 2.0**128 - 2.0**103  # from where on it rounds to these
+_F32_RANGE = "1.4e-45 to 3.4e+38"
 _ndarray = np.ndarray
 _OVERLAP_WORK = 1000  # bounds first; then whether strides interleave, within this many steps
 
@@ -60,6 +62,19 @@ def as_array(value, name: str) -> np.ndarray:
 
 def is_float(dtype) -> bool:
     return dtype in (F32, F64)
+
+
+def float_dtype(value, name: str = "dtype") -> np.dtype:
+    """float32 or float64, from all that NumPy takes for them; None is neither."""
+    try:
+        if value is None:
+            raise TypeError
+        dtype = np.dtype(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}; expected float32 or float64") from None
+    if not is_float(dtype):
+        raise TypeError(f"{name} is {dtype}; expected float32 or float64")
+    return dtype
 
 
 def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.ndarray:
@@ -113,13 +128,16 @@ def _rank(ndim: int) -> str:
 
 
 def common_dtype(*pairs) -> np.dtype:
-    """The float dtype that named values share; float64 where none of them is a float array."""
+    """The float dtype that named values share; float64 where none of them is a float array.
+
+    A real NumPy scalar has a say only where no array has.
+    """
     dtype = getattr(pairs[0][0], "dtype", None)
     if (dtype is F32 or dtype is F64) and all(
         type(value) is _ndarray and value.dtype is dtype for value, _ in pairs
     ):
         return dtype
-    found, owner = None, None
+    found, owner, alone = None, None, None
     for value, name in pairs:
         dtype = getattr(value, "dtype", None)
         if not isinstance(value, (_ndarray, np.generic)):
@@ -127,6 +145,9 @@ def common_dtype(*pairs) -> np.dtype:
                 continue
             dtype = as_array(value, name).dtype
         if dtype is None or dtype.kind in "biu":
+            continue
+        if len(pairs) > 1 and isinstance(value, np.floating):
+            alone = dtype if is_float(dtype) else alone
             continue
         dtype = dtype.newbyteorder("=")
         if dtype not in (F32, F64):
@@ -141,7 +162,7 @@ def common_dtype(*pairs) -> np.dtype:
                 f"{name} has dtype {dtype}, {owner} has {found}: "
                 f"convert one of them, e.g. {name}.astype(np.{found})"
             )
-    return F64 if found is None else (F32 if found == F32 else F64)
+    return F32 if (alone if found is None else found) == F32 else F64
 
 
 def rows(array: np.ndarray, name: str, n: int, other: str = "X") -> np.ndarray:
@@ -174,7 +195,8 @@ def scalar(value, name: str) -> float:
     """A real number that is not a bool; 0-d arrays pass."""
     if type(value) is float or isinstance(value, np.floating):
         return float(value)
-    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if isinstance(value, (bool, str)) or kind not in "iuf" or np.ndim(value) != 0:
         raise TypeError(f"{name} is {value!r}; expected one number")
     try:
         return float(value)
@@ -196,6 +218,14 @@ def positive(value, name: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(f"{name} is {number}; expected a finite number above 0")
     return number
+
+
+def held(number: float, name: str, dtype, zero: bool = True) -> None:
+    """Refuse a number that float32 would make infinite, or 0 unless `zero`: it may vanish."""
+    if dtype != F32:
+        return
+    if number >= _F32_INFINITE or (0 < number <= _F32_ZERO and not zero):
+        raise ValueError(f"{name} is {number}; expected a number that float32 holds: {_F32_RANGE}")
 
 
 def integer(value, name: str, least: int = 1) -> int:
@@ -262,14 +292,7 @@ def labels(value, name: str, n: int, k: int) -> np.ndarray:
 def weights(value, name: str, dtype, n: int) -> np.ndarray:
     """(n,) sample weights: none negative, not all zero (NaN passes and shows in the loss)."""
     array = float_array(value, name, dtype, 1)
-    if array.shape[0] != n:
-        raise ValueError(f"{name} has {array.shape[0]} rows, X has {n}")
-    bad = validate.first_outside(array, 0.0, np.inf)
-    if bad >= 0:
-        raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
-    total = validate.total(array)
-    if n and total == 0:
-        raise ValueError(f"{name} is zero everywhere; at least one row must count")
+    total = _weight(array, name, n)
     least, most = (1e-30, 1e30) if array.dtype == F32 else (1e-290, 1e290)
     if total < least or (total > most and np.isfinite(array).all()):
         raise ValueError(
@@ -277,6 +300,36 @@ def weights(value, name: str, dtype, n: int) -> np.ndarray:
             f"weights, only their ratios count"
         )
     return array
+
+
+def _weight(array: np.ndarray, name: str, n: int) -> float:
+    """The sum of n weights."""
+    rows(array, name, n)
+    bad = validate.first_outside(array, 0.0, np.inf)
+    if bad >= 0:
+        raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
+    total = validate.total(array)
+    if n and total == 0:
+        raise ValueError(f"{name} is zero everywhere; at least one row must count")
+    return total
+
+
+def scaled_weights(value, name: str, dtype, n: int) -> np.ndarray:
+    """As `weights`, from float64 and of any sum: made `near_one` before they become `dtype`."""
+    array = float_array(value, name, F64, 1)
+    _weight(array, name, n)
+    return near_one(array).astype(dtype, copy=False)
+
+
+def near_one(weights: np.ndarray) -> np.ndarray:
+    """Weights whose largest is far from 1, times a power of two that brings it there.
+
+    Only ratios count, and a power of two rounds nothing but what vanishes beside the largest.
+    """
+    most = weights.max(initial=0)
+    if 2.0**-40 < most < 2.0**40 or not 0 < most < np.inf:
+        return weights
+    return np.ldexp(weights, -np.frexp(most)[1])
 
 
 def mask(value, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -287,6 +340,12 @@ def mask(value, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
     return _plain(array).view(np.uint8)
+
+
+def _state(array: np.ndarray) -> str:
+    if not array.flags.writeable:
+        return "read-only"
+    return "not contiguous" if array.flags.aligned else "not aligned"
 
 
 def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarray:
@@ -300,7 +359,9 @@ def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarr
     if type(value) is not _ndarray:
         raise TypeError(f"{name} is a {type(value).__name__}; expected a plain NumPy array")
     if not value.flags.carray:
-        raise ValueError(f"{name} must be C-contiguous, aligned and writable")
+        raise ValueError(
+            f"{name} is {_state(value)}; expected it C-contiguous, aligned and writable"
+        )
     for other, other_name in inputs:
         if isinstance(other, _ndarray) and np.may_share_memory(value, other, _OVERLAP_WORK):
             raise ValueError(f"{name} overlaps {other_name}; pass an array of its own")

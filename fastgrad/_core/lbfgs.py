@@ -6,6 +6,9 @@ import numpy as np
 
 from .progress import Progress
 
+EVALUATIONS = 20  # of the loss, for each epoch asked for
+_ENDS = {0: "converged", 1: "evaluations"}  # SciPy's status; its limit on iterations is _Stop
+
 
 class _Stop(Exception):
     """Leaves SciPy's loop."""
@@ -35,18 +38,19 @@ def fit_lbfgs(run, source, progress):
 
     shown = Progress(progress, run.epochs)
     run.start()
+    options = {"maxiter": run.epochs, "maxfun": EVALUATIONS * (run.epochs + 1)}
     try:
         if run.epochs:
             found = minimize(
                 loss_and_grad, result.theta.astype(np.float64), jac=True, method="L-BFGS-B",
-                callback=after, options={"maxiter": run.epochs, "maxfun": 20 * run.epochs + 20},
+                callback=after, options=options,
             )  # fmt: skip
             if not np.isfinite(found.fun):
                 result.stopped = "not finite"
             else:
-                result.stopped = "converged" if result.epochs < run.epochs else "epochs"
+                result.stopped = _ENDS.get(found.status, "line search")
     except _Stop:
-        result.stopped = result.stopped or "epochs"
+        pass
     except KeyboardInterrupt:
         result.stopped = "interrupted"
     finally:

@@ -73,7 +73,7 @@ class Batches:
                 parameters = ()
             self._numbered = any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters)
         elif not hasattr(make, "__iter__") or isinstance(make, np.ndarray):
-            raise TypeError("y is missing: expected fit(net, X, y), or batches in place of X")
+            raise TypeError("y is missing; expected fit(net, X, y), or batches in place of X")
         elif iter(make) is make and epochs > 1:
             raise TypeError(
                 f"X is an iterator, which is used up after one epoch of {epochs}; "
@@ -92,7 +92,8 @@ class Batches:
             x = np.ascontiguousarray(x, self._net.dtype)
             n = x.shape[0]
             s = batch[2] if len(batch) == 3 else None
-            y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ")
+            # Weights as they are: those of one batch count beside those of the others.
+            y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ", scaled=False)
             s = np.ones(n, self._net.dtype) if s is None else s
             yield x, y.reshape(-1), s, np.arange(n, dtype=np.int32), n
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastgrad._core import check
+
 _ORDERED = {
     "cut": ("Fair", "Good", "Very Good", "Premium", "Ideal"),
     "color": ("J", "I", "H", "G", "F", "E", "D"),
@@ -82,7 +84,7 @@ def load_digits(dtype=np.float64):
     >>> digits.X[0, :8].tolist(), digits.y[:5].tolist()
     ([0.0, 0.0, 5.0, 13.0, 9.0, 1.0, 0.0, 0.0], [0, 1, 2, 3, 4])
     """
-    dtype = _float_dtype(dtype)
+    dtype = check.float_dtype(dtype)
     columns = _read("digits")
     return Dataset(
         name="digits",
@@ -134,7 +136,7 @@ def load_diamonds(dtype=np.float64):
     >>> float(diamonds.y[0])
     326.0
     """
-    dtype = _float_dtype(dtype)
+    dtype = check.float_dtype(dtype)
     columns = _read("diamonds")
     price = columns.pop("price")
     X = np.empty((len(price), len(columns)), dtype)
@@ -197,15 +199,8 @@ def load(name, dtype=np.float64):
     """
     if name not in names():
         known = ", ".join(map(repr, names()))
-        raise ValueError(f"name must be one of {known}, got {name!r}")
+        raise ValueError(f"name is {name!r}; expected one of {known}")
     return _LOADERS[name](dtype)
-
-
-def _float_dtype(dtype):
-    given = np.dtype(dtype)
-    if given not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64, got {given}")
-    return given
 
 
 def _read(name):

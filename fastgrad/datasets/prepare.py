@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastgrad._core import check
 from fastgrad.datasets.embedded import Dataset
 
 
@@ -46,20 +47,21 @@ def split(data, y=None, *, test_fraction=0.2, seed=0):
     """
     if isinstance(data, Dataset):
         if y is not None:
-            raise TypeError("y comes with a Dataset, give it with an array alone")
+            raise TypeError("y is given beside a Dataset; expected split(dataset)")
         data, y = data.X, data.y
     elif y is None:
-        raise TypeError("y is missing: expected split(dataset) or split(X, y)")
+        raise TypeError("y is missing; expected split(dataset) or split(X, y)")
     X, y = np.asarray(data), np.asarray(y)
-    if X.ndim == 0 or y.ndim == 0:
-        raise ValueError(f"X and y must have rows, got shapes {X.shape} and {y.shape}")
+    for name, array in (("X", X), ("y", y)):
+        if array.ndim == 0:
+            raise ValueError(f"{name} has shape (); expected rows")
     n = X.shape[0]
     if y.shape[0] != n:
         raise ValueError(f"y has {y.shape[0]} rows, X has {n}")
     if n < 2:
-        raise ValueError(f"X must have at least 2 rows to split, got {n}")
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction!r}")
+        raise ValueError(f"X has {n} rows; expected at least 2 to split")
+    if not 0 < check.scalar(test_fraction, "test_fraction") < 1:
+        raise ValueError(f"test_fraction is {test_fraction}; expected a number between 0 and 1")
     n_test = min(max(round(n * test_fraction), 1), n - 1)
     order = np.random.default_rng(seed).permutation(n)
     test, train = order[:n_test], order[n_test:]
@@ -103,11 +105,11 @@ def standardize(X_train, *others):
     arrays = [np.asarray(a) for a in (X_train, *others)]
     first = arrays[0]
     if first.ndim not in (1, 2) or first.shape[0] == 0:
-        raise ValueError(f"X_train must be (n,) or (n, d) with rows, got shape {first.shape}")
+        raise ValueError(f"X_train has shape {first.shape}; expected (n,) or (n, d) with rows")
     for i, other in enumerate(arrays[1:], start=1):
         if other.ndim != first.ndim or other.shape[1:] != first.shape[1:]:
             raise ValueError(
-                f"array {i} has shape {other.shape}, which does not fit X_train's {first.shape}"
+                f"array {i} has shape {other.shape}; expected the columns of X_train, {first.shape}"
             )
     # Compared, not judged by the deviation: rounding gives a column of 0.1 one of 1e-17.
     constant = first.max(axis=0) == first.min(axis=0)

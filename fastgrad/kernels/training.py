@@ -9,6 +9,8 @@ a call of its own.
 
 from __future__ import annotations
 
+import math
+
 from . import optimizers as opt
 from .calls import call
 from .jit import inner, kernel
@@ -28,6 +30,20 @@ def _gather(x_out, y_out, s_out, x, y, s, order, first, weighted):
     if weighted:
         for i in range(m):
             s_out[i] = s[order[first + i]]
+
+
+@inner
+def _near_one(s, total):
+    """Weights of a very small sum times a power of two that brings the largest near 1: the network
+    divides by their sum, and only their ratios count."""
+    if total >= (1e-30 if s.itemsize == 4 else 1e-290):
+        return
+    most = s[0]
+    for i in range(s.size):
+        most = max(most, s[i])
+    _, power = math.frexp(most)
+    for i in range(s.size):
+        s[i] = math.ldexp(s[i], -power)
 
 
 @kernel
@@ -52,6 +68,7 @@ def train_steps(
                 share += s_batch[i]
             if share == 0.0:  # nothing counts here: no gradient, no step
                 continue
+            _near_one(s_batch, share)
         hyper[opt.LR] = rates[b]
         loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
         call(0.0, update_address, (theta, grad, state, hyper))

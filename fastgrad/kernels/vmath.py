@@ -7,8 +7,6 @@ NaN goes through every one of them; no float is converted to an integer, so none
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from .simd import Vectors
 
 # exp(r) = 1 + r + r^2 P(r) on |r| <= ln(2)/2: Chebyshev fits, |error| 8e-9 (f32), 2e-19 (f64).
@@ -120,7 +118,3 @@ def absolute(vec: Vectors, x):
 
 
 FUNCTIONS = {"exp": exp, "log": log, "log1p": log1p, "absolute": absolute}
-
-
-def apply_function(name: str, builder: ir.IRBuilder, elem: ir.Type, x):
-    return FUNCTIONS[name](Vectors(builder, elem), x)
