@@ -28,7 +28,7 @@ PAIR_ROWS, SMALL_TASKS = 32, (64, 4)  # with fewer rows: two tasks from so many 
 # least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
-PARALLEL_FLOPS = 4_000_000  # in float32, some 25 us of one core: less is lost to moving data
+PARALLEL_FLOPS = 3_000_000  # in float32, some 30 us of one core: less is lost to moving data
 # between cores; float64 takes twice as long
 WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000  # gradients of more bytes, or of more parameters a row,
 # are split by rows of W: a private one a task would cost more than sharing the activations
