@@ -56,6 +56,10 @@ class Optimizer:
     _numbers: tuple[str, ...] = ()  # attributes the kernel takes, from kernels.OWN on
 
     def __init__(self, lr=1e-3, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+        if self.kernel is None:
+            raise TypeError(
+                f"Optimizer is not used by itself; expected one of {', '.join(BY_NAME)}"
+            )
         self.lr = schedules.as_schedule(lr)
         self.weight_decay = check.non_negative(weight_decay, "weight_decay")
         self.clip_norm = None if clip_norm is None else check.positive(clip_norm, "clip_norm")

@@ -187,6 +187,8 @@ def fit(
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
     on_epoch, on_step = _hooks(callbacks)
+    if checkpoint is not None:
+        files.check_place(checkpoint, "checkpoint")
     validation = _validation(net, validation)
     sequence = _seed(seed)
     theta = _start(net, theta, sequence)
@@ -387,6 +389,8 @@ def _hooks(callbacks):
     """(after an epoch, after a step) of one callback or several."""
     if callable(callbacks) or hasattr(callbacks, "on_epoch") or hasattr(callbacks, "on_step"):
         callbacks = [callbacks]
+    if not hasattr(callbacks, "__iter__"):
+        raise TypeError(f"callbacks is {callbacks!r}; expected something to call, or several")
     on_epoch, on_step = [], []
     for callback in callbacks:
         own = [getattr(callback, name, None) for name in ("on_epoch", "on_step")]

@@ -188,6 +188,17 @@ def test_pickled_objects_are_never_loaded(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_what_is_no_file_of_arrays_is_not_read_as_another(tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"not a fastgrad checkpoint, .*: it is no \.npz file"):
+        fg.load_checkpoint(path)
+    with open(path) as file:
+        with pytest.raises(TypeError, match="int"):
+            fg.load_checkpoint(file.fileno())
+        assert file.read() == "a,b\n1,2\n"
+
+
 def test_wrong_sizes_and_versions_are_found(tmp_path):
     path = tmp_path / "run.npz"
     train(path, 1)

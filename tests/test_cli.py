@@ -310,8 +310,24 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "-o", "no/such/m.npz"], "no folder no/such"),
         (["train", "digits", "-o", "."], ". is a folder"),
         (["train", "digits", "--optimizer", "lbfgs", "--checkpoint", "c.npz"], "cannot resume"),
+        (["train", "digits", "--optimizer", "lbfgs", "--lr", "1"], "--lr is not for lbfgs"),
+        (["train", "digits", "-o", "a.npz", "--history", "a.npz"], "which is the model too"),
+        (["train", "digits", "-o", "a.npz", "--checkpoint", "./a.npz"], "is --checkpoint too"),
+        (["train", "x.npy", "-o", "x.npy", "--force"], "which is the data too"),
+        (["train", "digits", "--plot", "a.xyz"], "--plot is a.xyz; expected a name that ends with"),
+        (["train", "digits", "--checkpoint", "no/c.npz"], "--checkpoint is 'no/c.npz'; expected"),
+        (["train", "digits", "--checkpoint", "."], "--checkpoint is '.', a folder"),
+        (
+            ["predict", "m.npz", "x.npy", "-o", "m.npz", "--force"],
+            "--output is m.npz, which is the",
+        ),
+        (
+            ["predict", "m.npz", "x.npy", "-o", "x.npy", "--force"],
+            "--output is x.npy, which is the",
+        ),
+        (["predict", "r.npz", "f.csv", "--proba"], "--proba is for a classification"),
         (["predict", "none.npz", "digits"], "none.npz: no such file"),
-        (["predict", "f.csv", "digits"], "f.csv: not a model"),
+        (["predict", "f.csv", "digits"], "f.csv: not a model: f.csv is not a fastgrad model"),
         (["predict", "m.npz", "f.csv"], "no column 'pixel_0_0'"),
         (["predict", "m.npz", "x.npy"], "2 input columns; the model expects 64"),
         (["predict", "m.npz", "digits", "-o", "no/p.csv"], "no folder no"),
@@ -323,6 +339,8 @@ def test_wrong_use_is_one_line(cli, folder, args, words):
     np.save(folder / "x.npy", np.zeros((3, 2)))
     if "m.npz" in args:
         cli("train", "digits", "--epochs", 1, "-o", "m.npz")
+    if "r.npz" in args:
+        cli("train", "x.npy", "--task", "regression", "--epochs", 1, "-o", "r.npz")
     code, out, err = cli(*args)
     assert code == 2 and out == "" and words in err and err.count("\n") == 1
 

@@ -159,6 +159,8 @@ def test_split_errors():
     X, y = np.zeros((5, 2)), np.zeros(4)
     with pytest.raises(ValueError, match="y has 4 rows, X has 5"):
         datasets.split(X, y)
+    with pytest.raises(TypeError, match="X is a masked array"):
+        datasets.split(np.ma.ones(3), np.ones(3))
     with pytest.raises(TypeError, match="y is missing"):
         datasets.split(X)
     with pytest.raises(TypeError, match="y is given beside a Dataset"):
@@ -213,6 +215,14 @@ def test_standardize_shows_nan():
     scaled, _ = datasets.standardize(np.array([[1.0, 1.0], [np.nan, 2.0]]))
     assert np.isnan(scaled[:, 0]).all()
     np.testing.assert_array_equal(scaled[:, 1], [-1, 1])
+
+
+@pytest.mark.parametrize("bad", [np.array([1j]), np.array(["a"]), [None], np.ma.ones(3)])
+def test_standardize_takes_real_numbers_without_masks(bad):
+    with pytest.raises(TypeError, match=r"X_train (has dtype|is a masked)"):
+        datasets.standardize(bad)
+    with pytest.raises(TypeError, match=r"array 1 (has dtype|is a masked)"):
+        datasets.standardize(np.ones(3), bad)
 
 
 def test_standardize_errors():

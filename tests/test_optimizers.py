@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad import schedules
+from fastgrad import optimizers, schedules
 
 P, STEPS = 37, 100
 
@@ -201,6 +201,7 @@ def test_nan_and_infinity_show(name, bad, clip):
     [
         (lambda: fg.SGD(-1.0), ValueError, "lr is -1.0"),
         (lambda: fg.SGD("fast"), TypeError, "lr is 'fast'"),
+        (lambda: optimizers.Optimizer(0.1), TypeError, "not used by itself; expected one of sgd"),
         (lambda: fg.SGD(math.nan), ValueError, "lr is nan"),
         (lambda: fg.SGD(0.1, weight_decay=-1), ValueError, "weight_decay is -1"),
         (lambda: fg.SGD(0.1, clip_norm=0), ValueError, "clip_norm is 0"),

@@ -538,6 +538,11 @@ def test_accuracy_of_logistic(rng):
         (dict(validation=(np.zeros((3, D)), [0, 1])), ValueError, "validation y has 2 rows"),
         (dict(validation=(np.zeros((3, 2)), [0, 1, 2])), ValueError, "validation X has shape"),
         (dict(callbacks=[3]), TypeError, "callbacks has 3"),
+        (dict(callbacks=None), TypeError, "callbacks is None; expected something to call"),
+        (dict(checkpoint=3), TypeError, "checkpoint is 3; expected a file name"),
+        (dict(checkpoint="."), ValueError, "checkpoint is '.', a folder"),
+        (dict(checkpoint="no/such/c.npz"), ValueError, "checkpoint is 'no/such/c.npz'; expected a"),
+        (dict(X=lambda: None, y=None), TypeError, "X gave None for epoch 0; expected batches"),
         (dict(resume=True), ValueError, "no checkpoint"),
         (dict(optimizer="lbfgs", checkpoint="x.npz"), ValueError, "cannot resume"),
         (dict(threads=10**6), ValueError, "threads is 1000000"),
@@ -552,6 +557,11 @@ def test_errors_name_the_argument(table, change, error, words):
     arguments = {"net": network(), "X": table[0], "y": table[1], **change}
     with pytest.raises(error, match=words):
         fg.fit(**arguments)
+
+
+def test_evaluate_takes_a_network(table):
+    with pytest.raises(TypeError, match="net is a str; expected an MLP"):
+        fg.evaluate("net", np.zeros(3), *table)
 
 
 def test_history(tmp_path, table):

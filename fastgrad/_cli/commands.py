@@ -16,28 +16,40 @@ from .. import runtime
 from .._core import files
 from ..gradcheck import check_gradient
 from . import model as models
-from .errors import FAILED, UserError
+from .errors import FAILED, UserError, apart
 from .table import load
 
 
 def predict(args) -> int:
     model = models.load(args.model)
+    if args.proba and model.classes is None:
+        raise UserError(f"--proba is for a classification; {args.model} is a regression")
+    path = None if args.output is None else _output(args)
     table = load(args.data, model.target, need_target=False, inputs=model.features)
     X = model.inputs(table)
     names, columns = _predictions(model, X, args.proba, args.threads)
-    if args.output is None:
+    if path is None:
         _write_csv(sys.stdout, names, columns)
         return 0
-    path = Path(args.output)
-    if path.exists() and not args.force:
-        raise UserError(f"{path} exists; choose another name or add --force")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
     with files.replaced(path, "w", exclusive=not args.force) as file:
         _write_csv(file, names, columns)
     if args.json:
         print(json.dumps({"predictions": str(path), "rows": len(X)}))
     return 0
+
+
+def _output(args) -> Path:
+    """Where predictions go; what must stay is refused before anything is computed."""
+    path = Path(args.output)
+    others = {"the model": args.model}
+    if Path(args.data).exists():  # else it is an embedded set
+        others["the data"] = args.data
+    apart({**others, "--output": path})
+    if path.exists() and not args.force:
+        raise UserError(f"{path} exists; choose another name or add --force")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
+    return path
 
 
 def _predictions(model, X, proba: bool, threads):

@@ -18,15 +18,15 @@ from ..metrics import evaluate, score_name
 from ..network import MLP
 from ..training import fit
 from . import model as models
-from .errors import INTERRUPTED, UserError
+from .errors import INTERRUPTED, UserError, apart
 from .table import load
 
 MOST_CLASSES = 50  # of whole numbers, for a target to be taken as labels
 
 
 def train(args) -> int:
-    if args.optimizer == "lbfgs" and args.checkpoint:
-        raise UserError("--checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
+    if args.optimizer == "lbfgs":
+        _check_lbfgs(args)
     table = load(args.data, args.target, need_target=True)
     task = _task(args, table)
     outputs = _outputs(args)
@@ -72,6 +72,15 @@ def train(args) -> int:
             f"try a smaller --lr", code=1,
         )  # fmt: skip
     return 0
+
+
+def _check_lbfgs(args) -> None:
+    if args.checkpoint:
+        raise UserError("--checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
+    for name in ("lr", "weight_decay", "clip_norm"):
+        if getattr(args, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is not for lbfgs; expected another --optimizer beside it")
 
 
 @contextlib.contextmanager
@@ -181,6 +190,14 @@ def _outputs(args) -> dict:
             import matplotlib  # noqa: F401
         except ImportError:
             raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
+        _check_picture(named["plot"])
+    others = {}
+    if Path(args.data).exists():  # else it is an embedded set
+        others["the data"] = args.data
+    if args.checkpoint:
+        files.check_place(args.checkpoint, "--checkpoint")
+        others["--checkpoint"] = args.checkpoint
+    apart({**others, **{f"the {name}": path for name, path in named.items()}})
     for path in named.values():
         if path.exists() and not args.force:
             raise UserError(f"{path} exists; choose another name or add --force")
@@ -193,6 +210,16 @@ def _outputs(args) -> dict:
     if args.checkpoint and Path(args.checkpoint).exists() and not (args.force or args.resume):
         raise UserError(f"{args.checkpoint} exists; add --resume to go on, or --force to replace")
     return named
+
+
+def _check_picture(path: Path) -> None:
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in known:
+        raise UserError(
+            f"--plot is {path}; expected a name that ends with one of {', '.join(known)}"
+        )
 
 
 def _free(name: str) -> Path:

@@ -74,6 +74,18 @@ def sweep(path) -> None:
                 stale.unlink()
 
 
+def check_place(path, name: str) -> None:
+    """Refuse what cannot become a file, before there is anything to lose."""
+    try:
+        place = Path(path)
+    except TypeError:
+        raise TypeError(f"{name} is {path!r}; expected a file name") from None
+    if place.is_dir() or not place.name:
+        raise ValueError(f"{name} is {str(path)!r}, a folder; expected a file name")
+    if not place.parent.is_dir():
+        raise ValueError(f"{name} is {str(path)!r}; expected a file name in a folder that exists")
+
+
 def write(path, kind: str, header: dict, arrays: dict, exclusive: bool = False) -> None:
     text = json.dumps({"kind": kind, "version": VERSION, **header})
     with replaced(path, exclusive=exclusive) as file:
@@ -83,7 +95,11 @@ def write(path, kind: str, header: dict, arrays: dict, exclusive: bool = False) 
 def read(path, kind: str) -> tuple[dict, dict]:
     """(header, arrays) of a file of that kind; a ValueError that names the file otherwise."""
     wrong = f"{path} is not a fastgrad {kind}"
+    path = os.fspath(path)
     try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no .npz file")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         header = json.loads(str(arrays.pop("header")[()]))

@@ -85,6 +85,8 @@ class Batches:
             made = self._make
         else:
             made = self._make(number) if self._numbered else self._make()
+        if not hasattr(made, "__iter__"):
+            raise TypeError(f"X gave {made!r} for epoch {number}; expected batches to iterate over")
         for index, batch in enumerate(made):
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {index} is not (X, y) or (X, y, sample_weight)")

@@ -51,7 +51,7 @@ def split(data, y=None, *, test_fraction=0.2, seed=0):
         data, y = data.X, data.y
     elif y is None:
         raise TypeError("y is missing; expected split(dataset) or split(X, y)")
-    X, y = np.asarray(data), np.asarray(y)
+    X, y = check.as_array(data, "X"), check.as_array(y, "y")
     for name, array in (("X", X), ("y", y)):
         if array.ndim == 0:
             raise ValueError(f"{name} has shape (); expected rows")
@@ -90,6 +90,8 @@ def standardize(X_train, *others):
 
     Raises
     ------
+    TypeError
+        If an array is not of real numbers.
     ValueError
         If X_train has no rows, or an array's columns are not those of X_train.
 
@@ -102,7 +104,12 @@ def standardize(X_train, *others):
     >>> scaling.mean.tolist(), scaling.scale.tolist()
     ([2.0, 7.0], [1.0, 1.0])
     """
-    arrays = [np.asarray(a) for a in (X_train, *others)]
+    arrays = []
+    for i, value in enumerate((X_train, *others)):
+        name = f"array {i}" if i else "X_train"
+        arrays.append(check.as_array(value, name))
+        if arrays[-1].dtype.kind not in "biuf":
+            raise TypeError(f"{name} has dtype {arrays[-1].dtype}; expected real numbers")
     first = arrays[0]
     if first.ndim not in (1, 2) or first.shape[0] == 0:
         raise ValueError(f"X_train has shape {first.shape}; expected (n,) or (n, d) with rows")
