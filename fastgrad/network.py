@@ -49,6 +49,21 @@ class MLP:
     huber_delta : float
         Where the Huber loss turns linear.
 
+    Attributes
+    ----------
+    n_parameters : int
+        p, the size of theta.
+    n_inputs, n_outputs : int
+        d and k.
+    layer_sizes : tuple of int
+    loss_name : str
+        The `loss`.
+    output_activation : str
+    dtype : numpy.dtype
+    l2, huber_delta : float
+        As given. All are read-only: a network with other numbers is another `MLP`. Two networks are
+        equal, and hash alike, when all these are.
+
     Raises
     ------
     TypeError, ValueError
@@ -73,6 +88,9 @@ class MLP:
     >>> grad.shape
     (33,)
     """
+
+    _SETTINGS = ("layer_sizes", "loss_name", "output_activation", "dtype", "l2", "huber_delta")
+    _made = False
 
     def __init__(
         self,
@@ -135,6 +153,35 @@ class MLP:
             _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
         )
         self._nothing = np.zeros(1, self.dtype)
+        self._made = True
+
+    # Plans and compiled calls hold what the network was made with, so that stays as it is. Not by
+    # properties: a step reads plain attributes.
+    def __setattr__(self, name, value):
+        if self._made and not name.startswith("_"):
+            raise AttributeError(self._refusal(name))
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        if not name.startswith("_"):
+            raise AttributeError(self._refusal(name))
+        object.__delattr__(self, name)
+
+    def _refusal(self, name: str) -> str:
+        if not hasattr(self, name):
+            return f"an MLP has no attribute {name!r}, and takes no new ones"
+        return f"{name} of an MLP is read-only; make another network, as MLP(...) with your {name}"
+
+    def _settings(self) -> tuple:
+        return tuple(getattr(self, name) for name in self._SETTINGS)
+
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._settings() == other._settings()
+
+    def __hash__(self):
+        return hash(self._settings())
 
     def __repr__(self) -> str:
         parts = [str(list(self.layer_sizes)), f"loss={self.loss_name!r}"]
