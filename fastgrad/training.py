@@ -144,9 +144,11 @@ def fit(
     progress : bool, optional
         None: a bar where standard error is a terminal; True: some lines elsewhere; False: nothing.
     checkpoint : str or path, optional
-        Written whole or not at all every `checkpoint_every` epochs and at the end.
+        Written whole or not at all every `checkpoint_every` epochs and at the end. A file that is
+        there already is never replaced, but by the run that it is a checkpoint of.
     resume : bool
-        Go on from `checkpoint` where it exists: the same bits as if never interrupted.
+        Go on from `checkpoint` where it exists, or else start: the same bits as if never
+        interrupted.
     threads : int, optional
         The most threads.
 
@@ -184,6 +186,10 @@ def fit(
     min_delta = check.non_negative(min_delta, "min_delta")
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
+    if checkpoint is not None:
+        checkpoint = files.check_place(checkpoint, "checkpoint")
+        if not resume:
+            store.check_free(checkpoint)
     on_epoch, on_step = _hooks(callbacks)
     validation = _validation(net, validation)
     sequence = _seed(seed)

@@ -172,6 +172,41 @@ def test_files_that_are_no_checkpoints(tmp_path):
         fg.load_checkpoint(tmp_path / "none.npz")
 
 
+def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path, monkeypatch):
+    def no_step(result):
+        raise AssertionError("a step was made")
+
+    (tmp_path / "folder").mkdir()
+    cases = {
+        tmp_path / "folder": (ValueError, "checkpoint .*folder is a folder; expected a file name"),
+        tmp_path / "none" / "run.npz": (ValueError, "checkpoint .*no folder .*none"),
+        3: (TypeError, "checkpoint is 3; expected a file name"),
+    }
+    for path, (error, words) in cases.items():
+        with pytest.raises(error, match=words):
+            train(path, callbacks=no_step)
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    with pytest.raises(ValueError, match=r"checkpoint .* cannot be written to"):
+        train(tmp_path / "run.npz", callbacks=no_step)
+
+
+def test_nothing_that_is_there_is_replaced(tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_text("mine")
+    with pytest.raises(ValueError, match=r"checkpoint .*run\.npz exists and is no checkpoint"):
+        train(path)
+    with pytest.raises(ValueError, match=r"run\.npz is not a fastgrad checkpoint"):
+        train(path, resume=True)
+    assert path.read_text() == "mine"
+    path.unlink()
+    train(path, 2)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint .*run\.npz exists; pass resume=True"):
+        train(path, 3)
+    assert path.read_bytes() == before
+    assert train(path, 3, resume=True).epochs == 3
+
+
 def test_pickled_objects_are_never_loaded(tmp_path):
     class Bomb:
         def __reduce__(self):

@@ -212,6 +212,10 @@ def test_nothing_is_overwritten_without_force(cli, folder):
     (folder / "run.npz").write_text("mine")
     code, _, err = cli("train", "digits", "--checkpoint", "run.npz")
     assert code == 2 and "--resume" in err and (folder / "run.npz").read_text() == "mine"
+    options = ["--epochs", 1, "--checkpoint", "run.npz", "-o", "m.npz", "--force"]
+    for _ in range(2):
+        assert cli("train", "digits", *options)[0] == 0
+    assert fg.load_checkpoint("run.npz").run["epoch"] == 1
 
 
 def test_a_file_that_appears_meanwhile_is_kept(cli, folder, monkeypatch):
@@ -310,6 +314,8 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "-o", "no/such/m.npz"], "no folder no/such"),
         (["train", "digits", "-o", "."], ". is a folder"),
         (["train", "digits", "--optimizer", "lbfgs", "--checkpoint", "c.npz"], "cannot resume"),
+        (["train", "digits", "--checkpoint", "no/c.npz"], "--checkpoint no/c.npz: no folder no"),
+        (["train", "digits", "--history", "."], "--history . is a folder"),
         (["predict", "none.npz", "digits"], "none.npz: no such file"),
         (["predict", "f.csv", "digits"], "f.csv: not a model"),
         (["predict", "m.npz", "f.csv"], "no column 'pixel_0_0'"),

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -21,18 +20,16 @@ from .table import load
 
 
 def predict(args) -> int:
+    path = None if args.output is None else files.check_place(args.output, "--output")
+    if path is not None and path.exists() and not args.force:
+        raise UserError(f"{path} exists; choose another name or add --force")
     model = models.load(args.model)
     table = load(args.data, model.target, need_target=False, inputs=model.features)
     X = model.inputs(table)
     names, columns = _predictions(model, X, args.proba, args.threads)
-    if args.output is None:
+    if path is None:
         _write_csv(sys.stdout, names, columns)
         return 0
-    path = Path(args.output)
-    if path.exists() and not args.force:
-        raise UserError(f"{path} exists; choose another name or add --force")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
     with files.replaced(path, "w", exclusive=not args.force) as file:
         _write_csv(file, names, columns)
     if args.json:

@@ -49,6 +49,8 @@ def train(args) -> int:
     if not args.json:
         _announce(args, table, task, model, parts)
     quiet = args.quiet or args.json
+    if args.checkpoint and args.force and not args.resume:
+        Path(args.checkpoint).unlink(missing_ok=True)
     with _patience_please(quiet) as started:
         result = fit(
             model.net, *train_part, optimizer=_optimizer(args), epochs=args.epochs,
@@ -170,9 +172,8 @@ def _optimizer(args):
 def _outputs(args) -> dict:
     """Where results go; what exists is refused before training."""
     name = Path(args.data).stem
-    output = Path(args.output) if args.output else _free(f"{name}-model.npz")
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; expected a file name")
+    output = _free(f"{name}-model.npz") if args.output is None else Path(args.output)
+    files.check_place(output, "--output")
     history = Path(args.history) if args.history else output.with_suffix(".history.csv")
     named = {"model": output, "history": history}
     if args.plot is not None:
@@ -181,17 +182,14 @@ def _outputs(args) -> dict:
             import matplotlib  # noqa: F401
         except ImportError:
             raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
-    for path in named.values():
+    for name, path in named.items():
+        files.check_place(path, f"--{name}")
         if path.exists() and not args.force:
             raise UserError(f"{path} exists; choose another name or add --force")
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; expected a file name")
-        if not path.parent.is_dir():
-            raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
-        if not os.access(path.parent, os.W_OK):
-            raise UserError(f"{path}: the folder {path.parent} cannot be written to")
-    if args.checkpoint and Path(args.checkpoint).exists() and not (args.force or args.resume):
-        raise UserError(f"{args.checkpoint} exists; add --resume to go on, or --force to replace")
+    if args.checkpoint is not None:
+        checkpoint = files.check_place(args.checkpoint, "--checkpoint")
+        if checkpoint.exists() and not (args.force or args.resume):
+            raise UserError(f"{checkpoint} exists; add --resume to go on, or --force to replace")
     return named
 
 

@@ -20,7 +20,24 @@ from pathlib import Path
 import numpy as np
 
 VERSION = 1
+READERS = {"checkpoint": "fastgrad.load_checkpoint"}
 _STALE_SECONDS = 60
+
+
+def check_place(path, name: str) -> Path:
+    """A ValueError that names the argument where no file can be written."""
+    try:
+        place = Path(path)
+    except TypeError:
+        raise TypeError(f"{name} is {path!r}; expected a file name") from None
+    folder = place.parent
+    if place.is_dir():
+        raise ValueError(f"{name} {place} is a folder; expected a file name")
+    if not folder.is_dir():
+        raise ValueError(f"{name} {place}: no folder {folder}; expected an existing one")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{name} {place}: the folder {folder} cannot be written to")
+    return place
 
 
 @contextlib.contextmanager
@@ -94,7 +111,8 @@ def read(path, kind: str) -> tuple[dict, dict]:
         raise ValueError(f"{wrong}, or it is damaged: {error}") from None
     if not isinstance(header, dict) or header.get("kind") != kind:
         found = header.get("kind") if isinstance(header, dict) else None
-        raise ValueError(f"{wrong}; it is a {found!r}")
+        hint = f": read it with {READERS[found]}" if found in READERS else ""
+        raise ValueError(f"{wrong}; it is a {found!r}{hint}")
     if header.get("version") != VERSION:
         raise ValueError(
             f"{path} is a {kind} of version {header.get('version')}; expected {VERSION}"
