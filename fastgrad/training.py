@@ -7,6 +7,7 @@ Ctrl-C, and between epochs, for validation, callbacks and checkpoints.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 
@@ -127,9 +128,9 @@ def fit(
         A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step.
     validation : (X, y) or (X, y, sample_weight), optional
         Evaluated after every epoch.
-    seed : int or None
+    seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters and the order of the rows: the same seed gives the same bits, on
-        any number of threads.
+        any number of threads. A generator gives the next seed, and goes on.
     shuffle : bool
         New order every epoch; above 2**20 rows in windows of that size.
     patience : int, optional
@@ -148,7 +149,9 @@ def fit(
         there already is never replaced, but by the run that it is a checkpoint of.
     resume : bool
         Go on from `checkpoint` where it exists, or else start: the same bits as if never
-        interrupted.
+        interrupted. The network, the optimiser's settings, `batch_size` and the like must be those
+        of the checkpoint, `seed` and `theta` too where they are given; of the data only the number
+        of rows is compared.
     threads : int, optional
         The most threads.
 
@@ -192,6 +195,7 @@ def fit(
             store.check_free(checkpoint)
     on_epoch, on_step = _hooks(callbacks)
     validation = _validation(net, validation)
+    unsaid = {name for name, value in (("seed", seed), ("theta", theta)) if value is None}
     sequence = _seed(seed)
     theta = _start(net, theta, sequence)
     rng = np.random.default_rng(sequence.spawn(1)[0])
@@ -217,6 +221,8 @@ def fit(
         "network": store.specification(net), **source.fixed,
         "optimizer": type(optimizer).__name__, "settings": optimizer.settings(),
         "validation": validation is not None,
+        "seed": " ".join(map(str, (sequence.entropy, *sequence.spawn_key))),
+        "theta": hashlib.sha256(theta.tobytes()).hexdigest(),
     }  # fmt: skip
     result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
     run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
@@ -224,7 +230,7 @@ def fit(
         files.sweep(checkpoint)
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
         if resume:
-            run.restore(rng)
+            run.restore(rng, unsaid)
     return run.train(source, rng, progress)
 
 
@@ -328,17 +334,21 @@ class _Run:
             ),
         )  # fmt: skip
 
-    def restore(self, rng) -> None:
-        """Go on from the checkpoint, if there is one and it is of the same run."""
+    def restore(self, rng, unsaid) -> None:
+        """Go on from the checkpoint, if there is one and it is of the same run.
+
+        What `unsaid` names was not given, so it is the checkpoint's.
+        """
         try:
             saved = store.load_checkpoint(self.checkpoint)
         except FileNotFoundError:
             return
+        self.fixed.update({name: saved.run.get(name) for name in unsaid})
         for name, value in self.fixed.items():
             if saved.run.get(name) != value:
                 raise ValueError(
-                    f"{self.checkpoint} is of another run: its {name} is {saved.run.get(name)!r}, "
-                    f"this one's {value!r}"
+                    f"{self.checkpoint} is of another run: "
+                    f"{_difference(name, saved.run.get(name), value)}"
                 )
         result = self.result
         result.theta[...] = saved.theta
@@ -352,6 +362,16 @@ class _Run:
             result.stopped = "not finite"
         elif self.patience is not None and result._waited >= self.patience:
             result.stopped = "patience"
+
+
+def _difference(name: str, theirs, ours) -> str:
+    """In words, of dictionaries the entries alone that differ."""
+    if name == "theta":
+        return "it began with another theta"
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return f"its {name} is {theirs!r}, this one's {ours!r}"
+    keys = [key for key in ours if theirs.get(key) != ours[key]]
+    return "; ".join(_difference(f"{name} {key}", theirs.get(key), ours[key]) for key in keys)
 
 
 def _history(net, validation) -> History:
@@ -371,6 +391,8 @@ def _start(net, theta, sequence) -> np.ndarray:
 def _seed(seed) -> np.random.SeedSequence:
     if isinstance(seed, np.random.SeedSequence):
         return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
     return np.random.SeedSequence(None if seed is None else check.integer(seed, "seed", least=0))
 
 

@@ -124,13 +124,18 @@ def test_what_is_in_it(tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (dict(net=network(l2=0.5)), "its network"),
+        (dict(net=network(l2=0.5)), r"its network l2 is 0\.0, this one's 0\.5$"),
         (dict(batch_size=8), "its batch_size is 7, this one's 8"),
         (dict(shuffle=False), "its shuffle"),
         (dict(sample_weight=np.ones(60)), "its weighted"),
         (dict(optimizer=fg.SGD(0.01)), "its optimizer is 'Adam'"),
-        (dict(optimizer=fg.Adam(0.02)), "its settings"),
+        (
+            dict(optimizer=fg.Adam(0.02, beta1=0.8)),
+            r"its settings lr is 0\.01, this one's 0\.02; its settings beta1 is 0\.9, this one's 0",
+        ),
         (dict(validation=None), "its validation"),
+        (dict(seed=4), "its seed is '3', this one's '4'"),
+        (dict(theta=network().init(seed=0)), "it began with another theta"),
     ],
 )
 def test_another_run_is_refused(tmp_path, change, words):
@@ -138,6 +143,13 @@ def test_another_run_is_refused(tmp_path, change, words):
     train(path, 2)
     with pytest.raises(ValueError, match=f"of another run: {words}"):
         train(path, resume=True, **change)
+
+
+def test_what_is_not_said_is_the_checkpoints(tmp_path):
+    path, start = tmp_path / "run.npz", network().init(seed=9)
+    for epochs, options in ((2, dict(theta=start)), (4, dict(seed=None)), (8, dict(theta=start))):
+        resumed = train(path, epochs, resume=True, **options)
+    same(resumed, train(theta=start))
 
 
 def test_files_that_are_no_checkpoints(tmp_path):

@@ -145,6 +145,15 @@ def test_same_seed_same_bits_on_any_number_of_threads():
     assert other.theta.tobytes() != runs[0].theta.tobytes()
 
 
+def test_a_generator_gives_the_next_seed(table):
+    def runs():
+        seed = np.random.default_rng(5)
+        return [fg.fit(network(), *table, epochs=1, seed=seed).theta.tobytes() for _ in range(2)]
+
+    first, second = runs()
+    assert first != second and runs() == [first, second]
+
+
 def test_the_parallel_twin_gives_the_same_bits():
     rng = np.random.default_rng(0)
     net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
