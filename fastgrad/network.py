@@ -473,7 +473,7 @@ class MLP:
         Raises
         ------
         ValueError
-            If the loss is not one of these two.
+            If the loss is not one of these two, or a row has an output that is NaN.
 
         Examples
         --------
@@ -486,6 +486,9 @@ class MLP:
         if self._loss.probabilities is None:
             raise ValueError(f"the loss {self.loss_name!r} has no classes; use predict")
         out = self.predict(theta, X, threads=threads)
+        unknown = np.isnan(out).any(axis=1)
+        if unknown.any():
+            raise ValueError(f"the outputs of row {unknown.argmax()} of X are NaN: it has no class")
         if self.loss_name == "cross_entropy":
             return out.argmax(axis=1)
         labels = (out > 0).astype(np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +47,7 @@ class FitResult:
         Of training, from the first step on.
     stopped : str
         Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
-        finite" (the loss became NaN or infinite), "converged" (L-BFGS).
+        finite" (the loss or a parameter became NaN or infinite), "converged" (L-BFGS).
 
     Examples
     --------
@@ -165,6 +166,12 @@ def fit(
     TypeError, ValueError
         If an argument does not fit, before the first step; the message names it.
 
+    Warns
+    -----
+    RuntimeWarning
+        If the loss or a parameter became NaN or infinite (`stopped` is "not finite"). `best_theta`
+        holds the best parameters before, if an epoch ended well.
+
     Notes
     -----
     A callback's exception is passed on: the result that it was given stays at a whole step, the
@@ -209,7 +216,7 @@ def fit(
         result = FitResult(theta, theta.copy(), _history(net, validation), None)
         source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
         run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
-        return fit_lbfgs(run, source, progress)
+        return _ended(fit_lbfgs(run, source, progress))
     optimizer = get_optimizer(optimizer).copy()
     if y is None:
         if sample_weight is not None:
@@ -231,7 +238,23 @@ def fit(
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
         if resume:
             run.restore(rng, unsaid)
-    return run.train(source, rng, progress)
+    return _ended(run.train(source, rng, progress))
+
+
+def _ended(result) -> FitResult:
+    """The result, with a warning to the caller of `fit` where numbers went out of range."""
+    if result.stopped == "epochs" and not np.isfinite(result.theta).all():
+        result.stopped = "not finite"
+    if result.stopped == "not finite":
+        kept = result.best_epoch and np.isfinite(result.best_theta).all()
+        warnings.warn(
+            f"the loss or a parameter is not finite after epoch {result.epochs}, training stopped"
+            f"{f' (best_theta is of epoch {result.best_epoch})' if kept else ''}: look for NaN in "
+            f"X and y, scale them, or lower the learning rate",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return result
 
 
 class _Run:

@@ -89,9 +89,11 @@ def test_patience_is_kept(tmp_path):
 def test_a_loss_that_was_not_finite_stays_the_end(tmp_path):
     path = tmp_path / "run.npz"
     options = dict(optimizer=fg.SGD(1e30), validation=None)
-    first = train(path, **options)
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        first = train(path, **options)
     assert first.stopped == "not finite"
-    assert train(path, resume=True, **options).epochs == first.epochs
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        assert train(path, resume=True, **options).epochs == first.epochs
 
 
 def test_every_so_many_epochs(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import fastgrad as fg
 from fastgrad import __main__ as entry
 from fastgrad._cli import model as models
+from fastgrad._cli import train
 from fastgrad._cli.table import load
 
 
@@ -219,8 +220,6 @@ def test_nothing_is_overwritten_without_force(cli, folder):
 
 
 def test_a_file_that_appears_meanwhile_is_kept(cli, folder, monkeypatch):
-    from fastgrad._cli import train
-
     real = train.fit
 
     def slow(*args, **kwargs):
@@ -341,11 +340,20 @@ def test_classes_the_model_does_not_know(cli, folder):
     assert code == 2 and "g.csv: row 2, column kind: oak; expected one of the classes aster" in err
 
 
-def test_a_loss_that_is_not_finite_fails(cli):
+def test_a_loss_that_is_not_finite_fails_and_saves_no_nan(cli, folder):
     code, _, err = cli("train", "diamonds", "--optimizer", "sgd", "--lr", "1e30", "--epochs", 3)
-    assert code == 1 and "try a smaller --lr" in err
+    assert code == 1 and "try a smaller --lr (nothing is saved)" in err and not os.listdir(folder)
     code, out, _ = cli("train", "digits", "--optimizer", "sgd", "--lr", "1e30", "--json")
     assert code == 1 and set(json.loads(out)) == {"error", "code"}  # one line
+
+
+def test_the_best_parameters_before_a_loss_that_is_not_finite_are_saved(cli, monkeypatch):
+    rates = fg.SGD(lambda step: 0.01 if step < 90 else 1e30)
+    monkeypatch.setattr(train, "_optimizer", lambda args: rates)
+    code, _, err = cli("train", "digits", "-o", "m.npz", "--quiet")
+    assert code == 1 and "(m.npz is of epoch 2)" in err
+    model = models.load("m.npz")
+    assert np.isfinite(model.theta).all() and model.summary["best_epoch"] == 2
 
 
 def test_patience_keeps_the_best(cli, folder):

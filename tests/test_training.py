@@ -294,9 +294,25 @@ def test_patience(table):
 def test_loss_that_is_not_finite_stops_and_shows(table):
     X = table[0].copy()
     X[3, 2] = np.nan
-    result = fg.fit(network(), X, table[1], epochs=5, seed=0)
+    with pytest.warns(RuntimeWarning, match=r"not finite after epoch 1, training stopped: look"):
+        result = fg.fit(network(), X, table[1], epochs=5, seed=0)
     assert (result.stopped, result.epochs) == ("not finite", 1)
     assert np.isnan(result.history.loss[0])
+
+
+def test_the_best_parameters_before_a_loss_that_is_not_finite_are_named(table):
+    rates = fg.SGD(lambda step: 0.1 if step < 4 else 1e30)
+    with pytest.warns(RuntimeWarning, match=r"epoch 3, training stopped \(best_theta is of epoch"):
+        result = fg.fit(network(), *table, optimizer=rates, epochs=9, batch_size=25, seed=0,
+                        validation=table)  # fmt: skip
+    assert result.stopped == "not finite" and np.isfinite(result.best_theta).all()
+
+
+def test_a_last_step_to_parameters_that_are_not_finite_shows(table):
+    with pytest.warns(RuntimeWarning, match="not finite after epoch 1") as caught:
+        result = fg.fit(network(l2=1e30), *table, optimizer=fg.SGD(1e30), epochs=1, batch_size=N)
+    assert result.stopped == "not finite" and np.isfinite(result.history.loss).all()
+    assert caught[0].filename == __file__
 
 
 def test_callbacks(table):
@@ -418,7 +434,8 @@ def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
     X, net = table[0].copy(), network()
     theta = net.init(seed=0)
     {"X": X, "theta": theta}[where].flat[0] = np.nan
-    result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
     assert (result.stopped, result.epochs) == ("not finite", 0)
 
 
@@ -445,6 +462,24 @@ def test_r2_is_the_one_of_scikit_learn(rng):
         want = r2_score(y, net.predict(theta, X), sample_weight=weights)
         assert fg.evaluate(net, theta, X, y, weights).score == pytest.approx(want)
     assert fg.evaluate(net, theta, X, np.ones((40, 2))).score == 0.0
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic", "cross_entropy"])
+@pytest.mark.parametrize("n", [1, 5])
+def test_no_score_hides_nan(rng, loss, n):
+    net = network(loss, np.float64, (3, 2))
+    theta, X = net.init(seed=0), rng.standard_normal((n, 3))
+    y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.ones((n, 2))
+    assert np.isfinite(fg.evaluate(net, theta, X, y)).all()
+    bad = X.copy()
+    bad[n - 1, 1] = np.nan
+    assert np.isnan(fg.evaluate(net, theta, bad, y)).all()
+    if loss != "cross_entropy":  # labels cannot be NaN
+        y[0, 0] = np.nan
+        assert np.isnan(fg.evaluate(net, theta, X, y)).all()
+    if loss in ("logistic", "cross_entropy"):
+        with pytest.raises(ValueError, match=f"outputs of row {n - 1} of X are NaN: it has no cl"):
+            net.classify(theta, bad)
 
 
 def test_accuracy_of_logistic(rng):

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -51,27 +52,31 @@ def train(args) -> int:
     quiet = args.quiet or args.json
     if args.checkpoint and args.force and not args.resume:
         Path(args.checkpoint).unlink(missing_ok=True)
-    with _patience_please(quiet) as started:
+    with _patience_please(quiet) as started, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the last line says it
         result = fit(
             model.net, *train_part, optimizer=_optimizer(args), epochs=args.epochs,
             batch_size=args.batch_size, seed=args.seed, validation=held_out,
             patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
             resume=args.resume, threads=args.threads, callbacks=started,
         )  # fmt: skip
+    finite = result.stopped != "not finite" and bool(np.isfinite(result.theta).all())
     # Held-out rows choose the epoch only where --patience says so: else they stay a fair test.
-    model.theta = result.best_theta if args.patience else result.theta
-    summary = _summary(args, table, task, model, parts, train_part, held_out, result)
-    model.summary = summary
-    saved = _save(args, outputs, model, result)
-    finite = result.stopped != "not finite"
-    if finite or not args.json:  # NaN is no JSON: there the error is the one line
-        _report(args, summary, saved, model)
+    model.theta = result.best_theta if args.patience or not finite else result.theta
+    saved = {}
+    if finite or (result.best_epoch and np.isfinite(model.theta).all()):
+        summary = _summary(args, table, task, model, parts, train_part, held_out, result)
+        model.summary = summary
+        saved = _save(args, outputs, model, result)
+        if finite or not args.json:  # with --json the error is the one line
+            _report(args, summary, saved, model)
     if result.interrupted:
         return INTERRUPTED
     if not finite:
+        kept = f"{saved['model']} is of epoch {result.best_epoch}" if saved else "nothing is saved"
         raise UserError(
             f"the loss is not finite after epoch {result.epochs}; expected a finite one: "
-            f"try a smaller --lr", code=1,
+            f"try a smaller --lr ({kept})", code=1,
         )  # fmt: skip
     return 0
 
