@@ -334,6 +334,18 @@ def test_callbacks(table):
     assert (stopped.stopped, stopped.epochs) == ("callback", 3)
 
 
+def test_a_callback_may_change_the_optimisers_numbers(table):
+    def decay(result):
+        result.optimizer.lr, result.optimizer.weight_decay = 0.05, 0.5
+
+    got = fg.fit(network(), *table, epochs=2, shuffle=False, seed=0, optimizer=fg.SGD(0.1),
+                 callbacks=decay)  # fmt: skip
+    first = fg.fit(network(), *table, epochs=1, shuffle=False, seed=0, optimizer=fg.SGD(0.1))
+    want = fg.fit(network(), *table, epochs=1, shuffle=False, theta=first.theta,
+                  optimizer=fg.SGD(0.05, weight_decay=0.5))  # fmt: skip
+    assert got.theta.tobytes() == want.theta.tobytes()
+
+
 def test_a_step_may_stop(table):
     class Stop:
         def on_step(self, result):
