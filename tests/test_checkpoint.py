@@ -180,7 +180,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
     with pytest.raises(ValueError, match="not a fastgrad checkpoint"):
         fg.load_checkpoint(path)
     files.write(path, "model", {}, {})
-    with pytest.raises(ValueError, match="it is a 'model'"):
+    with pytest.raises(ValueError, match=r"it is a 'model': read it with fastgrad\.load_model"):
         fg.load_checkpoint(path)
     with pytest.raises(FileNotFoundError):
         fg.load_checkpoint(tmp_path / "none.npz")

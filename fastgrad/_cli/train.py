@@ -16,6 +16,7 @@ from .. import checkpoint as store
 from .. import datasets, optimizers
 from .._core import files
 from ..metrics import evaluate, score_name
+from ..models import Model
 from ..network import MLP
 from ..training import fit
 from . import model as models
@@ -118,7 +119,7 @@ def _layers(text: str) -> list[int]:
     return widths
 
 
-def _new_model(args, table, classes) -> models.Model:
+def _new_model(args, table, classes) -> Model:
     default = "mse" if classes is None else "cross_entropy"
     loss = args.loss or default
     if (loss in ("mse", "huber")) != (classes is None):
@@ -130,11 +131,8 @@ def _new_model(args, table, classes) -> models.Model:
     net = MLP(
         [table.X.shape[1], *_layers(args.layers), outputs], loss=loss, dtype=args.dtype, l2=args.l2
     )
-    d = table.X.shape[1]
-    return models.Model(
-        net, np.empty(0), np.zeros(d), np.ones(d), 0.0, 1.0, table.names, table.target_name,
-        classes, {},
-    )  # fmt: skip
+    untrained = np.zeros(net.n_parameters, net.dtype)
+    return Model(net, untrained, features=table.names, target=table.target_name, classes=classes)
 
 
 def _split(args, table):
@@ -158,11 +156,11 @@ def _standardize(args, model, training) -> None:
     model.mean, model.scale = scaling
     if model.classes is None:
         scaling = datasets.standardize(training.target)[-1]
-        model.target_mean, model.target_scale = float(scaling.mean), float(scaling.scale)
+        model.target_mean, model.target_scale = scaling
 
 
 def _scaled(model, parts):
-    pairs = [(model.inputs(part), model.targets(part)) for part in parts]
+    pairs = [(model.inputs(part.X), models.targets(model, part)) for part in parts]
     return pairs[0], pairs[1] if len(pairs) > 1 else None
 
 
@@ -235,7 +233,7 @@ def _summary(args, table, task, model, parts, train_part, held_out, result) -> d
         if model.classes is None:
             error = net.predict(theta, part[0])[:, 0] - part[1]
             root = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
-            summary[f"{name}_rmse"] = root * model.target_scale
+            summary[f"{name}_rmse"] = root * float(model.target_scale)
     return summary
 
 
@@ -245,7 +243,7 @@ def _save(args, outputs, model, result) -> dict:
         if not args.force and path.exists():  # somebody else's, since the start
             path = path.with_stem(f"{path.stem}-{os.getpid()}")
         if name == "model":
-            model.save(path, exclusive=not args.force)
+            model.save(path, overwrite=args.force)
         elif name == "history":
             with files.replaced(path, "w", exclusive=not args.force) as file:
                 file.write(result.history.to_csv())

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 VERSION = 1
-READERS = {"checkpoint": "fastgrad.load_checkpoint"}
+READERS = {"checkpoint": "fastgrad.load_checkpoint", "model": "fastgrad.load_model"}
 _STALE_SECONDS = 60
 
 
