@@ -8,6 +8,7 @@ import numpy as np
 
 from ._core import check
 from .kernels.network import step_parallel
+from .network import MLP
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
 # Below so many multiplications (1 ms; 50 ms where the parallel kernel may still have to be
@@ -75,9 +76,15 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     >>> fg.evaluate(net, np.array([1.0, 0.0]), [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
     Scores(loss=0.0, score=1.0)
     """
+    require_network(net)
     X = inputs(X, "X", net)
     y, sample_weight = targets(net, X.shape[0], y, sample_weight)
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
+
+
+def require_network(net) -> None:
+    if not isinstance(net, MLP):
+        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
 
 
 def inputs(X, name: str, net) -> np.ndarray:

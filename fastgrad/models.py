@@ -64,8 +64,7 @@ class Model:
 
     def __post_init__(self):
         net = self.net
-        if not isinstance(net, MLP):
-            raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+        metrics.require_network(net)
         theta = check.vector(self.theta, "theta", net.dtype, net.n_parameters, ": one flat vector")
         self.theta = _finite(np.array(theta), "theta")
         for name in ("mean", "scale"):

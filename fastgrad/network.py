@@ -223,8 +223,8 @@ class MLP:
 
         Raises
         ------
-        ValueError
-            If the method is not one of these.
+        TypeError, ValueError
+            If the seed or the method is not one of these.
 
         Examples
         --------
@@ -234,7 +234,13 @@ class MLP:
         """
         if method not in ("he", "glorot"):
             raise ValueError(f"method is {method!r}; expected 'he' or 'glorot'")
-        rng = np.random.default_rng(seed)
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"seed is {seed!r}; expected None, an integer of 0 or more, a SeedSequence or a "
+                f"Generator"
+            ) from None
         theta = np.zeros(self.n_parameters, self.dtype)
         layers = self.unflatten(theta)
         for index, (W, _) in enumerate(layers):

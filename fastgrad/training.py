@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -186,14 +187,15 @@ def fit(
     >>> fg.evaluate(net, result.theta, X_test / 16, y_test).score > 0.9
     True
     """
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    metrics.require_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
     batch_size = check.integer(batch_size, "batch_size")
     checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")
     if patience is not None:
         patience = check.integer(patience, "patience")
     min_delta = check.non_negative(min_delta, "min_delta")
+    shuffle, resume = check.boolean(shuffle, "shuffle"), check.boolean(resume, "resume")
+    progress = None if progress is None else check.boolean(progress, "progress")
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
     if checkpoint is not None:
@@ -433,6 +435,8 @@ def _hooks(callbacks):
     """(after an epoch, after a step) of one callback or several."""
     if callable(callbacks) or hasattr(callbacks, "on_epoch") or hasattr(callbacks, "on_step"):
         callbacks = [callbacks]
+    elif not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks is {callbacks!r}; expected something to call, or a sequence")
     on_epoch, on_step = [], []
     for callback in callbacks:
         own = [getattr(callback, name, None) for name in ("on_epoch", "on_step")]

@@ -214,6 +214,10 @@ def test_standardize_shows_nan():
 
 
 def test_standardize_errors():
+    with pytest.raises(TypeError, match="X_train has dtype <U1; expected numbers"):
+        datasets.standardize([["a"]])
+    with pytest.raises(TypeError, match="array 1 has dtype object; expected numbers"):
+        datasets.standardize(np.ones((2, 1)), np.array([[None]]))
     with pytest.raises(ValueError, match=r"array 1 has shape \(2, 4\), .* \(2, 3\)"):
         datasets.standardize(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"got shape \(0, 3\)"):

@@ -88,6 +88,8 @@ def standardize(X_train, *others):
 
     Raises
     ------
+    TypeError
+        If an array is not one of numbers.
     ValueError
         If X_train has no rows, or an array's columns are not those of X_train.
 
@@ -101,6 +103,10 @@ def standardize(X_train, *others):
     ([2.0, 7.0], [1.0, 1.0])
     """
     arrays = [np.asarray(a) for a in (X_train, *others)]
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "biuf":
+            name = f"array {i}" if i else "X_train"
+            raise TypeError(f"{name} has dtype {array.dtype}; expected numbers")
     first = arrays[0]
     if first.ndim not in (1, 2) or first.shape[0] == 0:
         raise ValueError(f"X_train must be (n,) or (n, d) with rows, got shape {first.shape}")
