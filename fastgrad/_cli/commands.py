@@ -24,11 +24,16 @@ def predict(args) -> int:
     if path is not None and path.exists() and not args.force:
         raise UserError(f"{path} exists; choose another name or add --force")
     model = models.load(args.model)
+    if args.proba and model.classes is None:
+        raise UserError(f"--proba is for a classification; {args.model} is a {model.task}")
     table = load(args.data, model.target or None, need_target=False, inputs=model.features)
     X = models.columns(model, table)
     names, columns = _predictions(model, X, args.proba, args.threads)
     if path is None:
-        _write_csv(sys.stdout, names, columns)
+        if args.json:
+            print(json.dumps({"rows": len(X), **dict(zip(names, columns))}))
+        else:
+            _write_csv(sys.stdout, names, columns)
         return 0
     with files.replaced(path, "w", exclusive=not args.force) as file:
         _write_csv(file, names, columns)

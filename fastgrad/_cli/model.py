@@ -18,7 +18,9 @@ def load(path) -> Model:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"{path}: not a model: {error}") from None
+        raise UserError(
+            f"{path}: not a model (which comes first, then the data): {error}"
+        ) from None
     if model.net.n_outputs > 1 and model.classes is None:
         raise UserError(
             f"{path}: a model of {model.net.n_outputs} targets; expected one (from Python "

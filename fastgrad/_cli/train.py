@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 import warnings
@@ -43,6 +44,7 @@ def train(args) -> int:
     elif table.target.dtype.kind == "U":
         raise UserError(
             f"{table.source}: column {table.target_name} is text; expected numbers for a regression"
+            f"{_comma(table.target)}"
         )
     model = _new_model(args, table, classes)
     parts = _split(args, table)
@@ -101,10 +103,22 @@ def _task(args, table) -> str:
         return args.task
     target = table.target
     if target.dtype.kind == "U":
+        if _comma(target):
+            raise UserError(
+                f"{table.source}: column {table.target_name} is text{_comma(target)}, or say "
+                f"--task classification"
+            )
         return "classification"
     whole = (target == np.rint(target)).all()
     few = len(np.unique(target)) <= min(MOST_CLASSES, max(2, len(target) // 4))
     return "classification" if whole and few else "regression"
+
+
+def _comma(target) -> str:
+    """A hint where all of a text target are numbers with a decimal comma."""
+    if all(re.fullmatch(r"\s*[-+]?\d+,\d+\s*", cell) for cell in target):
+        return f" (as {str(target[0])!r}: write numbers with a decimal point)"
+    return ""
 
 
 def _layers(text: str) -> list[int]:
@@ -181,10 +195,7 @@ def _outputs(args) -> dict:
     named = {"model": output, "history": history}
     if args.plot is not None:
         named["plot"] = Path(args.plot) if args.plot else output.with_suffix(".png")
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
-            raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
+        _check_picture(named["plot"])
     for name, path in named.items():
         files.check_place(path, f"--{name}")
         if path.exists() and not args.force:
@@ -194,6 +205,23 @@ def _outputs(args) -> dict:
         if checkpoint.exists() and not (args.force or args.resume):
             raise UserError(f"{checkpoint} exists; add --resume to go on, or --force to replace")
     return named
+
+
+def _check_picture(path: Path) -> None:
+    try:
+        import matplotlib  # noqa: F401
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if _picture_kind(path) not in known:
+        raise UserError(
+            f"--plot {path}: unknown ending {path.suffix!r}; expected one of {', '.join(known)}"
+        )
+
+
+def _picture_kind(path: Path) -> str:
+    return path.suffix[1:].lower() or "png"
 
 
 def _free(name: str) -> Path:
@@ -224,7 +252,7 @@ def _summary(args, table, task, model, parts, train_part, held_out, result) -> d
         "best_epoch": result.best_epoch, "stopped": result.stopped,
         "seconds": round(result.seconds, 4), "rows": len(parts[0].X),
     }  # fmt: skip
-    for name, part in (("train", train_part), ("test", held_out)):
+    for name, part in (("train", train_part), ("val", held_out)):
         if part is None:
             continue
         scores = evaluate(net, theta, *part, threads=args.threads)
@@ -249,8 +277,7 @@ def _save(args, outputs, model, result) -> dict:
                 file.write(result.history.to_csv())
         else:
             with files.replaced(path, exclusive=not args.force) as file:
-                kind = path.suffix[1:].lower() or "png"
-                result.history.plot().savefig(file, format=kind)
+                result.history.plot().savefig(file, format=_picture_kind(path))
         saved[name] = str(path)
     return saved
 
@@ -260,7 +287,7 @@ def _report(args, summary, saved, model) -> None:
         print(json.dumps({**summary, "saved": saved}))
         return
     kind = score_name(model.net)
-    for part, words in (("train", "training"), ("test", "test")):
+    for part, words in (("train", "training"), ("val", "validation")):
         if f"{part}_loss" in summary:
             score = summary[f"{part}_{kind}"]
             shown = f"accuracy {score:.2%}" if kind == "accuracy" else f"R² {score:.4f}"

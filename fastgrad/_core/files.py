@@ -108,7 +108,8 @@ def read(path, kind: str) -> tuple[dict, dict]:
         raise
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
             RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
-        raise ValueError(f"{wrong}, or it is damaged: {error}") from None
+        reason = f": {error}" if isinstance(error, OSError) else ""  # NumPy's advice does not fit
+        raise ValueError(f"{wrong}, or it is damaged{reason}") from None
     if not isinstance(header, dict) or header.get("kind") != kind:
         found = header.get("kind") if isinstance(header, dict) else None
         hint = f": read it with {READERS[found]}" if found in READERS else ""
