@@ -203,11 +203,20 @@ def _run_cliff(options, worker):
     return {"cliff": curves}
 
 
-def _run_table(options, workers, versions, missing):
-    works = sweep(options.sweep, options.seed) if options.sweep else WORKS
-    if options.only:
-        words = [word.strip() for word in options.only.split(";")]
-        works = [work for work in works if any(word in work.name for word in words)]
+def _works(options) -> list[Work]:
+    """What `--sweep` and `--only` ask for; no word of `--only` may be in vain."""
+    works = list(sweep(options.sweep, options.seed) if options.sweep else WORKS)
+    if not options.only:
+        return works
+    words = [word.strip() for word in options.only.split(";")]
+    for word in words:
+        if not any(word in work.name for work in works):
+            names = "\n  ".join(work.name for work in works)
+            raise SystemExit(f"--only {word!r} is in no work's name; expected part of\n  {names}")
+    return [work for work in works if any(word in work.name for word in words)]
+
+
+def _run_table(options, works, workers, versions, missing):
     measuring = next(w for w in workers if w.peer == OURS)
     with one_at_a_time():
         status, roofline = measuring.ask("roofline")
@@ -241,6 +250,9 @@ def main(arguments=None) -> int:
     unknown = set(peers) - set(CONTENDERS)
     if unknown:
         raise SystemExit(f"--peers names {sorted(unknown)}; expected {list(CONTENDERS)}")
+    if not 1 <= options.threads <= (os.cpu_count() or 1):
+        raise SystemExit(f"--threads is {options.threads}; expected 1 to {os.cpu_count()}")
+    works = _works(options)
     if options.cliff:
         peers = [OURS]
     workers, versions, missing = start(peers, options.threads, _pythons(options),
@@ -251,7 +263,7 @@ def main(arguments=None) -> int:
         if options.cliff:
             result = _run_cliff(options, workers[0])
         else:
-            result = _run_table(options, workers, versions, missing)
+            result = _run_table(options, works, workers, versions, missing)
     finally:
         for worker in workers:
             worker.close()

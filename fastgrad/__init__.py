@@ -16,6 +16,7 @@ from .gradcheck import (
 from .history import History
 from .interop import numba as _overloads  # noqa: F401 - registers `@njit` twins
 from .metrics import evaluate
+from .models import load_model, save_model
 from .network import MLP
 from .neuron import neuron_grad, neuron_loss_and_grad, relu, relu_mask
 from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
@@ -54,6 +55,7 @@ __all__ = [
     "fit",
     "get_num_threads",
     "load_checkpoint",
+    "load_model",
     "neuron_grad",
     "neuron_loss_and_grad",
     "num_threads",
@@ -61,6 +63,7 @@ __all__ = [
     "numerical_jacobian",
     "relu",
     "relu_mask",
+    "save_model",
     "schedules",
     "set_num_threads",
     "show_config",

@@ -7,6 +7,7 @@ Loading runs no code (`allow_pickle=False`); writing is atomic.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,27 @@ def save_checkpoint(path, saved: Checkpoint) -> None:
         "history": list(saved.history.columns),
     }
     files.write(path, "checkpoint", header, arrays)
+
+
+def check_free(path) -> None:
+    """A ValueError where `fit` would write over a file that is there.
+
+    Examples
+    --------
+    >>> check_free("missing.npz")
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        files.read(path, "checkpoint")
+    except (OSError, ValueError):
+        raise ValueError(
+            f"checkpoint {path} exists and is no checkpoint that can be read; choose another name"
+        ) from None
+    raise ValueError(
+        f"checkpoint {path} exists; pass resume=True to go on from it, or choose another name "
+        f"(or delete it)"
+    )
 
 
 def load_checkpoint(path) -> Checkpoint:

@@ -10,9 +10,10 @@ __all__ = ["History"]
 class History:
     """Columns of float64, a row an epoch; a column is an attribute or an item.
 
-    Always `loss` (mean over the epoch's steps, each before its update), `learning_rate` (of the
-    last step) and `seconds` (since the first step, with what threads' kernels took to compile where
-    they were new); with validation `val_loss` and `val_accuracy` or `val_r2`.
+    Always `loss` (mean over the epoch's rows, weighted where they have weights, each row before the
+    update of its step), `learning_rate` (of the last step) and `seconds` (since the first step,
+    with what threads' kernels took to compile where they were new); with validation `val_loss` and
+    `val_accuracy` or `val_r2`.
 
     Parameters
     ----------

@@ -24,7 +24,8 @@ class Scores(NamedTuple):
     loss : float
         As `MLP.loss`, l2 included.
     score : float
-        Accuracy for "cross_entropy" and "logistic", R^2 for "mse" and "huber".
+        Accuracy for "cross_entropy" and "logistic", R^2 for "mse" and "huber"; NaN where an output
+        or a target is NaN.
 
     Examples
     --------
@@ -75,11 +76,15 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     >>> fg.evaluate(net, np.array([1.0, 0.0]), [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
     Scores(loss=0.0, score=1.0)
     """
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    require_network(net)
     X = inputs(X, "X", net)
     y, sample_weight = targets(net, X.shape[0], y, sample_weight)
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
+
+
+def require_network(net) -> None:
+    if not isinstance(net, MLP):
+        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
 
 
 def inputs(X, name: str, net) -> np.ndarray:
@@ -148,9 +153,10 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         if not labelled:
             left += _sum(np.square(out - target, dtype=np.float64), s)
         elif net.loss_name == "cross_entropy":
-            right += _sum(out.argmax(axis=1) == flat, s)
+            right += _sum(_known(out.argmax(axis=1) == flat, out), s)
         else:
-            right += _sum(((out > 0) == (target > 0.5)).mean(axis=1), s)
+            hits = ((out > 0) == (target > 0.5)).mean(axis=1)
+            right += _sum(_known(hits, out, target), s)
     if labelled:
         return Scores(loss / weight, float(right) / weight)
     mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
@@ -159,6 +165,15 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         for block in blocks
     )
     return Scores(loss / weight, _r2(left, about))
+
+
+def _known(hits, *arrays):
+    """`hits` by rows, but NaN where a row of an array has one: no comparison is right with NaN."""
+    for array in arrays:
+        unknown = np.isnan(array)
+        if unknown.any():
+            hits = np.where(unknown.any(axis=1), np.nan, hits)
+    return hits
 
 
 def _part(sample_weight, block):
@@ -176,5 +191,5 @@ def _r2(left, about) -> float:
     with np.errstate(divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
-    score[constant] = np.where(left[constant] == 0, 1.0, 0.0)
+    score[constant] = np.where(np.isnan(left[constant]), np.nan, left[constant] == 0)
     return float(score.mean())

@@ -49,6 +49,21 @@ class MLP:
     huber_delta : float
         Where the Huber loss turns linear.
 
+    Attributes
+    ----------
+    n_parameters : int
+        p, the size of theta.
+    n_inputs, n_outputs : int
+        d and k.
+    layer_sizes : tuple of int
+    loss_name : str
+        The `loss`.
+    output_activation : str
+    dtype : numpy.dtype
+    l2, huber_delta : float
+        As given. All are read-only: a network with other numbers is another `MLP`. Two networks are
+        equal, and hash alike, when all these are.
+
     Raises
     ------
     TypeError, ValueError
@@ -73,6 +88,9 @@ class MLP:
     >>> grad.shape
     (33,)
     """
+
+    _SETTINGS = ("layer_sizes", "loss_name", "output_activation", "dtype", "l2", "huber_delta")
+    _made = False
 
     def __init__(
         self,
@@ -130,6 +148,35 @@ class MLP:
             _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
         )
         self._nothing = np.zeros(1, self.dtype)
+        self._made = True
+
+    # Plans and compiled calls hold what the network was made with, so that stays as it is. Not by
+    # properties: a step reads plain attributes.
+    def __setattr__(self, name, value):
+        if self._made and not name.startswith("_"):
+            raise AttributeError(self._refusal(name))
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        if not name.startswith("_"):
+            raise AttributeError(self._refusal(name))
+        object.__delattr__(self, name)
+
+    def _refusal(self, name: str) -> str:
+        if not hasattr(self, name):
+            return f"an MLP has no attribute {name!r}, and takes no new ones"
+        return f"{name} of an MLP is read-only; make another network, as MLP(...) with your {name}"
+
+    def _settings(self) -> tuple:
+        return tuple(getattr(self, name) for name in self._SETTINGS)
+
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._settings() == other._settings()
+
+    def __hash__(self):
+        return hash(self._settings())
 
     def __repr__(self) -> str:
         parts = [str(list(self.layer_sizes)), f"loss={self.loss_name!r}"]
@@ -171,8 +218,8 @@ class MLP:
 
         Raises
         ------
-        ValueError
-            If the method is not one of these.
+        TypeError, ValueError
+            If the seed or the method is not one of these.
 
         Examples
         --------
@@ -182,7 +229,13 @@ class MLP:
         """
         if method not in ("he", "glorot"):
             raise ValueError(f"method is {method!r}; expected 'he' or 'glorot'")
-        rng = np.random.default_rng(seed)
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"seed is {seed!r}; expected None, an integer of 0 or more, a SeedSequence or a "
+                f"Generator"
+            ) from None
         theta = np.zeros(self.n_parameters, self.dtype)
         layers = self.unflatten(theta)
         for index, (W, _) in enumerate(layers):
@@ -421,7 +474,7 @@ class MLP:
         Raises
         ------
         ValueError
-            If the loss is not one of these two.
+            If the loss is not one of these two, or a row has an output that is NaN.
 
         Examples
         --------
@@ -434,6 +487,9 @@ class MLP:
         if self._loss.probabilities is None:
             raise ValueError(f"the loss {self.loss_name!r} has no classes; use predict")
         out = self.predict(theta, X, threads=threads)
+        unknown = np.isnan(out).any(axis=1)
+        if unknown.any():
+            raise ValueError(f"the outputs of row {unknown.argmax()} of X are NaN: it has no class")
         if self.loss_name == "cross_entropy":
             return out.argmax(axis=1)
         labels = (out > 0).astype(np.int64)

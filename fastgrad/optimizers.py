@@ -33,12 +33,16 @@ class Optimizer:
         `weight_decay` * theta is added to the gradient (to all of theta, biases too; the `l2` of a
         network leaves biases alone). `AdamW` shrinks theta instead.
     clip_norm : float, optional
-        A gradient of a greater Euclidean norm is scaled down to this norm, before weight decay.
+        A gradient of a greater Euclidean norm is multiplied by clip_norm / (norm + 1e-6), as in
+        PyTorch, before weight decay.
 
     Attributes
     ----------
     steps : int
         Steps done.
+    lr : callable
+        The learning rate as a function of the step. This and all other numbers, by their names in
+        the constructor, may be set between steps: they are checked and converted as there.
 
     Examples
     --------
@@ -54,16 +58,25 @@ class Optimizer:
     kernel = None
     _slots = 0  # state vectors of theta's size
     _numbers: tuple[str, ...] = ()  # attributes the kernel takes, from kernels.OWN on
+    _common = ("lr", "weight_decay", "clip_norm")
 
     def __init__(self, lr=1e-3, *, weight_decay: float = 0.0, clip_norm: float | None = None):
         if self.kernel is None:
             raise TypeError(
                 f"Optimizer is not used by itself; expected one of {', '.join(BY_NAME)}"
             )
-        self.lr = schedules.as_schedule(lr)
-        self.weight_decay = check.non_negative(weight_decay, "weight_decay")
-        self.clip_norm = None if clip_norm is None else check.positive(clip_norm, "clip_norm")
+        self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.reset()
+
+    def __setattr__(self, name, value):
+        if not name.startswith("_"):
+            known = [*self._common, *(own for own in self._numbers if own in _CHECKS)]
+            if name not in known:
+                raise AttributeError(
+                    f"{type(self).__name__} has no number {name!r}; it has {', '.join(known)}"
+                )
+            value = _CHECKS[name](value, name)
+        object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         parts = [f"{key}={value}" for key, value in self.settings().items() if value is not None]
@@ -345,7 +358,7 @@ class Momentum(Optimizer):
         clip_norm: float | None = None,
     ):
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
-        self.momentum = _fraction(momentum, "momentum")
+        self.momentum = momentum
 
 
 class Nesterov(Momentum):
@@ -406,8 +419,7 @@ class RMSprop(Optimizer):
         clip_norm: float | None = None,
     ):
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
-        self.rho = _fraction(rho, "rho")
-        self.eps = check.positive(eps, "eps")
+        self.rho, self.eps = rho, eps
 
 
 class Adam(Optimizer):
@@ -451,9 +463,7 @@ class Adam(Optimizer):
         clip_norm: float | None = None,
     ):
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
-        self.beta1 = _fraction(beta1, "beta1")
-        self.beta2 = _fraction(beta2, "beta2")
-        self.eps = check.positive(eps, "eps")
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
 
 class AdamW(Adam):
@@ -509,3 +519,14 @@ def _fraction(value, name: str) -> float:
     if number >= 1:
         raise ValueError(f"{name} is {number}; expected 0 to below 1")
     return number
+
+
+def _norm(value, name: str) -> float | None:
+    return None if value is None else check.positive(value, name)
+
+
+_CHECKS = {
+    "lr": schedules.as_schedule, "weight_decay": check.non_negative, "clip_norm": _norm,
+    "momentum": _fraction, "rho": _fraction, "beta1": _fraction, "beta2": _fraction,
+    "eps": check.positive,
+}  # fmt: skip

@@ -7,7 +7,10 @@ Ctrl-C, and between epochs, for validation, callbacks and checkpoints.
 
 from __future__ import annotations
 
+import hashlib
 import time
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,8 +48,8 @@ class FitResult:
         Of training, from the first step on.
     stopped : str
         Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
-        finite" (the loss became NaN or infinite). L-BFGS: "converged", "line search" (which found
-        no lower loss), "evaluations" (of the loss: 20 an epoch).
+        finite" (the loss or a parameter became NaN or infinite). L-BFGS: "converged", "line
+        search" (which found no lower loss), "evaluations" (of the loss: 20 an epoch).
 
     Examples
     --------
@@ -129,9 +132,9 @@ def fit(
         ratios count. Weights that vanish in the network's dtype beside the largest are 0.
     validation : (X, y) or (X, y, sample_weight), optional
         Evaluated after every epoch.
-    seed : int or None
+    seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters and the order of the rows: the same seed gives the same bits, on
-        any number of threads.
+        any number of threads. A generator gives the next seed, and goes on.
     shuffle : bool
         New order every epoch; above 2**20 rows in windows of that size.
     patience : int, optional
@@ -146,9 +149,13 @@ def fit(
     progress : bool, optional
         None: a bar where standard error is a terminal; True: some lines elsewhere; False: nothing.
     checkpoint : str or path, optional
-        Written whole or not at all every `checkpoint_every` epochs and at the end.
+        Written whole or not at all every `checkpoint_every` epochs and at the end. A file that is
+        there already is never replaced, but by the run that it is a checkpoint of.
     resume : bool
-        Go on from `checkpoint` where it exists: the same bits as if never interrupted.
+        Go on from `checkpoint` where it exists, or else start: the same bits as if never
+        interrupted. The network, the optimiser's settings, `batch_size` and the like must be those
+        of the checkpoint, `seed` and `theta` too where they are given; of the data only the number
+        of rows is compared.
     threads : int, optional
         The most threads.
 
@@ -161,6 +168,12 @@ def fit(
     ------
     TypeError, ValueError
         If an argument does not fit, before the first step; the message names it.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the loss or a parameter became NaN or infinite (`stopped` is "not finite"). `best_theta`
+        holds the best parameters before, if an epoch ended well.
 
     Notes
     -----
@@ -176,20 +189,24 @@ def fit(
     >>> fg.evaluate(net, result.theta, X_test / 16, y_test).score > 0.9
     True
     """
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
+    metrics.require_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
     batch_size = check.integer(batch_size, "batch_size")
     checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")
     if patience is not None:
         patience = check.integer(patience, "patience")
     min_delta = check.non_negative(min_delta, "min_delta")
+    shuffle, resume = check.boolean(shuffle, "shuffle"), check.boolean(resume, "resume")
+    progress = None if progress is None else check.boolean(progress, "progress")
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
-    on_epoch, on_step = _hooks(callbacks)
     if checkpoint is not None:
-        files.check_place(checkpoint, "checkpoint")
+        checkpoint = files.check_place(checkpoint, "checkpoint")
+        if not resume:
+            store.check_free(checkpoint)
+    on_epoch, on_step = _hooks(callbacks)
     validation = _validation(net, validation)
+    unsaid = {name for name, value in (("seed", seed), ("theta", theta)) if value is None}
     sequence = _seed(seed)
     theta = _start(net, theta, sequence)
     rng = np.random.default_rng(sequence.spawn(1)[0])
@@ -203,7 +220,7 @@ def fit(
         result = FitResult(theta, theta.copy(), _history(net, validation), None)
         source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
         run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
-        return fit_lbfgs(run, source, progress)
+        return _ended(fit_lbfgs(run, source, progress))
     optimizer = get_optimizer(optimizer).copy()
     if y is None:
         if sample_weight is not None:
@@ -215,6 +232,8 @@ def fit(
         "network": store.specification(net), **source.fixed,
         "optimizer": type(optimizer).__name__, "settings": optimizer.settings(),
         "validation": validation is not None,
+        "seed": " ".join(map(str, (sequence.entropy, *sequence.spawn_key))),
+        "theta": hashlib.sha256(theta.tobytes()).hexdigest(),
     }  # fmt: skip
     result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
     run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
@@ -222,8 +241,24 @@ def fit(
         files.sweep(checkpoint)
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
         if resume:
-            run.restore(rng)
-    return run.train(source, rng, progress)
+            run.restore(rng, unsaid)
+    return _ended(run.train(source, rng, progress))
+
+
+def _ended(result) -> FitResult:
+    """The result, with a warning to the caller of `fit` where numbers went out of range."""
+    if result.stopped == "epochs" and not np.isfinite(result.theta).all():
+        result.stopped = "not finite"
+    if result.stopped == "not finite":
+        kept = result.best_epoch and np.isfinite(result.best_theta).all()
+        warnings.warn(
+            f"the loss or a parameter is not finite after epoch {result.epochs}, training stopped"
+            f"{f' (best_theta is of epoch {result.best_epoch})' if kept else ''}: look for NaN in "
+            f"X and y, scale them, or lower the learning rate",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return result
 
 
 class _Run:
@@ -326,17 +361,21 @@ class _Run:
             ),
         )  # fmt: skip
 
-    def restore(self, rng) -> None:
-        """Go on from the checkpoint, if there is one and it is of the same run."""
+    def restore(self, rng, unsaid) -> None:
+        """Go on from the checkpoint, if there is one and it is of the same run.
+
+        What `unsaid` names was not given, so it is the checkpoint's.
+        """
         try:
             saved = store.load_checkpoint(self.checkpoint)
         except FileNotFoundError:
             return
+        self.fixed.update({name: saved.run.get(name) for name in unsaid})
         for name, value in self.fixed.items():
             if saved.run.get(name) != value:
                 raise ValueError(
-                    f"{self.checkpoint} is of another run: its {name} is {saved.run.get(name)!r}, "
-                    f"this one's {value!r}"
+                    f"{self.checkpoint} is of another run: "
+                    f"{_difference(name, saved.run.get(name), value)}"
                 )
         result = self.result
         result.theta[...] = saved.theta
@@ -350,6 +389,16 @@ class _Run:
             result.stopped = "not finite"
         elif self.patience is not None and result._waited >= self.patience:
             result.stopped = "patience"
+
+
+def _difference(name: str, theirs, ours) -> str:
+    """In words, of dictionaries the entries alone that differ."""
+    if name == "theta":
+        return "it began with another theta"
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return f"its {name} is {theirs!r}, this one's {ours!r}"
+    keys = [key for key in ours if theirs.get(key) != ours[key]]
+    return "; ".join(_difference(f"{name} {key}", theirs.get(key), ours[key]) for key in keys)
 
 
 def _history(net, validation) -> History:
@@ -369,6 +418,8 @@ def _start(net, theta, sequence) -> np.ndarray:
 def _seed(seed) -> np.random.SeedSequence:
     if isinstance(seed, np.random.SeedSequence):
         return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
     return np.random.SeedSequence(None if seed is None else check.integer(seed, "seed", least=0))
 
 
@@ -389,8 +440,8 @@ def _hooks(callbacks):
     """(after an epoch, after a step) of one callback or several."""
     if callable(callbacks) or hasattr(callbacks, "on_epoch") or hasattr(callbacks, "on_step"):
         callbacks = [callbacks]
-    if not hasattr(callbacks, "__iter__"):
-        raise TypeError(f"callbacks is {callbacks!r}; expected something to call, or several")
+    elif not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks is {callbacks!r}; expected something to call, or a sequence")
     on_epoch, on_step = [], []
     for callback in callbacks:
         own = [getattr(callback, name, None) for name in ("on_epoch", "on_step")]

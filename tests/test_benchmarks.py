@@ -112,6 +112,28 @@ def test_the_sweep_is_the_same_every_time_and_bounded():
     assert {w.dtype for w in works} == {"float32", "float64"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--only", "neuron;nosuch"], r"--only 'nosuch' is in no work's name(?s:.*)64-128-10"),
+        (["--threads", "9999"], r"--threads is 9999; expected 1 to \d+"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--peers", "nosuch"], "--peers names .*nosuch.*numpy"),
+    ],
+)
+def test_peers_that_cannot_be_compared_are_refused_at_once(arguments, words):
+    peers = importlib.import_module("benchmarks.peers")
+    with pytest.raises(SystemExit, match=words):
+        peers.main(arguments)
+
+
+def test_only_the_works_asked_for():
+    peers = importlib.import_module("benchmarks.peers")
+    options = peers._parser().parse_args(["--only", "tiny; 64-128"])
+    assert [work.name for work in peers._works(options)] == ["tiny layer 64 x 8 -> 4",
+                                                             "64-128-10, 128 rows"]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["one neuron 256 x 16", "24-8-2, 200 rows, float64"])
 def test_a_wrong_result_is_seen_and_a_right_one_passes(name):
     contenders = importlib.import_module("benchmarks.contenders")

@@ -89,9 +89,11 @@ def test_patience_is_kept(tmp_path):
 def test_a_loss_that_was_not_finite_stays_the_end(tmp_path):
     path = tmp_path / "run.npz"
     options = dict(optimizer=fg.SGD(1e30), validation=None)
-    first = train(path, **options)
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        first = train(path, **options)
     assert first.stopped == "not finite"
-    assert train(path, resume=True, **options).epochs == first.epochs
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        assert train(path, resume=True, **options).epochs == first.epochs
 
 
 def test_every_so_many_epochs(tmp_path):
@@ -124,13 +126,18 @@ def test_what_is_in_it(tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (dict(net=network(l2=0.5)), "its network"),
+        (dict(net=network(l2=0.5)), r"its network l2 is 0\.0, this one's 0\.5$"),
         (dict(batch_size=8), "its batch_size is 7, this one's 8"),
         (dict(shuffle=False), "its shuffle"),
         (dict(sample_weight=np.ones(60)), "its weighted"),
         (dict(optimizer=fg.SGD(0.01)), "its optimizer is 'Adam'"),
-        (dict(optimizer=fg.Adam(0.02)), "its settings"),
+        (
+            dict(optimizer=fg.Adam(0.02, beta1=0.8)),
+            r"its settings lr is 0\.01, this one's 0\.02; its settings beta1 is 0\.9, this one's 0",
+        ),
         (dict(validation=None), "its validation"),
+        (dict(seed=4), "its seed is '3', this one's '4'"),
+        (dict(theta=network().init(seed=0)), "it began with another theta"),
     ],
 )
 def test_another_run_is_refused(tmp_path, change, words):
@@ -138,6 +145,13 @@ def test_another_run_is_refused(tmp_path, change, words):
     train(path, 2)
     with pytest.raises(ValueError, match=f"of another run: {words}"):
         train(path, resume=True, **change)
+
+
+def test_what_is_not_said_is_the_checkpoints(tmp_path):
+    path, start = tmp_path / "run.npz", network().init(seed=9)
+    for epochs, options in ((2, dict(theta=start)), (4, dict(seed=None)), (8, dict(theta=start))):
+        resumed = train(path, epochs, resume=True, **options)
+    same(resumed, train(theta=start))
 
 
 def test_files_that_are_no_checkpoints(tmp_path):
@@ -166,10 +180,45 @@ def test_files_that_are_no_checkpoints(tmp_path):
     with pytest.raises(ValueError, match="not a fastgrad checkpoint"):
         fg.load_checkpoint(path)
     files.write(path, "model", {}, {})
-    with pytest.raises(ValueError, match="it is a 'model'"):
+    with pytest.raises(ValueError, match=r"it is a 'model': read it with fastgrad\.load_model"):
         fg.load_checkpoint(path)
     with pytest.raises(FileNotFoundError):
         fg.load_checkpoint(tmp_path / "none.npz")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path, monkeypatch):
+    def no_step(result):
+        raise AssertionError("a step was made")
+
+    (tmp_path / "folder").mkdir()
+    cases = {
+        tmp_path / "folder": (ValueError, "checkpoint .*folder is a folder; expected a file name"),
+        tmp_path / "none" / "run.npz": (ValueError, "checkpoint .*no folder .*none"),
+        3: (TypeError, "checkpoint is 3; expected a file name"),
+    }
+    for path, (error, words) in cases.items():
+        with pytest.raises(error, match=words):
+            train(path, callbacks=no_step)
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    with pytest.raises(ValueError, match=r"checkpoint .* cannot be written to"):
+        train(tmp_path / "run.npz", callbacks=no_step)
+
+
+def test_nothing_that_is_there_is_replaced(tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_text("mine")
+    with pytest.raises(ValueError, match=r"checkpoint .*run\.npz exists and is no checkpoint"):
+        train(path)
+    with pytest.raises(ValueError, match=r"run\.npz is not a fastgrad checkpoint"):
+        train(path, resume=True)
+    assert path.read_text() == "mine"
+    path.unlink()
+    train(path, 2)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint .*run\.npz exists; pass resume=True"):
+        train(path, 3)
+    assert path.read_bytes() == before
+    assert train(path, 3, resume=True).epochs == 3
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):

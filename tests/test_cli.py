@@ -14,6 +14,7 @@ import pytest
 import fastgrad as fg
 from fastgrad import __main__ as entry
 from fastgrad._cli import model as models
+from fastgrad._cli import train
 from fastgrad._cli.table import load
 
 
@@ -63,12 +64,12 @@ def test_train_digits_reaches_97_percent(cli, folder):
     code, out, err = cli("train", "digits", "--json")
     summary = json.loads(out)
     assert code == 0 and err == ""
-    assert summary["test_accuracy"] >= 0.97
+    assert summary["val_accuracy"] >= 0.97
     assert summary["network"]["layer_sizes"] == [64, 128, 10]
     assert sorted(os.listdir(folder)) == ["digits-model.history.csv", "digits-model.npz"]
     again = json.loads(cli("train", "digits", "--json")[1])
     assert again["saved"]["model"] == "digits-model-2.npz"
-    for name in ("test_loss", "train_loss", "test_accuracy"):
+    for name in ("val_loss", "train_loss", "val_accuracy"):
         assert again[name] == summary[name]
     assert models.load("digits-model.npz").theta.tobytes() == (
         models.load("digits-model-2.npz").theta.tobytes()
@@ -80,7 +81,7 @@ def test_train_shows_progress_loss_and_accuracy(cli):
     assert code == 0
     assert "1438 rows to train on, 359 held out; network 64-128-10" in err
     assert "epoch 20/20: loss" in err and "val accuracy" in err
-    assert "test: loss" in out and "accuracy 9" in out and "digits-model.npz" in out
+    assert "validation: loss" in out and "accuracy 9" in out and "digits-model.npz" in out
     assert cli("train", "digits", "--epochs", 2, "--quiet")[2].count("\n") == 1
 
 
@@ -88,7 +89,7 @@ def test_train_diamonds(cli):
     code, out, _ = cli("train", "diamonds", "--epochs", 2, "--batch-size", 128, "--json")
     summary = json.loads(out)
     assert code == 0 and summary["task"] == "regression"
-    assert summary["test_r2"] > 0.95 and 300 < summary["test_rmse"] < 900
+    assert summary["val_r2"] > 0.95 and 300 < summary["val_rmse"] < 900
 
 
 def test_text_classes_from_csv_to_predictions(cli, folder):
@@ -116,7 +117,7 @@ def test_regression_in_the_units_of_the_target(cli, folder):
     code, out, _ = cli("train", "p.csv", "--target", "price", "--layers", "none", "--optimizer",
                        "lbfgs", "--epochs", 50, "--json", "--dtype", "float64")  # fmt: skip
     summary = json.loads(out)
-    assert code == 0 and summary["test_r2"] > 0.999 and summary["test_rmse"] < 0.1
+    assert code == 0 and summary["val_r2"] > 0.999 and summary["val_rmse"] < 0.1
     code, out, _ = cli("predict", "p-model.npz", "p.csv", "-o", "out.csv", "--json")
     assert json.loads(out) == {"predictions": "out.csv", "rows": 80}
     found = [float(row["prediction"]) for row in rows_of(folder / "out.csv")]
@@ -131,7 +132,7 @@ def test_no_standardize_and_logistic(cli, folder):
                        "--clip-norm", 5)  # fmt: skip
     summary = json.loads(out)
     assert code == 0 and summary["network"]["layer_sizes"] == [2, 128, 1]
-    assert summary["test_accuracy"] > 0.8
+    assert summary["val_accuracy"] > 0.8
     model = models.load("d-model.npz")
     assert (model.mean == 0).all() and (model.scale == 1).all()
     found = rows_of(cli("predict", "d-model.npz", "d.npz", "--proba")[1])
@@ -212,11 +213,13 @@ def test_nothing_is_overwritten_without_force(cli, folder):
     (folder / "run.npz").write_text("mine")
     code, _, err = cli("train", "digits", "--checkpoint", "run.npz")
     assert code == 2 and "--resume" in err and (folder / "run.npz").read_text() == "mine"
+    options = ["--epochs", 1, "--checkpoint", "run.npz", "-o", "m.npz", "--force"]
+    for _ in range(2):
+        assert cli("train", "digits", *options)[0] == 0
+    assert fg.load_checkpoint("run.npz").run["epoch"] == 1
 
 
 def test_a_file_that_appears_meanwhile_is_kept(cli, folder, monkeypatch):
-    from fastgrad._cli import train
-
     real = train.fit
 
     def slow(*args, **kwargs):
@@ -245,6 +248,35 @@ def test_plot(cli, folder):
     assert code == 0 and (folder / "m.png").read_bytes()[:4] == b"\x89PNG"
     assert cli("train", "digits", "--epochs", 2, "--plot", "h.svg")[0] == 0
     assert "<svg" in (folder / "h.svg").read_text()
+
+
+def test_help_gives_the_defaults_and_the_rule_of_the_task(capsys):
+    with pytest.raises(SystemExit):
+        entry.main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("(adam)", "(0.01 for sgd, momentum, nesterov, rmsprop; 0.001 for adam, adamw)",
+                  "0.01 for adamw", "(50)", "(32)", "(float32)", "few differ (at most 50, and a",
+                  "cross_entropy for a classification, mse for a regression"):  # fmt: skip
+        assert words in text
+
+
+def test_predictions_as_json(cli, folder):
+    flowers(folder / "f.csv")
+    cli("train", "f.csv", "--epochs", 1, "-o", "m.npz")
+    code, out, _ = cli("predict", "m.npz", "f.csv", "--json", "--proba")
+    found, rows = json.loads(out), rows_of(cli("predict", "m.npz", "f.csv", "--proba")[1])
+    assert code == 0 and found.pop("rows") == len(rows)
+    for name, column in found.items():
+        assert list(map(str, column)) == [row[name] for row in rows]
+
+
+def test_a_decimal_comma_in_the_target_is_hinted(cli, folder):
+    (folder / "p.csv").write_text("a,price\n" + "".join(f'{i},"{i},5"\n' for i in range(9)))
+    for options in ([], ["--task", "regression"]):
+        code, _, err = cli("train", "p.csv", *options)
+        assert code == 2 and "column price is text" in err
+        assert "(as '0,5': write numbers with a decimal point)" in err
+    assert cli("train", "p.csv", "--task", "classification", "--epochs", 1)[0] == 0
 
 
 def test_plot_without_matplotlib(cli, monkeypatch):
@@ -314,9 +346,6 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "-o", "a.npz", "--history", "a.npz"], "which is the model too"),
         (["train", "digits", "-o", "a.npz", "--checkpoint", "./a.npz"], "is --checkpoint too"),
         (["train", "x.npy", "-o", "x.npy", "--force"], "which is the data too"),
-        (["train", "digits", "--plot", "a.xyz"], "--plot is a.xyz; expected a name that ends with"),
-        (["train", "digits", "--checkpoint", "no/c.npz"], "--checkpoint is 'no/c.npz'; expected"),
-        (["train", "digits", "--checkpoint", "."], "--checkpoint is '.', a folder"),
         (
             ["predict", "m.npz", "x.npy", "-o", "m.npz", "--force"],
             "--output is m.npz, which is the",
@@ -325,9 +354,15 @@ def test_bad_files_are_one_line(cli, folder, name):
             ["predict", "m.npz", "x.npy", "-o", "x.npy", "--force"],
             "--output is x.npy, which is the",
         ),
-        (["predict", "r.npz", "f.csv", "--proba"], "--proba is for a classification"),
+        (["train", "digits", "--checkpoint", "no/c.npz"], "--checkpoint no/c.npz: no folder no"),
+        (["train", "digits", "--history", "."], "--history . is a folder"),
+        (["train", "digits", "--plot", "z.foo"], "--plot z.foo: unknown ending '.foo'; expected"),
+        (["predict", "p.npz", "diamonds", "--proba"], "p.npz is a regression"),
         (["predict", "none.npz", "digits"], "none.npz: no such file"),
-        (["predict", "f.csv", "digits"], "f.csv: not a model: f.csv is not a fastgrad model"),
+        (["predict", "f.csv", "digits"], "f.csv: not a model (which comes first, then the data)"),
+        (["predict", "f.csv", "m.npz"], "f.csv: not a model"),
+        (["predict", "x.npy", "m.npz"], "x.npy: not a model"),
+        (["predict", "m.npz", "o.npy"], "o.npy: cannot be read: not a file of numbers"),
         (["predict", "m.npz", "f.csv"], "no column 'pixel_0_0'"),
         (["predict", "m.npz", "x.npy"], "2 input columns; the model expects 64"),
         (["predict", "m.npz", "digits", "-o", "no/p.csv"], "no folder no"),
@@ -337,12 +372,13 @@ def test_bad_files_are_one_line(cli, folder, name):
 def test_wrong_use_is_one_line(cli, folder, args, words):
     flowers(folder / "f.csv")
     np.save(folder / "x.npy", np.zeros((3, 2)))
+    (folder / "o.npy").write_text("no array")
+    fg.save_model("p.npz", fg.MLP([9, 1]), np.zeros(10))
     if "m.npz" in args:
         cli("train", "digits", "--epochs", 1, "-o", "m.npz")
-    if "r.npz" in args:
-        cli("train", "x.npy", "--task", "regression", "--epochs", 1, "-o", "r.npz")
     code, out, err = cli(*args)
     assert code == 2 and out == "" and words in err and err.count("\n") == 1
+    assert "pickle" not in err
 
 
 def test_classes_the_model_does_not_know(cli, folder):
@@ -353,11 +389,20 @@ def test_classes_the_model_does_not_know(cli, folder):
     assert code == 2 and "g.csv: row 2, column kind: oak; expected one of the classes aster" in err
 
 
-def test_a_loss_that_is_not_finite_fails(cli):
+def test_a_loss_that_is_not_finite_fails_and_saves_no_nan(cli, folder):
     code, _, err = cli("train", "diamonds", "--optimizer", "sgd", "--lr", "1e30", "--epochs", 3)
-    assert code == 1 and "try a smaller --lr" in err
+    assert code == 1 and "try a smaller --lr (nothing is saved)" in err and not os.listdir(folder)
     code, out, _ = cli("train", "digits", "--optimizer", "sgd", "--lr", "1e30", "--json")
     assert code == 1 and set(json.loads(out)) == {"error", "code"}  # one line
+
+
+def test_the_best_parameters_before_a_loss_that_is_not_finite_are_saved(cli, monkeypatch):
+    rates = fg.SGD(lambda step: 0.01 if step < 90 else 1e30)
+    monkeypatch.setattr(train, "_optimizer", lambda args: rates)
+    code, _, err = cli("train", "digits", "-o", "m.npz", "--quiet")
+    assert code == 1 and "(m.npz is of epoch 2)" in err
+    model = models.load("m.npz")
+    assert np.isfinite(model.theta).all() and model.summary["best_epoch"] == 2
 
 
 def test_patience_keeps_the_best(cli, folder):
@@ -366,7 +411,7 @@ def test_patience_keeps_the_best(cli, folder):
     summary = json.loads(out)
     assert code == 0 and summary["stopped"] == "patience"
     history = rows_of(folder / "f-model.history.csv")
-    assert summary["test_loss"] == min(float(row["val_loss"]) for row in history)
+    assert summary["val_loss"] == min(float(row["val_loss"]) for row in history)
 
 
 def test_seeds_and_options_are_in_the_summary(cli):

@@ -444,6 +444,44 @@ def test_flatten(layers, kind, message):
         fg.MLP(SIZES).flatten(layers)
 
 
+@pytest.mark.parametrize(
+    ("y", "kind", "message"),
+    [
+        (["a"] * N, TypeError, r"number the classes with names, labels = np.unique\(y, return"),
+        (np.array(["a"] * N, object), TypeError, r"np.unique\(y, return_inverse=True\)"),
+        (np.full(N, 0.5), TypeError, "fractions are no labels; for a regression .* loss='mse'"),
+        (np.ones(N), TypeError, r"convert them with y.astype\(np.int64\)"),
+        (np.ones(N, bool), TypeError, r"convert them with y.astype\(np.int64\)"),
+        (np.ones((N, K)), TypeError, r"of one-hot rows take y.argmax\(1\)"),
+        (np.ones((N, K), int), ValueError, r"one label a row: of one-hot rows take y.argmax\(1\)"),
+    ],
+)
+def test_advice_on_labels(y, kind, message):
+    check_network_error(kind, message, "cross_entropy", y=y)
+
+
+def test_advice_on_parameters_and_inputs():
+    result = fg.FitResult(np.zeros(P), np.zeros(P), fg.History({"loss": []}), None)
+    check_network_error(TypeError, "theta is a FitResult; pass its theta", theta=result)
+    check_network_error(
+        TypeError, "theta has dtype float32, the network has float64", theta=np.zeros(P, "f4")
+    )
+    check_network_error(ValueError, r"one row is X\[None, :\]", X=np.ones(D))
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"), [("a", TypeError), (-1, ValueError), (1.5, TypeError), ({}, TypeError)]
+)
+def test_seeds(seed, kind):
+    with pytest.raises(kind, match=re.escape(f"seed is {seed!r}; expected None, an integer")):
+        fg.MLP(SIZES).init(seed=seed)
+
+
+def test_evaluate_takes_the_network_first():
+    with pytest.raises(TypeError, match="net is a ndarray; expected an MLP"):
+        fg.evaluate(np.zeros(P), fg.MLP(SIZES), np.ones((N, D)), np.ones((N, K)))
+
+
 def test_unflatten_and_probabilities():
     net = fg.MLP(SIZES)
     with pytest.raises(ValueError, match=r"theta has shape \(3,\); expected \(26,\)"):

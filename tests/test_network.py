@@ -296,13 +296,47 @@ def test_l2_penalises_weights_and_not_biases(rng):
     np.testing.assert_allclose(l2_grad, grad + penalty, rtol=1e-13, atol=1e-16)
 
 
-@pytest.mark.parametrize("remake", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+REMAKES = [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+
+
+@pytest.mark.parametrize("remake", [lambda net: net, *REMAKES])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("l2", 1.0), ("huber_delta", 2.0), ("layer_sizes", (3, 5, 2)), ("dtype", F64),
+     ("loss_name", "mse"), ("output_activation", "relu"), ("n_parameters", 3)],
+)  # fmt: skip
+def test_a_network_stays_as_it_was_made(rng, remake, name, value):
+    net = remake(fg.MLP([3, 4, 2], loss="huber", huber_delta=0.5, l2=0.1, dtype=F32))
+    before = getattr(net, name)
+    with pytest.raises(AttributeError, match=f"{name} of an MLP is read-only; make another"):
+        setattr(net, name, value)
+    with pytest.raises(AttributeError, match=f"{name} of an MLP is read-only; make another"):
+        delattr(net, name)
+    assert getattr(net, name) == before
+
+
+def test_a_network_takes_no_misspelt_attributes():
+    with pytest.raises(AttributeError, match="an MLP has no attribute 'L2', and takes no new"):
+        fg.MLP([3, 2]).L2 = 1.0
+
+
+def test_networks_are_equal_by_what_they_were_made_with():
+    options = dict(loss="huber", dtype=F32, l2=0.5, huber_delta=2.0)
+    net, twin = fg.MLP([3, 2], **options), fg.MLP((3, 2), **{**options, "dtype": "f4"})
+    assert net == twin and hash(net) == hash(twin) and len({net, twin}) == 1
+    changes = [{"loss": "mse"}, {"dtype": F64}, {"l2": 0.0}, {"huber_delta": 1.0},
+               {"output_activation": "relu"}]  # fmt: skip
+    assert all(net != fg.MLP([3, 2], **{**options, **change}) for change in changes)
+    assert net != fg.MLP([3, 3], **options) and net != "MLP"
+
+
+@pytest.mark.parametrize("remake", REMAKES)
 def test_copies_and_pickles_compute_the_same_bits(rng, remake):
     net = fg.MLP([3, 4, 2], loss="huber", huber_delta=0.5, l2=0.1, dtype=F32)
     theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "huber", F32)
     loss, grad = net.loss_and_grad(theta, X, y)
     other = remake(net)
-    assert repr(other) == repr(net)
+    assert other == net and repr(other) == repr(net)
     again, same = other.loss_and_grad(theta, X, y)
     assert again == loss
     assert_same_bits(same, grad)

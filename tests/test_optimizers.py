@@ -139,6 +139,44 @@ def test_hyper_parameters_may_change_between_steps():
     np.testing.assert_array_equal(theta, 0.0)
 
 
+def test_a_number_set_later_is_that_of_the_constructor():
+    for made, name, value in [
+        (fg.SGD(0.3), "lr", 0.3), (fg.SGD(weight_decay=0.5), "weight_decay", 0.5),
+        (fg.SGD(clip_norm=1), "clip_norm", 1), (fg.Momentum(momentum=0.2), "momentum", 0.2),
+        (fg.RMSprop(rho=0.5), "rho", 0.5), (fg.Adam(beta1=0.5), "beta1", 0.5),
+        (fg.AdamW(beta2=0.5), "beta2", 0.5), (fg.Adam(eps=1e-3), "eps", 1e-3),
+    ]:  # fmt: skip
+        opt = type(made)()
+        setattr(opt, name, value)
+        assert opt.settings() == made.settings()
+        theta, other = np.ones(2), np.ones(2)
+        opt.step(theta, np.full(2, 3.0))
+        made.step(other, np.full(2, 3.0))
+        assert theta.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "words"),
+    [
+        ("lr", -1, ValueError, "lr is -1"),
+        ("lr", "fast", TypeError, "lr is 'fast'"),
+        ("weight_decay", np.nan, ValueError, "weight_decay is nan"),
+        ("clip_norm", 0, ValueError, "clip_norm is 0"),
+        ("beta1", 1, ValueError, "beta1 is 1.0; expected 0 to below 1"),
+        ("eps", 0, ValueError, "eps is 0"),
+        ("learning_rate", 0.1, AttributeError, "Adam has no number 'learning_rate'; it has lr, w"),
+        ("momentum", 0.1, AttributeError, "Adam has no number 'momentum'"),
+        ("steps", 3, AttributeError, "Adam has no number 'steps'"),
+    ],
+)
+def test_a_wrong_number_set_later_is_refused(name, value, error, words):
+    opt = fg.Adam()
+    before = repr(opt)
+    with pytest.raises(error, match=words):
+        setattr(opt, name, value)
+    assert repr(opt) == before
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_schedule_is_asked_for_each_step(name):
     kind, rule, lr = KINDS[name]

@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -171,6 +172,15 @@ def test_same_seed_same_bits_on_any_number_of_threads():
     assert other.theta.tobytes() != runs[0].theta.tobytes()
 
 
+def test_a_generator_gives_the_next_seed(table):
+    def runs():
+        seed = np.random.default_rng(5)
+        return [fg.fit(network(), *table, epochs=1, seed=seed).theta.tobytes() for _ in range(2)]
+
+    first, second = runs()
+    assert first != second and runs() == [first, second]
+
+
 def test_the_parallel_twin_gives_the_same_bits():
     rng = np.random.default_rng(0)
     net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
@@ -311,19 +321,38 @@ def test_patience(table):
 def test_loss_that_is_not_finite_stops_and_shows(table):
     X = table[0].copy()
     X[3, 2] = np.nan
-    result = fg.fit(network(), X, table[1], epochs=5, seed=0)
+    with pytest.warns(RuntimeWarning, match=r"not finite after epoch 1, training stopped: look"):
+        result = fg.fit(network(), X, table[1], epochs=5, seed=0)
     assert (result.stopped, result.epochs) == ("not finite", 1)
     assert np.isnan(result.history.loss[0])
 
 
 @pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
 @pytest.mark.parametrize("lr", [1e3, 1e20, 1e37])
-def test_a_fit_that_diverges_stops_without_a_warning(table, loss, lr):
+def test_a_fit_that_diverges_stops_with_one_warning_at_most(table, loss, lr):
     X, s = table[0].astype(np.float64), np.arange(N)
     y = (X[:, :2] > 0) * 1.0
     net = network(loss, np.float64, (D, 4, 2))
-    result = fg.fit(net, X, y, optimizer=fg.SGD(lr), epochs=20, validation=(X, y, s), seed=0)
-    assert (result.stopped == "not finite") == (not np.isfinite(result.history.loss[-1]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = fg.fit(net, X, y, optimizer=fg.SGD(lr), epochs=20, validation=(X, y, s), seed=0)
+    assert [w.category for w in caught] == [RuntimeWarning] * (result.stopped == "not finite")
+    assert all("not finite" in str(w.message) for w in caught)
+
+
+def test_the_best_parameters_before_a_loss_that_is_not_finite_are_named(table):
+    rates = fg.SGD(lambda step: 0.1 if step < 4 else 1e30)
+    with pytest.warns(RuntimeWarning, match=r"epoch 3, training stopped \(best_theta is of epoch"):
+        result = fg.fit(network(), *table, optimizer=rates, epochs=9, batch_size=25, seed=0,
+                        validation=table)  # fmt: skip
+    assert result.stopped == "not finite" and np.isfinite(result.best_theta).all()
+
+
+def test_a_last_step_to_parameters_that_are_not_finite_shows(table):
+    with pytest.warns(RuntimeWarning, match="not finite after epoch 1") as caught:
+        result = fg.fit(network(l2=1e30), *table, optimizer=fg.SGD(1e30), epochs=1, batch_size=N)
+    assert result.stopped == "not finite" and np.isfinite(result.history.loss).all()
+    assert caught[0].filename == __file__
 
 
 def test_callbacks(table):
@@ -343,6 +372,18 @@ def test_callbacks(table):
     assert seen == [("step", 1), ("step", 2), ("epoch", 1), ("step", 3), ("step", 4), ("epoch", 2)]
     stopped = fg.fit(network(), *table, epochs=9, callbacks=[lambda r: r.epochs == 3])
     assert (stopped.stopped, stopped.epochs) == ("callback", 3)
+
+
+def test_a_callback_may_change_the_optimisers_numbers(table):
+    def decay(result):
+        result.optimizer.lr, result.optimizer.weight_decay = 0.05, 0.5
+
+    got = fg.fit(network(), *table, epochs=2, shuffle=False, seed=0, optimizer=fg.SGD(0.1),
+                 callbacks=decay)  # fmt: skip
+    first = fg.fit(network(), *table, epochs=1, shuffle=False, seed=0, optimizer=fg.SGD(0.1))
+    want = fg.fit(network(), *table, epochs=1, shuffle=False, theta=first.theta,
+                  optimizer=fg.SGD(0.05, weight_decay=0.5))  # fmt: skip
+    assert got.theta.tobytes() == want.theta.tobytes()
 
 
 def test_a_step_may_stop(table):
@@ -445,7 +486,8 @@ def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
     X, net = table[0].copy(), network()
     theta = net.init(seed=0)
     {"X": X, "theta": theta}[where].flat[0] = np.nan
-    result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        result = fg.fit(net, X, table[1], theta=theta, optimizer="lbfgs", epochs=5)
     assert (result.stopped, result.epochs) == ("not finite", 0)
 
 
@@ -503,6 +545,24 @@ def test_r2_is_the_one_of_scikit_learn(rng):
     assert fg.evaluate(net, theta, X, np.ones((40, 2))).score == 0.0
 
 
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic", "cross_entropy"])
+@pytest.mark.parametrize("n", [1, 5])
+def test_no_score_hides_nan(rng, loss, n):
+    net = network(loss, np.float64, (3, 2))
+    theta, X = net.init(seed=0), rng.standard_normal((n, 3))
+    y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.ones((n, 2))
+    assert np.isfinite(fg.evaluate(net, theta, X, y)).all()
+    bad = X.copy()
+    bad[n - 1, 1] = np.nan
+    assert np.isnan(fg.evaluate(net, theta, bad, y)).all()
+    if loss != "cross_entropy":  # labels cannot be NaN
+        y[0, 0] = np.nan
+        assert np.isnan(fg.evaluate(net, theta, X, y)).all()
+    if loss in ("logistic", "cross_entropy"):
+        with pytest.raises(ValueError, match=f"outputs of row {n - 1} of X are NaN: it has no cl"):
+            net.classify(theta, bad)
+
+
 def test_accuracy_of_logistic(rng):
     net = fg.MLP([3, 1], loss="logistic")
     theta, X = net.init(seed=0), rng.standard_normal((40, 3))
@@ -538,16 +598,27 @@ def test_accuracy_of_logistic(rng):
         (dict(validation=(np.zeros((3, D)), [0, 1])), ValueError, "validation y has 2 rows"),
         (dict(validation=(np.zeros((3, 2)), [0, 1, 2])), ValueError, "validation X has shape"),
         (dict(callbacks=[3]), TypeError, "callbacks has 3"),
+        (dict(callbacks=3), TypeError, "callbacks is 3; expected something to call"),
+        (dict(shuffle="no"), TypeError, "shuffle is 'no'; expected True or False"),
+        (dict(progress="x"), TypeError, "progress is 'x'; expected True or False"),
+        (dict(resume="x"), TypeError, "resume is 'x'; expected True or False"),
         (dict(callbacks=None), TypeError, "callbacks is None; expected something to call"),
         (dict(checkpoint=3), TypeError, "checkpoint is 3; expected a file name"),
-        (dict(checkpoint="."), ValueError, "checkpoint is '.', a folder"),
-        (dict(checkpoint="no/such/c.npz"), ValueError, "checkpoint is 'no/such/c.npz'; expected a"),
-        (dict(X=lambda: None, y=None), TypeError, "X gave None for epoch 0; expected batches"),
+        (dict(checkpoint="."), ValueError, "checkpoint . is a folder; expected a file name"),
+        (
+            dict(checkpoint="no/such/c.npz"),
+            ValueError,
+            "checkpoint no/such/c.npz: no folder no/such",
+        ),
+        (dict(X=lambda: None, y=None), TypeError, "X returned None for epoch 0; expected an iter"),
         (dict(resume=True), ValueError, "no checkpoint"),
         (dict(optimizer="lbfgs", checkpoint="x.npz"), ValueError, "cannot resume"),
         (dict(threads=10**6), ValueError, "threads is 1000000"),
         (dict(X=iter([]), y=None, epochs=2), TypeError, "used up"),
         (dict(X=[], y=None), ValueError, "no rows"),
+        (dict(X=lambda: None, y=None), TypeError, "X returned None for epoch 0; expected an iter"),
+        (dict(X=(batch for batch in [])), TypeError, "X is a generator of batches, beside y"),
+        (dict(X=lambda: []), TypeError, "X is a function of batches, beside y"),
         (dict(X=[np.zeros((3, D))], y=None), TypeError, "batch 0 is not"),
         (dict(X=[(np.zeros((3, D)), [9, 9, 9])], y=None), ValueError, "batch 0: y has the label 9"),
         (dict(X=[], y=None, sample_weight=[1]), TypeError, "beside batches"),

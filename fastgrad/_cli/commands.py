@@ -21,15 +21,18 @@ from .table import load
 
 
 def predict(args) -> int:
+    path = None if args.output is None else _output(args)
     model = models.load(args.model)
     if args.proba and model.classes is None:
-        raise UserError(f"--proba is for a classification; {args.model} is a regression")
-    path = None if args.output is None else _output(args)
-    table = load(args.data, model.target, need_target=False, inputs=model.features)
-    X = model.inputs(table)
+        raise UserError(f"--proba is for a classification; {args.model} is a {model.task}")
+    table = load(args.data, model.target or None, need_target=False, inputs=model.features)
+    X = models.columns(model, table)
     names, columns = _predictions(model, X, args.proba, args.threads)
     if path is None:
-        _write_csv(sys.stdout, names, columns)
+        if args.json:
+            print(json.dumps({"rows": len(X), **dict(zip(names, columns))}))
+        else:
+            _write_csv(sys.stdout, names, columns)
         return 0
     with files.replaced(path, "w", exclusive=not args.force) as file:
         _write_csv(file, names, columns)
@@ -40,28 +43,22 @@ def predict(args) -> int:
 
 def _output(args) -> Path:
     """Where predictions go; what must stay is refused before anything is computed."""
-    path = Path(args.output)
+    path = files.check_place(args.output, "--output")
     others = {"the model": args.model}
     if Path(args.data).exists():  # else it is an embedded set
         others["the data"] = args.data
     apart({**others, "--output": path})
     if path.exists() and not args.force:
         raise UserError(f"{path} exists; choose another name or add --force")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
     return path
 
 
 def _predictions(model, X, proba: bool, threads):
-    net, theta = model.net, model.theta
     if model.classes is None:
-        out = net.predict(theta, X, threads=threads)[:, 0].astype(np.float64)
-        return ["prediction"], [(out * model.target_scale + model.target_mean).tolist()]
-    labels = net.classify(theta, X, threads=threads)
-    names, columns = ["prediction"], [[model.classes[label] for label in labels]]
+        return ["prediction"], [model.predict(X, threads=threads)[:, 0].tolist()]
+    names, columns = ["prediction"], [model.classify(X, threads=threads).tolist()]
     if proba:
-        p = net.predict_proba(theta, X, threads=threads)
-        p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
+        p = model.predict_proba(X, threads=threads)
         names += [f"p_{name}" for name in model.classes]
         columns += [column.tolist() for column in p.T]
     return names, columns
@@ -76,9 +73,10 @@ def _write_csv(file, names, columns) -> None:
 def check(args) -> int:
     """The gradient of the model's loss on some rows, in float64, against differences."""
     model = models.load(args.model)
-    table = load(args.data, model.target, need_target=True, inputs=model.features)
+    table = load(args.data, model.target or None, need_target=True, inputs=model.features)
     model.net = store.network_of({**store.specification(model.net), "dtype": "float64"})
-    X, y = model.inputs(table)[: args.rows], model.targets(table)[: args.rows]
+    X = model.inputs(models.columns(model, table)[: args.rows])
+    y = models.targets(model, table)[: args.rows]
     sizes = model.net.layer_sizes
     names = {}
     for i, (d, k) in enumerate(pairwise(sizes), 1):

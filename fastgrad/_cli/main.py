@@ -13,7 +13,7 @@ from ..optimizers import BY_NAME
 from ..runtime import check_threads
 from . import commands
 from .errors import FAILED, INTERRUPTED, USAGE, UserError
-from .train import train
+from .train import MOST_CLASSES, train
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", help="CSV file (standard output otherwise)")
     sub.add_argument("--proba", action="store_true", help="probabilities of the classes too")
     sub.add_argument("--force", action="store_true", help="overwrite an existing file")
-    sub.add_argument("--threads", type=_count)
+    sub.add_argument("--threads", type=_count, help="at most so many (all)")
     sub = command("check", commands.check, "Check a model's gradient on a table by differences.")
     sub.add_argument("model", help="a model that train saved")
     sub.add_argument("data", help="a table with the model's target")
@@ -71,8 +71,9 @@ def parser() -> argparse.ArgumentParser:
     command("info", commands.info, "What this machine is to fastgrad.")
     sub = command("warmup", commands.warmup, "Compile the kernels once and keep them on disk.")
     sub.add_argument(
-        "--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"]
-    )
+        "--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"],
+        help="(both)",
+    )  # fmt: skip
     return top
 
 
@@ -81,31 +82,50 @@ def _train_arguments(sub) -> None:
         "data", help="CSV, TSV, NPY, NPZ, Parquet, or an embedded set: digits, diamonds"
     )
     sub.add_argument("--target", help="target column: its name, or number without a header (last)")
-    sub.add_argument("--task", choices=["auto", "classification", "regression"], default="auto")
+    sub.add_argument("--task", choices=["auto", "classification", "regression"], default="auto",
+                     help=f"auto (the default) takes a target of text, or of whole numbers of "
+                     f"which few differ (at most {MOST_CLASSES}, and a quarter of the rows), for a "
+                     f"classification, any other for a regression")  # fmt: skip
     sub.add_argument("--layers", default="128", help="hidden widths, as 128 or 64,32 or none (128)")
-    sub.add_argument("--loss", choices=list(LOSSES))
-    sub.add_argument("--optimizer", choices=[*BY_NAME, "lbfgs"], default="adam")
-    sub.add_argument("--lr", type=_rate, help="learning rate")
-    sub.add_argument("--weight-decay", type=_rate)
-    sub.add_argument("--clip-norm", type=_above_zero)
-    sub.add_argument("--l2", type=_rate, default=0.0)
-    sub.add_argument("--epochs", type=_count, default=50)
-    sub.add_argument("--batch-size", type=_count, default=32)
-    sub.add_argument("--seed", type=_seed, default=0)
+    sub.add_argument("--loss", choices=list(LOSSES),
+                     help="cross_entropy for a classification, mse for a regression")  # fmt: skip
+    sub.add_argument("--optimizer", choices=[*BY_NAME, "lbfgs"], default="adam", help="(adam)")
+    sub.add_argument("--lr", type=_rate, help=f"learning rate ({_defaults('lr')})")
+    sub.add_argument("--weight-decay", type=_rate,
+                     help=f"of the optimizer ({_defaults('weight_decay')})")  # fmt: skip
+    sub.add_argument("--clip-norm", type=_above_zero,
+                     help="longer gradients are scaled down to this norm (none)")  # fmt: skip
+    sub.add_argument("--l2", type=_rate, default=0.0,
+                     help="l2/2 times the sum of squared weights joins the loss (0)")  # fmt: skip
+    sub.add_argument("--epochs", type=_count, default=50, help="passes over the data (50)")
+    sub.add_argument("--batch-size", type=_count, default=32, help="rows of a step (32)")
+    sub.add_argument("--seed", type=_seed, default=0,
+                     help="of parameters, order of rows and what is held out (0)")  # fmt: skip
     sub.add_argument("--validation", type=_share, default=0.2, help="share of rows held out (0.2)")
     sub.add_argument("--patience", type=_count,
                      help="stop after so many epochs without a lower held-out loss")  # fmt: skip
     sub.add_argument("--no-standardize", dest="standardize", action="store_false",
                      help="take the columns as they are")  # fmt: skip
-    sub.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    sub.add_argument("--threads", type=_count)
+    sub.add_argument("--dtype", choices=["float32", "float64"], default="float32",
+                     help="of the network (float32)")  # fmt: skip
+    sub.add_argument("--threads", type=_count, help="at most so many (all)")
     sub.add_argument("-o", "--output", help="model file (NAME-model.npz, numbered if it exists)")
     sub.add_argument("--history", help="history as CSV (beside the model)")
-    sub.add_argument("--plot", nargs="?", const="", help="picture of the history")
+    sub.add_argument(
+        "--plot", nargs="?", const="", help="picture of the history (beside the model)"
+    )
     sub.add_argument("--checkpoint", help="written every epoch")
     sub.add_argument("--resume", action="store_true", help="go on from the checkpoint if there")
     sub.add_argument("--force", action="store_true", help="overwrite existing files")
     sub.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _defaults(name: str) -> str:
+    """An optimiser's number by name, as in "0.001 for adam, adamw; 0.01 for sgd"."""
+    names: dict[object, list[str]] = {}
+    for kind, optimizer in BY_NAME.items():
+        names.setdefault(optimizer().settings()[name], []).append(kind)
+    return "; ".join(f"{value} for {', '.join(kinds)}" for value, kinds in names.items())
 
 
 def main(argv=None) -> int:

@@ -83,7 +83,9 @@ def load(source: str, target: str | None, need_target: bool, inputs=None) -> Tab
     except UserError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{source}: cannot be read: {error}") from None
+        # NumPy takes what it does not know for pickled objects, and advises to allow them.
+        reason = "not a file of numbers" if "pickle" in str(error) else error
+        raise UserError(f"{source}: cannot be read: {reason}") from None
     if not table.X.shape[0]:
         raise UserError(f"{source}: no rows; expected at least one")
     if not table.X.shape[1]:

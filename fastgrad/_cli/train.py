@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from .. import checkpoint as store
 from .. import datasets, optimizers
 from .._core import files
 from ..metrics import evaluate, score_name
+from ..models import Model
 from ..network import MLP
 from ..training import fit
 from . import model as models
@@ -41,6 +44,7 @@ def train(args) -> int:
     elif table.target.dtype.kind == "U":
         raise UserError(
             f"{table.source}: column {table.target_name} is text; expected numbers for a regression"
+            f"{_comma(table.target)}"
         )
     model = _new_model(args, table, classes)
     parts = _split(args, table)
@@ -49,27 +53,33 @@ def train(args) -> int:
     if not args.json:
         _announce(args, table, task, model, parts)
     quiet = args.quiet or args.json
-    with _patience_please(quiet) as started:
+    if args.checkpoint and args.force and not args.resume:
+        Path(args.checkpoint).unlink(missing_ok=True)
+    with _patience_please(quiet) as started, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the last line says it
         result = fit(
             model.net, *train_part, optimizer=_optimizer(args), epochs=args.epochs,
             batch_size=args.batch_size, seed=args.seed, validation=held_out,
             patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
             resume=args.resume, threads=args.threads, callbacks=started,
         )  # fmt: skip
+    finite = result.stopped != "not finite" and bool(np.isfinite(result.theta).all())
     # Held-out rows choose the epoch only where --patience says so: else they stay a fair test.
-    model.theta = result.best_theta if args.patience else result.theta
-    summary = _summary(args, table, task, model, parts, train_part, held_out, result)
-    model.summary = summary
-    saved = _save(args, outputs, model, result)
-    finite = result.stopped != "not finite"
-    if finite or not args.json:  # NaN is no JSON: there the error is the one line
-        _report(args, summary, saved, model)
+    model.theta = result.best_theta if args.patience or not finite else result.theta
+    saved = {}
+    if finite or (result.best_epoch and np.isfinite(model.theta).all()):
+        summary = _summary(args, table, task, model, parts, train_part, held_out, result)
+        model.summary = summary
+        saved = _save(args, outputs, model, result)
+        if finite or not args.json:  # with --json the error is the one line
+            _report(args, summary, saved, model)
     if result.interrupted:
         return INTERRUPTED
     if not finite:
+        kept = f"{saved['model']} is of epoch {result.best_epoch}" if saved else "nothing is saved"
         raise UserError(
             f"the loss is not finite after epoch {result.epochs}; expected a finite one: "
-            f"try a smaller --lr", code=1,
+            f"try a smaller --lr ({kept})", code=1,
         )  # fmt: skip
     return 0
 
@@ -102,10 +112,22 @@ def _task(args, table) -> str:
         return args.task
     target = table.target
     if target.dtype.kind == "U":
+        if _comma(target):
+            raise UserError(
+                f"{table.source}: column {table.target_name} is text{_comma(target)}, or say "
+                f"--task classification"
+            )
         return "classification"
     whole = (target == np.rint(target)).all()
     few = len(np.unique(target)) <= min(MOST_CLASSES, max(2, len(target) // 4))
     return "classification" if whole and few else "regression"
+
+
+def _comma(target) -> str:
+    """A hint where all of a text target are numbers with a decimal comma."""
+    if all(re.fullmatch(r"\s*[-+]?\d+,\d+\s*", cell) for cell in target):
+        return f" (as {str(target[0])!r}: write numbers with a decimal point)"
+    return ""
 
 
 def _layers(text: str) -> list[int]:
@@ -120,7 +142,7 @@ def _layers(text: str) -> list[int]:
     return widths
 
 
-def _new_model(args, table, classes) -> models.Model:
+def _new_model(args, table, classes) -> Model:
     default = "mse" if classes is None else "cross_entropy"
     loss = args.loss or default
     if (loss in ("mse", "huber")) != (classes is None):
@@ -132,11 +154,8 @@ def _new_model(args, table, classes) -> models.Model:
     net = MLP(
         [table.X.shape[1], *_layers(args.layers), outputs], loss=loss, dtype=args.dtype, l2=args.l2
     )
-    d = table.X.shape[1]
-    return models.Model(
-        net, np.empty(0), np.zeros(d), np.ones(d), 0.0, 1.0, table.names, table.target_name,
-        classes, {},
-    )  # fmt: skip
+    untrained = np.zeros(net.n_parameters, net.dtype)
+    return Model(net, untrained, features=table.names, target=table.target_name, classes=classes)
 
 
 def _split(args, table):
@@ -160,11 +179,11 @@ def _standardize(args, model, training) -> None:
     model.mean, model.scale = scaling
     if model.classes is None:
         scaling = datasets.standardize(training.target)[-1]
-        model.target_mean, model.target_scale = float(scaling.mean), float(scaling.scale)
+        model.target_mean, model.target_scale = scaling
 
 
 def _scaled(model, parts):
-    pairs = [(model.inputs(part), model.targets(part)) for part in parts]
+    pairs = [(model.inputs(part.X), models.targets(model, part)) for part in parts]
     return pairs[0], pairs[1] if len(pairs) > 1 else None
 
 
@@ -179,47 +198,45 @@ def _optimizer(args):
 def _outputs(args) -> dict:
     """Where results go; what exists is refused before training."""
     name = Path(args.data).stem
-    output = Path(args.output) if args.output else _free(f"{name}-model.npz")
-    if output.is_dir():
-        raise UserError(f"{output} is a folder; expected a file name")
+    output = _free(f"{name}-model.npz") if args.output is None else Path(args.output)
+    files.check_place(output, "--output")
     history = Path(args.history) if args.history else output.with_suffix(".history.csv")
     named = {"model": output, "history": history}
     if args.plot is not None:
         named["plot"] = Path(args.plot) if args.plot else output.with_suffix(".png")
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
-            raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
         _check_picture(named["plot"])
+    for name, path in named.items():
+        files.check_place(path, f"--{name}")
     others = {}
     if Path(args.data).exists():  # else it is an embedded set
         others["the data"] = args.data
-    if args.checkpoint:
-        files.check_place(args.checkpoint, "--checkpoint")
-        others["--checkpoint"] = args.checkpoint
+    if args.checkpoint is not None:
+        others["--checkpoint"] = files.check_place(args.checkpoint, "--checkpoint")
     apart({**others, **{f"the {name}": path for name, path in named.items()}})
     for path in named.values():
         if path.exists() and not args.force:
             raise UserError(f"{path} exists; choose another name or add --force")
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; expected a file name")
-        if not path.parent.is_dir():
-            raise UserError(f"{path}: no folder {path.parent}; expected an existing one")
-        if not os.access(path.parent, os.W_OK):
-            raise UserError(f"{path}: the folder {path.parent} cannot be written to")
-    if args.checkpoint and Path(args.checkpoint).exists() and not (args.force or args.resume):
-        raise UserError(f"{args.checkpoint} exists; add --resume to go on, or --force to replace")
+    checkpoint = others.get("--checkpoint")
+    if checkpoint is not None and checkpoint.exists() and not (args.force or args.resume):
+        raise UserError(f"{checkpoint} exists; add --resume to go on, or --force to replace")
     return named
 
 
 def _check_picture(path: Path) -> None:
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix and path.suffix[1:].lower() not in known:
+    try:
+        import matplotlib  # noqa: F401
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise UserError('--plot needs matplotlib: pip install "fastgrad[plot]"') from None
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if _picture_kind(path) not in known:
         raise UserError(
-            f"--plot is {path}; expected a name that ends with one of {', '.join(known)}"
+            f"--plot {path}: unknown ending {path.suffix!r}; expected one of {', '.join(known)}"
         )
+
+
+def _picture_kind(path: Path) -> str:
+    return path.suffix[1:].lower() or "png"
 
 
 def _free(name: str) -> Path:
@@ -250,7 +267,7 @@ def _summary(args, table, task, model, parts, train_part, held_out, result) -> d
         "best_epoch": result.best_epoch, "stopped": result.stopped,
         "seconds": round(result.seconds, 4), "rows": len(parts[0].X),
     }  # fmt: skip
-    for name, part in (("train", train_part), ("test", held_out)):
+    for name, part in (("train", train_part), ("val", held_out)):
         if part is None:
             continue
         scores = evaluate(net, theta, *part, threads=args.threads)
@@ -259,7 +276,7 @@ def _summary(args, table, task, model, parts, train_part, held_out, result) -> d
         if model.classes is None:
             error = net.predict(theta, part[0])[:, 0] - part[1]
             root = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
-            summary[f"{name}_rmse"] = root * model.target_scale
+            summary[f"{name}_rmse"] = root * float(model.target_scale)
     return summary
 
 
@@ -269,14 +286,13 @@ def _save(args, outputs, model, result) -> dict:
         if not args.force and path.exists():  # somebody else's, since the start
             path = path.with_stem(f"{path.stem}-{os.getpid()}")
         if name == "model":
-            model.save(path, exclusive=not args.force)
+            model.save(path, overwrite=args.force)
         elif name == "history":
             with files.replaced(path, "w", exclusive=not args.force) as file:
                 file.write(result.history.to_csv())
         else:
             with files.replaced(path, exclusive=not args.force) as file:
-                kind = path.suffix[1:].lower() or "png"
-                result.history.plot().savefig(file, format=kind)
+                result.history.plot().savefig(file, format=_picture_kind(path))
         saved[name] = str(path)
     return saved
 
@@ -286,7 +302,7 @@ def _report(args, summary, saved, model) -> None:
         print(json.dumps({**summary, "saved": saved}))
         return
     kind = score_name(model.net)
-    for part, words in (("train", "training"), ("test", "test")):
+    for part, words in (("train", "training"), ("val", "validation")):
         if f"{part}_loss" in summary:
             score = summary[f"{part}_{kind}"]
             shown = f"accuracy {score:.2%}" if kind == "accuracy" else f"R² {score:.4f}"

@@ -93,17 +93,21 @@ def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.nda
     if kind.kind in "biu":
         array = array.astype(dtype or F64)
     elif kind.newbyteorder("=") not in (F32, F64):
+        if hasattr(value, "theta"):  # what `fit` returned
+            raise TypeError(f"{name} is a {type(value).__name__}; pass its theta: result.theta")
         raise TypeError(
             f"{name} has dtype {array.dtype}; expected float32 or float64 "
             f"(or integers or booleans): convert it with {name}.astype(...)"
         )
     elif dtype is not None and kind.newbyteorder("=") != dtype:
+        owner = "network has" if name == "theta" else "parameters have"
         raise TypeError(
-            f"{name} has dtype {kind}, the parameters have {dtype}: "
+            f"{name} has dtype {kind}, the {owner} {dtype}: "
             f"convert one of them, e.g. {name}.astype(np.{dtype})"
         )
     if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} has shape {array.shape}; expected {_rank(ndim)}")
+        hint = f" (one row is {name}[None, :])" if (array.ndim, ndim) == (1, 2) else ""
+        raise ValueError(f"{name} has shape {array.shape}; expected {_rank(ndim)}{hint}")
     return _plain(array)
 
 
@@ -240,6 +244,12 @@ def integer(value, name: str, least: int = 1) -> int:
     return number
 
 
+def boolean(value, name: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}; expected True or False")
+    return bool(value)
+
+
 def targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
     """(n, k) real targets; (n,) stands for (n, 1)."""
     if type(value) is _ndarray and value.dtype is dtype and value.flags.carray:
@@ -274,7 +284,7 @@ def labels(value, name: str, n: int, k: int) -> np.ndarray:
         if array.dtype.kind not in "iu":
             raise TypeError(
                 f"{name} has dtype {array.dtype}; expected integer class labels "
-                f"0 to {k - 1}: convert them with {name}.astype(np.int64)"
+                f"0 to {k - 1}: {_to_labels(array, name)}"
             )
         if array.dtype == np.uint64 and array.size and array.max() >= k:
             raise ValueError(f"{name} has the label {array.max()}; expected 0 to {k - 1}")
@@ -282,11 +292,23 @@ def labels(value, name: str, n: int, k: int) -> np.ndarray:
     if value.shape != (n,):
         if value.ndim and value.shape[0] != n:
             raise ValueError(f"{name} has {value.shape[0]} rows, X has {n}")
-        raise ValueError(f"{name} has shape {value.shape}; expected ({n},), one label a row")
+        hint = f": {_to_labels(value, name)}" if value.shape == (n, k) else ""
+        raise ValueError(f"{name} has shape {value.shape}; expected ({n},), one label a row{hint}")
     bad = validate.first_label_outside(value, k)
     if bad >= 0:
         raise ValueError(f"{name} has the label {value[bad]} at row {bad}; expected 0 to {k - 1}")
     return value
+
+
+def _to_labels(array: np.ndarray, name: str) -> str:
+    """How to make labels of what is none."""
+    if array.ndim == 2 and array.shape[1] > 1:
+        return f"of one-hot rows take {name}.argmax(1)"
+    if array.dtype.kind in "OSU":
+        return f"number the classes with names, labels = np.unique({name}, return_inverse=True)"
+    if array.dtype.kind == "f" and not (array == np.rint(array)).all():
+        return "fractions are no labels; for a regression make the network with loss='mse'"
+    return f"convert them with {name}.astype(np.int64)"
 
 
 def weights(value, name: str, dtype, n: int) -> np.ndarray:

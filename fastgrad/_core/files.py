@@ -20,7 +20,24 @@ from pathlib import Path
 import numpy as np
 
 VERSION = 1
+READERS = {"checkpoint": "fastgrad.load_checkpoint", "model": "fastgrad.load_model"}
 _STALE_SECONDS = 60
+
+
+def check_place(path, name: str) -> Path:
+    """A ValueError that names the argument where no file can be written."""
+    try:
+        place = Path(path)
+    except TypeError:
+        raise TypeError(f"{name} is {path!r}; expected a file name") from None
+    folder = place.parent
+    if place.is_dir() or not place.name:
+        raise ValueError(f"{name} {place} is a folder; expected a file name")
+    if not folder.is_dir():
+        raise ValueError(f"{name} {place}: no folder {folder}; expected an existing one")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{name} {place}: the folder {folder} cannot be written to")
+    return place
 
 
 @contextlib.contextmanager
@@ -74,18 +91,6 @@ def sweep(path) -> None:
                 stale.unlink()
 
 
-def check_place(path, name: str) -> None:
-    """Refuse what cannot become a file, before there is anything to lose."""
-    try:
-        place = Path(path)
-    except TypeError:
-        raise TypeError(f"{name} is {path!r}; expected a file name") from None
-    if place.is_dir() or not place.name:
-        raise ValueError(f"{name} is {str(path)!r}, a folder; expected a file name")
-    if not place.parent.is_dir():
-        raise ValueError(f"{name} is {str(path)!r}; expected a file name in a folder that exists")
-
-
 def write(path, kind: str, header: dict, arrays: dict, exclusive: bool = False) -> None:
     text = json.dumps({"kind": kind, "version": VERSION, **header})
     with replaced(path, exclusive=exclusive) as file:
@@ -99,7 +104,7 @@ def read(path, kind: str) -> tuple[dict, dict]:
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
-                raise ValueError("it is no .npz file")
+                raise zipfile.BadZipFile("it is no .npz file")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         header = json.loads(str(arrays.pop("header")[()]))
@@ -107,10 +112,13 @@ def read(path, kind: str) -> tuple[dict, dict]:
         raise
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
             RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
-        raise ValueError(f"{wrong}, or it is damaged: {error}") from None
+        shown = isinstance(error, (OSError, zipfile.BadZipFile))  # NumPy's advice does not fit
+        reason = f": {error}" if shown else ""
+        raise ValueError(f"{wrong}, or it is damaged{reason}") from None
     if not isinstance(header, dict) or header.get("kind") != kind:
         found = header.get("kind") if isinstance(header, dict) else None
-        raise ValueError(f"{wrong}; it is a {found!r}")
+        hint = f": read it with {READERS[found]}" if found in READERS else ""
+        raise ValueError(f"{wrong}; it is a {found!r}{hint}")
     if header.get("version") != VERSION:
         raise ValueError(
             f"{path} is a {kind} of version {header.get('version')}; expected {VERSION}"

@@ -40,7 +40,8 @@ IN_PLACE_ROWS = 32  # up to here packing W costs more than reading it in place
 FEW_ROWS = (4, 32)  # up to here transposing W costs more than dot products with its rows: any
 FEW_VECTORS = 8  # rows, and rows of so many vectors
 SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against 0.9 d a row
-TURN_ROWS = 64  # rows from which adding up the transpose again pays
+TURN_COST, ADD_COST = 3.5, 0.4  # cycles: to put a number of a transpose in its place; to add up
+# one of all parameters, where that would not be done anyway
 SLICE_PARAMETERS, LEAST_SLICED = 16_384, 3_000  # parameters of a slice of packing and adding up
 MAX_SLICES = 32
 FLUSH_ROWS = 1024  # float32 sums of more rows go to float64
@@ -76,10 +77,13 @@ def _slices(parameters: int, flops: int) -> int:
 
 
 @shared
-def _is_turned(d: int, k: int, n: int, skinny: bool, lanes: int) -> bool:
-    """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d)."""
+def _is_turned(d: int, k: int, n: int, skinny: bool, lanes: int, extra: float) -> bool:
+    """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d).
+
+    `extra`: cycles that one transpose costs the whole step.
+    """
     across, along = d * -(-k // lanes), (k + 1) * -(-d // lanes)
-    return skinny or (n >= TURN_ROWS and along < across)
+    return skinny or n * (across - along) > TURN_COST * d * k + extra
 
 
 @shared
@@ -140,26 +144,29 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     elementwise = loss == losses.MSE or loss == losses.HUBER or loss == losses.LOGISTIC
     gapless = elementwise and not weighted and sizes[layers] < lanes
     products = inputs = width = widest = outputs = 0
+    for layer in range(layers):
+        products += sizes[layer] * sizes[layer + 1]
+        outputs += sizes[layer + 1]
+    parameters = products + outputs
+    flops = 2 * n * products * (3 if back else 1) * itemsize // 4  # as if in float32
+    wide = parameters * itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
+    wide = wide and back and flops >= PARALLEL_FLOPS
+    added_up = not wide and flops >= PARALLEL_FLOPS and n >= PAIR_ROWS
+    extra = 0.0 if added_up else ADD_COST * parameters
     rearranged = False
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[at.HEADER + layer * at.RECORD :]
         ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
         skinny = _is_skinny(d, k, lanes)
-        turned = _is_turned(d, k, n, skinny, lanes)
+        turned = _is_turned(d, k, n, skinny, lanes, extra)
         record[at.D], record[at.K], record[at.LD] = d, k, ld
         record[at.SKINNY], record[at.TURNED] = skinny, turned
         rearranged = rearranged or (turned and k > 1)
-        products += d * k
         inputs += d
-        outputs += k
         width += ld
         widest = max(widest, d, k)
-    parameters = products + outputs
-    flops = 2 * n * products * (3 if back else 1) * itemsize // 4  # as if in float32
 
-    wide = parameters * itemsize >= WIDE_BYTES or parameters >= WIDE_RATIO * n
-    wide = wide and back and flops >= PARALLEL_FLOPS
     store, weight_rows = n, 1
     if wide:
         store, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)

@@ -20,6 +20,10 @@ class Arrays:
 
     def __init__(self, net, X, y, sample_weight, batch_size: int, shuffle: bool):
         self._net = net
+        if callable(X) or isinstance(X, Iterator):
+            raise TypeError(
+                f"X is a {type(X).__name__} of batches, beside y; expected batches (X, y) and no y"
+            )
         self.X = metrics.inputs(X, "X", net)
         n = self.X.shape[0]
         y, sample_weight = metrics.targets(net, n, y, sample_weight)
@@ -27,7 +31,7 @@ class Arrays:
         self.weighted = sample_weight is not None
         self.s = sample_weight if self.weighted else net._nothing
         self.rows = min(batch_size, n)
-        self._shuffle = bool(shuffle)
+        self._shuffle = shuffle
         self._converted = isinstance(self.X, np.memmap)
         self._window = batches.window_rows(
             n, self.rows, net.dtype.itemsize * net.n_inputs,
@@ -86,7 +90,9 @@ class Batches:
         else:
             made = self._make(number) if self._numbered else self._make()
         if not hasattr(made, "__iter__"):
-            raise TypeError(f"X gave {made!r} for epoch {number}; expected batches to iterate over")
+            raise TypeError(
+                f"X returned {made!r} for epoch {number}; expected an iterator of (X, y)"
+            )
         for index, batch in enumerate(made):
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {index} is not (X, y) or (X, y, sample_weight)")

@@ -28,7 +28,7 @@ class Stepper:
         self.net, self.theta, self.optimizer = net, theta, optimizer
         self.weighted, self.threads = weighted, threads
         self.gradient = np.empty_like(theta)
-        self._state, self._hyper = optimizer.prepare(theta.size, theta.dtype)
+        self._state, self._hyper = self._prepared()
         self._outputs = 1 if net.loss_name == "cross_entropy" else net.n_outputs
         self._label_type = np.dtype(np.int64) if net.loss_name == "cross_entropy" else net.dtype
         self._buffers: dict = {}
@@ -36,6 +36,10 @@ class Stepper:
         self._parallel_code = ""
         self._flops = 6 * sum(d * k for d, k in pairwise(net.layer_sizes))
         self._compile()
+
+    def _prepared(self):
+        """The optimiser's state and numbers as they are now: a callback may have changed them."""
+        return self.optimizer.prepare(self.theta.size, self.theta.dtype)
 
     def _compile(self):
         """All serial kernels, before any clock runs."""
@@ -111,6 +115,7 @@ class Stepper:
 
     def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
         rates = self.optimizer.rates(count)
+        self._state, self._hyper = self._prepared()
         plan = self.net._plan(m, at.GRADIENT, self.weighted)
         buffer = plan.acquire()
         try:

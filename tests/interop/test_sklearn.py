@@ -396,7 +396,7 @@ def test_wrong_data_are_named(rng):
         FastMLPClassifier().fit(X, y, sample_weight=np.full(120, -1.0))
     with pytest.raises(ValueError, match="validation set has 1 rows"):
         FastMLPRegressor(early_stopping=True, validation_fraction=0.01).fit(X[:20], X[:20, 0])
-    with pytest.raises(ValueError, match="loss is not finite"):
+    with pytest.raises(ValueError, match="loss is not finite"), pytest.warns(RuntimeWarning):
         FastMLPRegressor(solver="sgd", learning_rate_init=1e3).fit(100 * X, 1e6 * X[:, 0])
     with pytest.warns(UserWarning, match="batches of 120 are taken"):
         FastMLPRegressor(batch_size=500, tol=9e9, n_iter_no_change=1).fit(X, X[:, 0])
