@@ -19,8 +19,9 @@ from ..kernels.simd import VECTOR_BYTES
 from ..runtime import max_threads
 from .workspace import Plan, round_up
 
-# Tuning numbers, measured 2026-11 on two cores with AVX-512 and 48 KiB L1: Zen 5 (1 MiB L2), then
-# an Intel Xeon (2 MiB L2), where those of wide, few-row and threaded plans were set anew.
+# Tuning numbers, measured 2026-11 on two cores with AVX-512: Zen 5 (48 KiB L1, 1 MiB L2), an Intel
+# Xeon (48 KiB, 2 MiB), where those of few-row and threaded plans were set anew, and Zen 4 (32 KiB,
+# 1 MiB), where PARALLEL_FLOPS, PAIR_ROWS, WIDE and TURN_COST were.
 CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 512  # rows of a task where there are many: a partial gradient costs some ten rows
