@@ -233,12 +233,12 @@ def fit(
         "optimizer": type(optimizer).__name__, "settings": optimizer.settings(),
         "validation": validation is not None,
         "seed": " ".join(map(str, (sequence.entropy, *sequence.spawn_key))),
-        "theta": hashlib.sha256(theta.tobytes()).hexdigest(),
     }  # fmt: skip
     result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
     run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
     if checkpoint is not None:
         files.sweep(checkpoint)
+        fixed["theta"] = hashlib.sha256(theta.tobytes()).hexdigest()
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
         if resume:
             run.restore(rng, unsaid)
