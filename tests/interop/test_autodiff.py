@@ -121,6 +121,5 @@ def test_row16_at_the_kink_and_for_nan_relu_is_pytorchs(dtype):
 @pytest.mark.parametrize("size", [1e4, 1e6])
 @pytest.mark.parametrize("loss", ["logistic", "cross_entropy"])
 def test_row25_row26_far_logits_are_pytorchs(loss, size):
-    net, theta, X, y, _ = draw([5, 3], loss, np.float64, False)
-    net.l2 = 0.0
-    check(net, theta, size * X, y, None, by_torch)
+    _, theta, X, y, _ = draw([5, 3], loss, np.float64, False)
+    check(fg.MLP([5, 3], loss), theta, size * X, y, None, by_torch)

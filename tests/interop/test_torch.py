@@ -299,6 +299,7 @@ class Gradients(Dataset):
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX's, where a test imported it
 def test_data_loader_workers_after_parallel_kernels(method):
     data = Gradients()
     expected = [data[i] for i in range(len(data))]
