@@ -1,1 +1,1 @@
-"""One small file for each guest; nothing here is imported unless asked for."""
+"""One small file for each guest; no guest is imported unless asked for."""
