@@ -4,7 +4,8 @@ In: outputs z (m, k) with a leading dimension, targets, optional sample weights.
 delta = d loss / d z (already divided by the normalisation), and the sum of s * loss is returned.
 Element-wise losses (mse, huber, logistic) walk rows, then vectors of columns; a one-column output
 is walked as one long row. Cross-entropy takes a row at a time: maximum, exponentials and their sum,
-then the logarithms of all the sums together, so that no scalar log is called.
+then the logarithms of all the sums together, so that no scalar log is called; with few classes it
+takes a vector of rows at a time (`classes.py`).
 
 Formulas 18 to 20 and 25 to 27; normalised by the caller through `scale`.
 """
@@ -16,6 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from . import vmath
+from .classes import MOST_VECTORS, few_classes_body
 from .simd import I1, I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
 
 MSE, HUBER, LOGISTIC, CROSS_ENTROPY = 0, 1, 2, 3
@@ -229,6 +231,7 @@ def _cross_entropy_body(elem):
 def cross_entropy(typingctx, z, ldz, labels, s, m, k, scale):
     """Sum of s * (log sum exp z - z_label) over m rows; z becomes scale * s * (softmax - onehot).
 
+    Rows of z are padded to whole vectors, which may be written.
     The row maximum is taken out, so logits of any size are safe (formula 25).
     """
 
@@ -236,14 +239,13 @@ def cross_entropy(typingctx, z, ldz, labels, s, m, k, scale):
         elem = element_type(signature.args[0])
         pointer = elem.as_pointer()
         kinds = [pointer, I64, I64.as_pointer(), pointer, I64, I64, elem]
-        function = define(
-            builder,
-            f"fastgrad_cross_entropy_{name_of(elem)}",
-            F64,
-            kinds,
-            _cross_entropy_body(elem),
-        )
-        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+        values = llvm_arguments(context, builder, signature, args, kinds)
+        name = f"fastgrad_cross_entropy_{name_of(elem)}"
+        wide = define(builder, name, F64, kinds, _cross_entropy_body(elem))
+        narrow = define(builder, f"{name}_few", F64, kinds, few_classes_body(elem))
+        most = I64(MOST_VECTORS * Vectors(builder, elem).lanes)
+        few = builder.icmp_signed("<=", values[5], most)
+        return builder.call(builder.select(few, narrow, wide), values)
 
     return types.float64(z, ldz, labels, s, m, k, scale), codegen
 

@@ -25,6 +25,7 @@ from . import layout as at
 from . import losses
 from .blocks import backward, forward, output_delta, weight_gradient, write_mask
 from .jit import inner, kernel, parallel_kernel, pasted
+from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
 from .partials import add_partials
 from .rows import pack_skinny
@@ -168,17 +169,6 @@ def _sum_partials(
         add_partials(out, row_step, column_step, partial, ld, rows, columns, stride, tasks)
 
 
-@inner
-def _penalty(row, w, count, l2, gradient):
-    """Adds l2 w to a part of the gradient, if it is one; returns its sum of squared weights."""
-    squares = 0.0
-    for j in range(count):
-        squares += types.float64(w[j]) * w[j]
-        if gradient:
-            row[j] += l2 * w[j]
-    return squares
-
-
 @pasted
 def reduce_slice(index, theta, out, workspace, workspace64, plan):
     """A slice of the gradient from the partials; returns its sum of squared weights if l2."""
@@ -224,8 +214,11 @@ def reduce_slice(index, theta, out, workspace, workspace64, plan):
                     plan,
                 )
         if l2 != 0.0:
-            row, w = shift(out, offset), shift(theta, offset)
-            squares += _penalty(row, w, (stop - start) * k, l2, gradient)
+            w, count = shift(theta, offset), (stop - start) * k
+            if gradient:
+                squares += penalty(w, count, shift(out, offset), l2)
+            else:
+                squares += sum_of_squares(w, count)
     return squares
 
 

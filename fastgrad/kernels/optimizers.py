@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 
 from .jit import inner, kernel
+from .norms import sum_of_squares
+from .simd import pointer
 
 # hyper: float64
 LR = 0  # of this step
@@ -29,32 +31,13 @@ SIZE = 8
 
 
 @inner
-def gradient_norm(grad):
-    """Euclidean norm in float64, in eight interleaved chains."""
-    a = b = c = d = e = f = g = h = 0.0
-    stop = grad.size // 8 * 8
-    for i in range(0, stop, 8):
-        a += float(grad[i]) * grad[i]
-        b += float(grad[i + 1]) * grad[i + 1]
-        c += float(grad[i + 2]) * grad[i + 2]
-        d += float(grad[i + 3]) * grad[i + 3]
-        e += float(grad[i + 4]) * grad[i + 4]
-        f += float(grad[i + 5]) * grad[i + 5]
-        g += float(grad[i + 6]) * grad[i + 6]
-        h += float(grad[i + 7]) * grad[i + 7]
-    for i in range(stop, grad.size):
-        a += float(grad[i]) * grad[i]
-    return math.sqrt(((a + b) + (c + d)) + ((e + f) + (g + h)))
-
-
-@inner
 def _begin(grad, hyper):
     """Count the step; the factor of the gradient (1 where it is not clipped)."""
     hyper[STEPS] += 1.0
     clip = hyper[CLIP_NORM]
     if clip == 0.0:
         return 1.0
-    factor = clip / (gradient_norm(grad) + 1e-6)  # 1e-6 as in PyTorch's clip_grad_norm_
+    factor = clip / (math.sqrt(sum_of_squares(pointer(grad), grad.size)) + 1e-6)  # 1e-6 as in PyTorch's clip_grad_norm_
     return 1.0 if factor > 1.0 else factor  # NaN stays
 
 

@@ -94,29 +94,32 @@ def _transposed_block(elem, full: bool):
     return body
 
 
-@intrinsic
-def transposed_block(typingctx, out, width, w, ldw, rows, columns):
+def transpose_block(builder, elem, *values):
     """out[c*width + i] = w[i*ldw + c] for i < rows, c < columns, both at most `lanes`.
 
-    Whole vectors are written: zeros from `rows` on.
+    values: out, width, w, ldw, rows, columns. Whole vectors are written: zeros from `rows` on.
     """
+    kinds = [elem.as_pointer(), I64, elem.as_pointer(), I64, I64, I64]
+    vl = I64(LANES_F32 if isinstance(elem, ir.FloatType) else LANES_F64)
+    whole = builder.and_(
+        builder.icmp_signed(">=", values[4], vl), builder.icmp_signed(">=", values[5], vl)
+    )
+    name = f"fastgrad_transpose_{name_of(elem)}"
+    with builder.if_else(whole) as (full, edge):
+        for branch, suffix, is_full in ((full, "full", True), (edge, "edge", False)):
+            with branch:
+                body = _transposed_block(elem, is_full)
+                builder.call(define(builder, f"{name}_{suffix}", VOID, kinds, body), values)
+
+
+@intrinsic
+def transposed_block(typingctx, out, width, w, ldw, rows, columns):
+    """`transpose_block` of pointers."""
 
     def codegen(context, builder, signature, args):
         elem = element_type(signature.args[0])
         kinds = [elem.as_pointer(), I64, elem.as_pointer(), I64, I64, I64]
-        values = llvm_arguments(context, builder, signature, args, kinds)
-        vl = I64(LANES_F32 if isinstance(elem, ir.FloatType) else LANES_F64)
-        whole = builder.and_(
-            builder.icmp_signed(">=", values[4], vl), builder.icmp_signed(">=", values[5], vl)
-        )
-        name = f"fastgrad_transpose_{name_of(elem)}"
-        with builder.if_else(whole) as (full, edge):
-            for branch, suffix, is_full in ((full, "full", True), (edge, "edge", False)):
-                with branch:
-                    function = define(
-                        builder, f"{name}_{suffix}", VOID, kinds, _transposed_block(elem, is_full)
-                    )
-                    builder.call(function, values)
+        transpose_block(builder, elem, *llvm_arguments(context, builder, signature, args, kinds))
         return context.get_dummy_value()
 
     return types.void(out, width, w, ldw, rows, columns), codegen

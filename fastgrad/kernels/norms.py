@@ -1,0 +1,89 @@
+"""Sums of squares of long vectors in float64, and what a penalty on them adds to a gradient.
+
+In: a vector, float32 or float64. Out: the sum of its squares; `penalty` also adds a multiple of it
+to another vector in the same pass. The loop takes four vectors at a time into sums of their own, so
+that they do not wait on each other; the order of the sum depends on the length alone. NaN and
+infinity come through.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .simd import I64, Vectors, define, element_type, llvm_arguments, name_of
+
+DOUBLE = ir.DoubleType()
+CHAINS = 4
+
+
+def _body(elem):
+    def body(builder, x, n, out=None, factor=None):
+        vec = Vectors(builder, elem)
+        wide = ir.VectorType(DOUBLE, vec.lanes)
+        zero = ir.Constant(wide, [0.0] * vec.lanes)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(CHAINS)]
+        factor = factor and vec.splat(factor)
+
+        def take(chain, first, load, store):
+            """The vector that is `chain` vectors behind element `first`."""
+            index = builder.add(first, I64(chain * vec.lanes))
+            value = load(builder.gep(x, [index]))
+            if out is not None:
+                place = builder.gep(out, [index])
+                store(vec.fma(factor, value, load(place)), place)
+            value = builder.fpext(value, wide) if elem != DOUBLE else value
+            sum_ = sums[chain]
+            builder.store(builder.fadd(builder.load(sum_), builder.fmul(value, value)), sum_)
+
+        blocks = builder.sdiv(n, I64(vec.lanes))
+        groups = builder.sdiv(blocks, I64(CHAINS))
+        with cgutils.for_range(builder, groups) as step:
+            first = builder.mul(step.index, I64(CHAINS * vec.lanes))
+            for chain in range(CHAINS):
+                take(chain, first, vec.load, vec.store)
+        grouped = builder.mul(groups, I64(CHAINS))
+        with cgutils.for_range(builder, builder.sub(blocks, grouped)) as step:
+            first = builder.mul(builder.add(grouped, step.index), I64(vec.lanes))
+            take(0, first, vec.load, vec.store)
+        tail = vec.first_lanes(builder.srem(n, I64(vec.lanes)))
+        take(
+            0,
+            builder.mul(blocks, I64(vec.lanes)),
+            lambda place: vec.load_masked(place, tail),
+            lambda value, place: vec.store_masked(value, place, tail),
+        )
+        a, b, c, d = (builder.load(sum_) for sum_ in sums)
+        total = builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
+        builder.ret(vec.reduce(vec.add, total))
+
+    return body
+
+
+@intrinsic
+def sum_of_squares(typingctx, x, n):
+    """The sum of x[i]^2, i < n, of a pointer."""
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        kinds = [elem.as_pointer(), I64]
+        name = f"fastgrad_sum_of_squares_{name_of(elem)}"
+        function = define(builder, name, DOUBLE, kinds, _body(elem))
+        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+
+    return types.float64(x, n), codegen
+
+
+@intrinsic
+def penalty(typingctx, x, n, out, factor):
+    """`sum_of_squares`, and out[i] += factor * x[i]."""
+
+    def codegen(context, builder, signature, args):
+        elem = element_type(signature.args[0])
+        kinds = [elem.as_pointer(), I64, elem.as_pointer(), elem]
+        name = f"fastgrad_penalty_{name_of(elem)}"
+        function = define(builder, name, DOUBLE, kinds, _body(elem))
+        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
+
+    return types.float64(x, n, out, factor), codegen
