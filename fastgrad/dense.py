@@ -10,8 +10,9 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import network_plan, place_bias
+from ._core.share import share_step
 from .kernels import layout as at
-from .kernels.network import step, step_parallel
+from .kernels.network import step
 from .runtime import check_threads, launch
 
 _NO_LOSS = -1
@@ -65,7 +66,7 @@ def _forward(X, W, b, out, dtype, relu, mask, threads):
         buffer = plan.acquire()
         try:
             launch(
-                step, step_parallel, plan.parallel, threads,
+                step, share_step, plan.parallel, threads,
                 (W.reshape(-1), b, X, nothing if mask is None else mask, nothing, out.reshape(-1),
                  nothing, buffer),
             )  # fmt: skip
@@ -261,7 +262,7 @@ def _backward(grad_a, X, W, mask, gX, gW, gb, apart: bool, threads):
         if apart:
             place_bias(buffer[: plan.vector.size].view(np.int64), _elements_between(gW, gb))
         launch(
-            step, step_parallel, plan.parallel, threads,
+            step, share_step, plan.parallel, threads,
             (W.reshape(-1), nothing, X, grad_a.reshape(-1), mask.reshape(-1), gW.reshape(-1),
              nothing if gX is None else gX.reshape(-1), buffer),
         )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import network_plan
+from ._core.share import share_step
 from ._core.short import SHUT, ShortWay
 from .kernels import layout as at
 from .kernels.network import probabilities, step, step_parallel
@@ -23,7 +24,7 @@ _ndarray, _empty = np.ndarray, np.empty
 
 
 def _short_way() -> ShortWay:
-    return ShortWay(step, step_parallel, quick_step, shared_step)
+    return ShortWay(step, step_parallel, quick_step, shared_step, ahead=(1,))
 
 
 class MLP:
@@ -348,7 +349,7 @@ class MLP:
         try:
             if plan.parallel or threads is not None:
                 args = (theta, theta, X, y, sample_weight, out, dx, buffer)
-                return launch(step, step_parallel, plan.parallel, threads, args)
+                return launch(step, share_step, plan.parallel, threads, args)
             return step(theta, theta, X, y, sample_weight, out, dx, buffer)
         finally:
             plan.free.append(buffer)

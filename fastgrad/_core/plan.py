@@ -14,6 +14,7 @@ from ..kernels import layout as at
 from ..kernels import losses
 from ..kernels import neuron as one
 from ..kernels.columns import scratch_elements
+from ..kernels.gemm import NV
 from ..kernels.jit import shared
 from ..kernels.simd import VECTOR_BYTES
 from ..runtime import max_threads
@@ -38,12 +39,14 @@ WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
 WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
 IN_PLACE_ROWS = 32  # up to here packing W costs more than reading it in place
+NARROW_ROWS = 256  # and up to here where all columns make one panel
 FEW_ROWS = (4, 32)  # up to here transposing W costs more than dot products with its rows: any
 FEW_VECTORS = 8  # rows, and rows of so many vectors
 SKINNY_OVERHEAD, SKINNY_SHARE = 3.5, 0.45  # 7 + 2 vectors cycles a sum, against 0.9 d a row
 TURN_COST, ADD_COST = 3.5, 0.4  # cycles: to put a number of a transpose in its place; to add up
 # one of all parameters, where that would not be done anyway
 SLICE_PARAMETERS, LEAST_SLICED = 16_384, 3_000  # parameters of a slice of packing and adding up
+OWN_PANELS, OWN_TASKS = 16_384, 4  # parameters and row tasks up to which each task packs for itself
 MAX_SLICES = 32
 FLUSH_ROWS = 1024  # float32 sums of more rows go to float64
 STORE_ROWS = 2048  # and in wide networks, where float64 sums cost more
@@ -197,7 +200,8 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
         record[at.FEW_BACK] = n <= (FEW_ROWS[1] if k >= FEW_VECTORS * lanes else FEW_ROWS[0])
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
-        record[at.IN_PLACE] = n <= IN_PLACE_ROWS and (inside or k % lanes == 0)
+        few = n <= (NARROW_ROWS if k <= NV * lanes else IN_PLACE_ROWS)
+        record[at.IN_PLACE] = few and (inside or k % lanes == 0)
         record[at.WEIGHT] = theta
         theta += d * k
         record[at.BIAS_OUT] = theta
@@ -232,12 +236,18 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
 
     stride = 0 if wide else round_up(part + partial, 64) + lanes  # apart in cache sets
     base = shared + round_up(widest + lanes, lanes)
+    own = parallel and not wide and tasks <= OWN_TASKS and parameters <= OWN_PANELS
+    panel_stride = round_up(base, 64) + lanes if own else 0
+    base = max(base, tasks * panel_stride)
     scratch = base + (part + partial if wide else tasks * stride) + lanes
     scratches = threads if parallel else 1
     in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
     parts = at.SCALARS + (partials * partial if flush else 0)
-    tickets = round_up(parts + tasks + slices + at.DONE, at.DONE)
+    done = round_up(parts + tasks + slices + at.LINE, at.LINE)
+    claims = max(tasks, slices, weight_tasks) if parallel else 0
+    copies = done + (1 + claims) * at.LINE
+    copy_stride = round_up(at.HEADER + layers * at.RECORD, at.LINE) if parallel else 0
     vector[at.ROWS], vector[at.LAYERS], vector[at.JOB], vector[at.LOSS] = n, layers, job, loss
     vector[at.OUTPUT_RELU], vector[at.WEIGHTED] = output_relu, weighted
     vector[at.WIDE], vector[at.STORE_ROWS] = wide, store
@@ -246,9 +256,12 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     vector[at.WEIGHT_ROWS], vector[at.WEIGHT_TASKS] = weight_rows, weight_tasks
     vector[at.ZEROS], vector[at.TASK_BASE], vector[at.TASK_STRIDE] = shared, base, stride
     vector[at.GRAD_SIZE], vector[at.SUMS], vector[at.PARTS] = partial, at.SCALARS, parts
-    vector[at.TICKETS], vector[at.SCRATCH] = tickets, scratch
+    vector[at.DONE], vector[at.CLAIMS], vector[at.SCRATCH] = done, claims, scratch
     vector[at.SCRATCH_STRIDE], vector[at.SCRATCHES] = scratch_stride, scratches
-    return parallel, scratch + scratches * scratch_stride, tickets + at.TICKET_WORDS, scratch
+    vector[at.PANEL_STRIDE], vector[at.COPIES] = panel_stride, copies
+    vector[at.COPY_STRIDE] = copy_stride
+    elements, doubles = scratch + scratches * scratch_stride, copies + scratches * copy_stride
+    return parallel, elements, doubles, scratch
 
 
 @shared

@@ -17,10 +17,11 @@ class ShortWay:
     """Into one pair of kernels, for one set of argument types.
 
     A plan that is not parallel is called by `brief`, at `address`; a parallel one by `launch`.
+    `ahead`: like what the parallel kernel takes before the serial one's arguments.
     """
 
-    def __init__(self, serial, parallel, brief, shared):
-        self._kernels = (serial, parallel)
+    def __init__(self, serial, parallel, brief, shared, ahead=()):
+        self._serial, self._parallel, self._ahead = serial, parallel, ahead
         self._brief, self._shared = brief, shared
         self._addresses = [0, 0]  # for parallel plans: of the serial and the parallel kernel
         self.address = 0
@@ -33,31 +34,33 @@ class ShortWay:
         """
         if not plan.parallel:
             if not self.address:
-                address = address_of(self._kernels[0], args)
+                address = address_of(self._serial, args)
                 for arguments in given:
                     self._brief.allow((address, *arguments))
                 self.address = address
         elif not self._addresses[runtime.sharing()]:
             if not runtime.start_threads():
                 return False
-            sharing = runtime.sharing()
-            address = address_of(self._kernels[sharing], args)
+            address = address_of(self._serial, args)
             for arguments in given:
-                self._shared.allow((address, 1, *arguments))
-            self._addresses[sharing] = address
+                self._shared.allow((address, address, 1, *arguments))
+            if runtime.sharing():
+                self._addresses[1] = address_of(self._parallel, (*self._ahead, *args))
+            self._addresses[0] = address
         return True
 
     def launch(self, args):
         """A parallel plan's step, by the rules of `runtime.launch`; one of SHUT if it is not open
         for them, or if another thread has the threads."""
+        serial = self._known(0)
         if not runtime.sharing():
-            return self._shared.call(self._known(0), 0, *args)
-        address = self._known(1)
+            return self._shared.call(serial, serial, 0, *args)
+        parallel = self._known(1)
         threads = runtime.take_threads()
         if not threads:
             raise TypeError("another Python thread has the threads")
         try:
-            return self._shared.call(address, threads, *args)
+            return self._shared.call(serial, parallel, threads, *args)
         finally:
             runtime.return_threads()
 

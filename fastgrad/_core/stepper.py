@@ -10,13 +10,15 @@ import numpy as np
 from ..kernels import layout as at
 from ..kernels.calls import address_of
 from ..kernels.jit import place_of
-from ..kernels.network import step, step_parallel
-from ..kernels.training import train_steps
-from ..runtime import get_num_threads, launch
+from ..kernels.network import step
+from ..kernels.optimizers import SIZE
+from ..kernels.training import train_steps, train_steps_parallel
+from ..runtime import get_num_threads, launch, max_threads
 from .choice import WAIT, Choice
 
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call
 _STEP_SECONDS, _FLOPS_PER_SECOND = 5e-6, 4e10  # rough, for the above
+_TRIAL = 4  # steps of a trial of the other way: fewer would count the launch for too much
 _choices: dict[tuple, Choice] = {}  # by shape, for the whole process: short fits learn from others
 _MOST_CHOICES = 256
 
@@ -32,7 +34,7 @@ class Stepper:
         self._outputs = 1 if net.loss_name == "cross_entropy" else net.n_outputs
         self._label_type = np.dtype(np.int64) if net.loss_name == "cross_entropy" else net.dtype
         self._buffers: dict = {}
-        self._addresses: dict = {}
+        self._hypers = np.zeros((max_threads(), SIZE))
         self._parallel_code = ""
         self._flops = 6 * sum(d * k for d, k in pairwise(net.layer_sizes))
         self._compile()
@@ -44,21 +46,14 @@ class Stepper:
     def _compile(self):
         """All serial kernels, before any clock runs."""
         args = (self.theta, self.gradient, self._state, self._hyper)
-        self._update = address_of(self.optimizer.kernel, args)
-        x, y, s = self._batch(1)
-        self._call(False, 0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
-
-    def _arguments(self) -> tuple:
-        """Of a network step, as far as their types go."""
         theta, (x, y, s) = self.theta, self._batch(1)
         buffer = self.net._plan(1, at.GRADIENT, self.weighted).acquire()
-        return theta, theta, x, y, s, self.gradient, self.net._nothing, buffer
-
-    def _address(self, kernel) -> int:
-        address = self._addresses.get(kernel)
-        if address is None:
-            address = self._addresses[kernel] = address_of(kernel, self._arguments())
-        return address
+        nothing = self.net._nothing
+        self._kernels = (
+            address_of(step, (theta, theta, x, y, s, self.gradient, nothing, buffer)),
+            address_of(self.optimizer.kernel, args),
+        )
+        self._call(False, 0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
 
     def _batch(self, m: int):
         """Contiguous buffers of m rows."""
@@ -73,12 +68,6 @@ class Stepper:
             )
         return batch
 
-    def _serial(self, *args):
-        return train_steps(self._address(step), *args)
-
-    def _parallel(self, *args):
-        return train_steps(self._address(step_parallel), *args)
-
     def steps_per_call(self, m: int) -> int:
         seconds = _STEP_SECONDS + self._flops * m / _FLOPS_PER_SECOND
         return max(1, int(CALL_SECONDS / seconds))
@@ -89,17 +78,23 @@ class Stepper:
         if threads == 1 or not self.net._plan(m, at.GRADIENT, self.weighted).parallel:
             return self._call(False, total, x, y, s, order, first, m, count)
         chosen = self._choice(m)
-        self._parallel_code = self._parallel_code or place_of(step_parallel, self._arguments())
+        if not self._parallel_code:
+            args = self._arguments(total, x, y, s, order, first, m, 1)
+            self._parallel_code = place_of(train_steps_parallel, args)
         if chosen.due(WAIT[self._parallel_code]):
-            self._address(step_parallel)
-            self._parallel_code = "memory"
-            took = []
+            if self._parallel_code != "memory":
+                self._call(True, total, x, y, s, order, first, m, 0)
+                self._parallel_code = "memory"
+            took, whole = [], 0.0
             while count and len(took) < 2 and not chosen.hopeless(took):
+                steps = min(count, _TRIAL if took else 1)  # the first wakes the threads
                 began = time.perf_counter()
-                total = self._call(not chosen.parallel, total, x, y, s, order, first, m, 1)
-                took.append(time.perf_counter() - began)
-                first, count = first + m, count - 1
-            chosen.tried(min(took), sum(took))
+                total = self._call(not chosen.parallel, total, x, y, s, order, first, m, steps)
+                seconds = time.perf_counter() - began
+                took.append(seconds / steps)
+                whole += seconds
+                first, count = first + m * steps, count - steps
+            chosen.tried(min(took), whole)
         if count:
             began = time.perf_counter()
             total = self._call(chosen.parallel, total, x, y, s, order, first, m, count)
@@ -113,17 +108,22 @@ class Stepper:
             _choices.clear()
         return _choices.setdefault(key, Choice())
 
+    def _arguments(self, total, x, y, s, order, first, m, count) -> tuple:
+        """Of both kernels, but for the workspace's: it is the last but two."""
+        return (
+            *self._kernels, total, self.theta, self.gradient, self._state, self._hyper,
+            self.optimizer.rates(count), x, y, s, self.weighted,
+            order[first : first + m * count].astype(np.int64), count, *self._batch(m),
+            self.net._nothing, np.zeros(1), np.empty((count, 3)), self._hypers,
+        )  # fmt: skip
+
     def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
-        rates = self.optimizer.rates(count)
         self._state, self._hyper = self._prepared()
         plan = self.net._plan(m, at.GRADIENT, self.weighted)
+        *most, _, results, hypers = self._arguments(total, x, y, s, order, first, m, count)
         buffer = plan.acquire()
         try:
-            return launch(
-                self._serial, self._parallel, parallel, self.threads,
-                (self._update, total, self.theta, self.gradient, self._state, self._hyper, rates,
-                 x, y, s, self.weighted, order, first, count, *self._batch(m),
-                 self.net._nothing, buffer),
-            )  # fmt: skip
+            args = (*most, buffer, results, hypers)
+            return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
         finally:
             plan.free.append(buffer)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from .._core.plan import network_plan
+from .._core.share import share_step
 from ..kernels import layout as at
-from ..kernels.network import step, step_parallel
+from ..kernels.network import step
 from ..network import MLP
 from ..runtime import launch
 
@@ -54,7 +55,7 @@ def network_backward(net, theta, X, grad_out, outputs, *, theta_out=None, X_out=
     buffer = plan.acquire()
     try:
         launch(
-            step, step_parallel, plan.parallel, None,
+            step, share_step, plan.parallel, None,
             (theta, theta, X, grad_out.reshape(-1), output_mask(net, outputs).reshape(-1),
              nothing if theta_out is None else theta_out,
              nothing if X_out is None else X_out.reshape(-1), buffer),

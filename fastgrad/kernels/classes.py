@@ -9,6 +9,8 @@ its group nor on its lane. Formula 25.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -110,7 +112,7 @@ def few_classes_body(elem):
                 e = vmath.exp(vec, builder.fsub(vec.load(place), highest))
                 vec.store(e, place)
                 following = builder.fadd(builder.load(sums[0]), e)
-                for sum_, later in zip(sums, sums[1:]):  # every fourth goes into the same
+                for sum_, later in pairwise(sums):  # every fourth goes into the same
                     builder.store(builder.load(later), sum_)
                 builder.store(following, sums[-1])
             a, b, c, d = (builder.load(sum_) for sum_ in sums)

@@ -30,11 +30,21 @@ SUMS = 20  # workspace64: float64 gradients (where FLUSH_BLOCKS)
 PARTS = 21  # workspace64: loss of each row task, then sum of squared weights of each slice
 BUFFER64 = 22  # eight-byte words of the buffer before workspace64
 BUFFER = 23  # eight-byte words of the buffer before workspace
-TICKETS = 24  # workspace64, as int64: tickets taken, and a cache line on, tasks done
+DONE = 24  # workspace64, as int64: tasks done; then a line for each task of a stage: the stage it
+# was last claimed in, as the number of tasks before that, plus 1
 SCRATCH = 25  # workspace: where a thread copies operands side by side
 SCRATCH_STRIDE = 26  # from one thread's scratch to the next one's
 SCRATCHES = 27  # the most threads
-HEADER = 28
+PANEL_STRIDE = 28  # workspace: from the panels of one row task to the next one's, where each thread
+# packs for itself; 0: all read the same ones
+COPIES = 29  # workspace64: a copy of this vector for each thread that shares the tasks
+COPY_STRIDE = 30
+THREAD = 31  # in such a copy: 1 for the first thread; else 0
+PASSED = 32  # in such a copy: the tasks of all stages that the thread has left behind
+CLAIMS = 33  # the most tasks of a stage
+ORDER = 34  # where rows are gathered into x and y: the address of their numbers (int64); else 0
+X_FROM, Y_FROM = 35, 36  # and the addresses of the arrays that they come from
+HEADER = 37
 
 # A layer's record, from HEADER + layer * RECORD
 D = 0
@@ -59,10 +69,10 @@ RECORD = 18
 
 # workspace64: numbers of the network before the parts
 HUBER_DELTA, L2 = 0, 1
-SCALARS = 2
+SCALE = 2  # of the loss, for threads that share the tasks
+SCALARS = 3
 
-TICKET_WORDS = 24  # room for the two counters on lines of their own
-DONE = 8  # from the first counter to the second
+LINE = 8  # eight-byte words of a cache line
 
 # Jobs
 FORWARD, LOSS_ONLY, GRADIENT, GRADIENT_AND_INPUT, INPUT = 0, 1, 2, 3, 4

@@ -27,18 +27,33 @@ WEIGHT_DECAY = 1
 CLIP_NORM = 2  # 0: no clipping
 STEPS = 3  # steps done
 OWN = 4  # the first number of a kernel's own
-SIZE = 8
+FACTOR, FIRST, STOP = 8, 9, 10  # in a thread's copy: its part of theta, and the gradient's factor
+SIZE = 16
 
 
 @inner
-def _begin(grad, hyper):
-    """Count the step; the factor of the gradient (1 where it is not clipped)."""
-    hyper[STEPS] += 1.0
+def factor_of(grad, hyper):
+    """The factor of the gradient: 1 where it is not clipped."""
     clip = hyper[CLIP_NORM]
     if clip == 0.0:
         return 1.0
-    factor = clip / (math.sqrt(sum_of_squares(pointer(grad), grad.size)) + 1e-6)  # 1e-6 as in PyTorch's clip_grad_norm_
+    norm = math.sqrt(sum_of_squares(pointer(grad), grad.size))
+    factor = clip / (norm + 1e-6)  # 1e-6 as in PyTorch's clip_grad_norm_
     return 1.0 if factor > 1.0 else factor  # NaN stays
+
+
+@inner
+def _begin(theta, grad, state, hyper):
+    """(theta, gradient, its factor, the state's slots): of a whole step, which is counted here, or
+    of one thread's part of it, which is not."""
+    p, first, stop = theta.size, int(hyper[FIRST]), int(hyper[STOP])
+    if stop:
+        factor = hyper[FACTOR]
+    else:
+        stop, factor = p, factor_of(grad, hyper)
+        hyper[STEPS] += 1.0
+    slots = state[first:stop], state[p + first : p + stop]  # what a kernel does not have is empty
+    return theta[first:stop], grad[first:stop], factor, slots
 
 
 @inner
@@ -70,7 +85,8 @@ def _square(g, least):
 def sgd(theta, grad, state, hyper):
     """theta -= lr * g (formula 21)."""
     real = theta.dtype.type
-    factor = real(_begin(grad, hyper))
+    theta, grad, factor, _ = _begin(theta, grad, state, hyper)
+    factor = real(factor)
     lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
     for i in range(theta.size):
         theta[i] -= lr * (grad[i] * factor + decay * theta[i])
@@ -81,7 +97,8 @@ def sgd(theta, grad, state, hyper):
 def momentum(theta, grad, state, hyper):
     """v = mu v + g; theta -= lr * v, or lr * (g + mu v) with Nesterov's look ahead."""
     real = theta.dtype.type
-    factor = real(_begin(grad, hyper))
+    theta, grad, factor, slots = _begin(theta, grad, state, hyper)
+    factor, state = real(factor), slots[0]
     lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
     mu = real(hyper[OWN])
     # The step is lr * (direct * g + carried * v): (0, 1) without, (1, mu) with look ahead.
@@ -100,7 +117,8 @@ def momentum(theta, grad, state, hyper):
 def rmsprop(theta, grad, state, hyper):
     """s = rho s + (1 - rho) g^2; theta -= lr * g / (sqrt(s) + eps)."""
     real = theta.dtype.type
-    factor = real(_begin(grad, hyper))
+    theta, grad, factor, slots = _begin(theta, grad, state, hyper)
+    factor, state = real(factor), slots[0]
     lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
     rho, rest = real(hyper[OWN]), real(1.0 - hyper[OWN])
     eps = real(hyper[OWN + 1])
@@ -119,7 +137,8 @@ def adam(theta, grad, state, hyper):
     """m, v: means of g and g^2, both freed of their bias towards 0; theta -= lr * m / (sqrt(v) +
     eps). Weight decay joins g (Adam), or shrinks theta by itself (AdamW: hyper[OWN + 3])."""
     real = theta.dtype.type
-    factor = real(_begin(grad, hyper))
+    theta, grad, factor, slots = _begin(theta, grad, state, hyper)
+    factor = real(factor)
     beta1, beta2 = hyper[OWN], hyper[OWN + 1]
     rest1, rest2, beta2_ = real(1.0 - beta1), real(1.0 - beta2), real(beta2)
     eps = real(hyper[OWN + 2])
@@ -131,7 +150,7 @@ def adam(theta, grad, state, hyper):
     decay = real(0.0 if decoupled else hyper[WEIGHT_DECAY])
     smallest = _smallest(theta)
     least = _least_squared(smallest, rest2)
-    means, squares = state[: theta.size], state[theta.size :]
+    means, squares = slots
     for i in range(theta.size):
         g = grad[i] * factor + decay * theta[i]
         m = _settled(means[i] + rest1 * (g - means[i]), smallest)

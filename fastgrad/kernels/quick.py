@@ -84,14 +84,17 @@ def quick_step(address, theta, x, y, out, buffer):
 
 
 @long_kernel
-def shared_step(address, threads, theta, x, y, out, buffer):
-    """`network.step_parallel` at `address`, refused unless Numba's bound is `threads`; or `step`,
-    with 0 threads."""
+def shared_step(serial, parallel, threads, theta, x, y, out, buffer):
+    """`network.step_parallel` at its address, refused unless Numba's bound is `threads`; or `step`
+    at its own, with 0 threads."""
     if threads and thread_bound() != threads:
         return REFUSED
     if not takes_step(theta, x, y, out, buffer):
         return REFUSED
-    return call(0.0, address, (theta, theta, x, y.reshape(y.size), theta, out, theta, buffer))
+    y = y.reshape(y.size)
+    if threads == 0:
+        return call(0.0, serial, (theta, theta, x, y, theta, out, theta, buffer))
+    return call(0.0, parallel, (serial, theta, theta, x, y, theta, out, theta, buffer))
 
 
 @inner
@@ -110,10 +113,11 @@ def quick_neuron(address, w, b, x, y, out, buffer):
 
 
 @long_kernel
-def shared_neuron(address, threads, w, b, x, y, out, buffer):
+def shared_neuron(serial, parallel, threads, w, b, x, y, out, buffer):
     """`neuron_step_parallel` to `quick_neuron` as `shared_step` is to `quick_step`."""
     if threads and thread_bound() != threads:
         return REFUSED, 0.0
     if not takes_neuron(w, x, y, buffer):
         return REFUSED, 0.0
+    address = parallel if threads else serial
     return call((0.0, 0.0), address, (out, w, b, x, y, w, buffer))

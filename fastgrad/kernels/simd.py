@@ -279,3 +279,23 @@ def integers(typingctx, base):
         return builder.bitcast(args[0], I64.as_pointer())
 
     return types.CPointer(types.int64)(base), codegen
+
+
+@intrinsic
+def integers_at(typingctx, address):
+    """An address as a pointer to int64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], I64.as_pointer())
+
+    return types.CPointer(types.int64)(types.int64), codegen
+
+
+@intrinsic
+def pointer_at(typingctx, address, like):
+    """An address as a pointer of `like`'s type."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return like(types.int64, like), codegen

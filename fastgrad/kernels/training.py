@@ -1,35 +1,30 @@
-"""Whole stretches of minibatch training in compiled code.
+"""Whole stretches of minibatch training in compiled code, by one thread or by several.
 
-In: the addresses of two compiled kernels (a network step, serial or parallel, and an optimiser's
-update), the data, the order of the rows. Out: parameters and optimiser state after `count` whole
-steps, and the sum of their losses. For each batch: gather its rows into a contiguous buffer, one
-network step, one update. All batches of a call have one size, so one plan; a shorter last batch is
-a call of its own.
+In: the addresses of two compiled kernels (a network step and an optimiser's update), the data, the
+order of the rows. Out: parameters and optimiser state after `count` whole steps, and the sum of
+their losses. For each batch: one network step, which gathers its rows block by block, and one
+update. All batches of a call have one size, so one plan; a shorter last batch is a call of its own.
+
+Threads stay for all steps of a call and share the tasks of a step and slices of the update after it
+(`sharing.py`). What a task computes does not depend on who does it, so
+neither do the bits.
 """
 
 from __future__ import annotations
 
 import math
 
+from numba import prange, types
+
+from . import layout as at
 from . import optimizers as opt
 from .calls import call
-from .jit import inner, kernel
+from .jit import inner, kernel, parallel_kernel
+from .network import batch_scale, open_tasks, own_plan, plan_of, step_loss, turn_of
+from .sharing import claim, count_one, wait_until
+from .simd import integers, shift
 
-
-@inner
-def _gather(x_out, y_out, s_out, x, y, s, order, first, weighted):
-    """Rows order[first], ... of x (n, d), y (n * k,) and, if `weighted`, s (n,)."""
-    m, d = x_out.shape
-    k = y_out.size // m
-    for i in range(m):
-        row = order[first + i]
-        for j in range(d):
-            x_out[i, j] = x[row, j]
-        for j in range(k):
-            y_out[i * k + j] = y[row * k + j]
-    if weighted:
-        for i in range(m):
-            s_out[i] = s[order[first + i]]
+SLICE = 16  # a slice of the update is a multiple of it
 
 
 @inner
@@ -46,31 +41,125 @@ def _near_one(s, total):
         s[i] = math.ldexp(s[i], -power)
 
 
+@inner
+def _share(s_out, s, order, first, m, weighted):
+    """What a batch counts in the sum of losses: its rows, or the sum of its weights, which are
+    gathered into s_out."""
+    if not weighted:
+        return float(m)
+    share = 0.0
+    for i in range(m):
+        s_out[i] = s[order[first + i]]
+        share += s_out[i]
+    if share != 0.0:
+        _near_one(s_out, share)
+    return share
+
+
+@inner
+def _point_to(plan, x, y, order, first):
+    """The rows that the next step gathers."""
+    plan[at.ORDER] = types.int64(order.ctypes.data) + 8 * first
+    plan[at.X_FROM], plan[at.Y_FROM] = x.ctypes.data, y.ctypes.data
+
+
 @kernel
 def train_steps(
     step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, start, count, x_batch, y_batch, s_batch, dx, buffer,
+    order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
 ):  # fmt: skip
     """`count` steps; returns `total` plus their (batch loss * rows, or * sum of weights).
 
     The running total comes in, so that its rounding does not depend on how steps make up calls.
 
-    Batch b has the rows order[start + b * m], ... and the learning rate rates[b].
+    Batch b has the rows order[b * m], ... (int64) and the learning rate rates[b].
     """
     m = x_batch.shape[0]
     total = float(total)
+    plan, _ = plan_of(buffer)
     for b in range(count):
-        _gather(x_batch, y_batch, s_batch, x, y, s, order, start + b * m, weighted)
-        share = float(m)
-        if weighted:
-            share = 0.0
-            for i in range(m):
-                share += s_batch[i]
-            if share == 0.0:  # nothing counts here: no gradient, no step
-                continue
-            _near_one(s_batch, share)
-        hyper[opt.LR] = rates[b]
+        share = _share(s_batch, s, order, b * m, m, weighted)
+        if share == 0.0:  # nothing counts here: no gradient, no step
+            continue
+        _point_to(plan, x, y, order, b * m)
         loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
+        hyper[opt.LR] = rates[b]
         call(0.0, update_address, (theta, grad, state, hyper))
         total += loss * share
+    plan[at.ORDER] = 0
+    return total
+
+
+@inner
+def _train(
+    thread, step_address, update_address, theta, grad, state, hyper, rates, x, y, s, weighted,
+    order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+):  # fmt: skip
+    """What one thread does. `results` has a row for each batch: loss, share, gradient's factor."""
+    m, p = x_batch.shape[0], theta.size
+    view, own = own_plan(thread, buffer), hypers[thread]
+    plan, workspace64 = plan_of(view)
+    done = integers(shift(workspace64, plan[at.DONE]))
+    first_mark, slices = shift(done, at.LINE), plan[at.SLICES]
+    for i in range(opt.SIZE):
+        own[i] = hyper[i]
+    for b in range(count):
+        result = results[b]
+        if weighted:
+            wait_until(done, plan[at.PASSED])
+            if claim(first_mark, plan[at.PASSED] + 1):
+                result[1] = _share(s_batch, s, order, b * m, m, True)
+                workspace64[at.SCALE] = batch_scale(s_batch, plan)
+                count_one(done)
+            plan[at.PASSED] += 1
+            wait_until(done, plan[at.PASSED])
+            if result[1] == 0.0:
+                continue
+        _point_to(plan, x, y, order, b * m)
+        call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, view))
+        wait_until(done, plan[at.PASSED])
+        if hyper[opt.CLIP_NORM] != 0.0:
+            if claim(first_mark, plan[at.PASSED] + 1):
+                result[2] = opt.factor_of(grad, hyper)
+                count_one(done)
+            plan[at.PASSED] += 1
+            wait_until(done, plan[at.PASSED])
+        own[opt.LR], own[opt.FACTOR] = rates[b], result[2]
+        own[opt.STEPS] += 1.0
+        for turn in range(slices):
+            index = turn_of(turn, thread, slices, plan)
+            if not claim(shift(first_mark, index * at.LINE), plan[at.PASSED] + 1):
+                continue
+            if index == 0:
+                result[0] = step_loss(workspace64[at.SCALE], workspace64, plan)
+            own[opt.FIRST] = p * index // slices // SLICE * SLICE
+            own[opt.STOP] = p if index == slices - 1 else p * (index + 1) // slices // SLICE * SLICE
+            if own[opt.STOP] > own[opt.FIRST]:
+                call(0.0, update_address, (theta, grad, state, own))
+            count_one(done)
+        plan[at.PASSED] += slices
+
+
+@parallel_kernel
+def train_steps_parallel(
+    step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
+    order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+):  # fmt: skip
+    """`train_steps` by several threads."""
+    m = x_batch.shape[0]
+    total = float(total)
+    plan, _ = plan_of(buffer)
+    for b in range(count):
+        results[b, 1], results[b, 2] = float(m), 1.0
+    open_tasks(s_batch, buffer)
+    for thread in prange(plan[at.SCRATCHES]):
+        _train(
+            types.int64(thread), step_address, update_address, theta, grad, state, hyper, rates,
+            x, y, s, weighted, order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+        )  # fmt: skip
+    for b in range(count):
+        if results[b, 1] != 0.0:
+            hyper[opt.LR] = rates[b]
+            hyper[opt.STEPS] += 1.0
+            total += results[b, 0] * results[b, 1]
     return total

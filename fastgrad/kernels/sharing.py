@@ -1,8 +1,9 @@
-"""How threads share tasks: numbered tickets, and the wait for those before.
+"""How threads share tasks: a claim on each task, and the wait for the stages before.
 
-A thread takes the next ticket when it has time, so a slow or late thread costs its own speed alone.
-Tickets are taken in order and a thread waits only for smaller ones, which other running threads
-hold: whoever holds the smallest never waits, so there is no deadlock, with however few threads.
+A thread claims its own share of a stage's tasks first, so that what they write stays in its cache
+from step to step, and then what nobody else has claimed: a slow or late thread costs its own speed
+alone. A thread waits for earlier stages before it claims anything, so whoever holds a claim is at
+work on it: there is no deadlock, with however few threads.
 """
 
 from __future__ import annotations
@@ -13,19 +14,37 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import I32, I64, PATH, VOID
+from .simd import I1, I32, I64, PATH, VOID
 
 PATIENCE = 4000  # looks, some 100 us, before a waiting thread offers its core
 
 
 @intrinsic
-def take(typingctx, counter):
-    """`counter[0]` (int64), which then is one more: no two threads are given the same number."""
+def claim(typingctx, mark, stage):
+    """Whether this thread, and no other, has brought `mark[0]` (int64) up to `stage`."""
 
     def codegen(context, builder, signature, args):
-        return builder.atomic_rmw("add", args[0], I64(1), "acq_rel")
+        stage = context.cast(builder, args[1], signature.args[1], types.int64)
+        mine = cgutils.alloca_once_value(builder, I1(0))
+        builder.store(I1(0), mine)
+        seen = builder.load_atomic(args[0], "monotonic", 8)
+        with builder.if_then(builder.icmp_signed("<", seen, stage)):
+            swap = builder.cmpxchg(args[0], seen, stage, "acq_rel", "monotonic")
+            builder.store(builder.extract_value(swap, 1), mine)
+        return builder.load(mine)
 
-    return types.int64(counter), codegen
+    return types.boolean(mark, stage), codegen
+
+
+@intrinsic
+def count_one(typingctx, counter):
+    """`counter[0]` (int64) one higher, after everything that was written before."""
+
+    def codegen(context, builder, signature, args):
+        builder.atomic_rmw("add", args[0], I64(1), "acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(counter), codegen
 
 
 def _offer_core(builder):
