@@ -15,9 +15,11 @@ What is guaranteed, with the test that shows it, is a table in the README.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numba
 
@@ -143,6 +145,25 @@ def start_threads() -> bool:
     if not _forked:
         numba.get_num_threads()
     return not _forked
+
+
+@lru_cache
+def threads_sleep() -> bool:
+    """Whether Numba's threads sleep between parallel loops, as those of its own layer workqueue do;
+    those of libgomp and TBB wait awake for a while."""
+    wanted = str(numba.config.THREADING_LAYER).lower()
+    awake = {"safe": ["tbb"], "forksafe": ["tbb"], "workqueue": []}
+    if wanted in ("omp", "tbb"):
+        return False
+    return not any(map(_can_be_loaded, awake.get(wanted, ["omp", "tbb"])))
+
+
+def _can_be_loaded(layer: str) -> bool:
+    try:
+        importlib.import_module(f"numba.np.ufunc.{layer}pool")
+    except ImportError:
+        return False
+    return True
 
 
 def take_threads() -> int:

@@ -22,7 +22,7 @@ def through(out, y, loss, sample_weight=None, **options):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("k", [2, 3, 16, 17, 65])
+@pytest.mark.parametrize("k", [2, 3, 16, 17, 32, 33, 65])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_row18_row25_row26_row27_value_and_derivative_are_the_twins(rng, loss, dtype, k, weighted):
@@ -171,3 +171,19 @@ def test_row25_labels_of_any_integer_type_mean_the_same():
     for dtype in ["i1", "u1", "i2", "u2", "i4", "u4", "u8", ">i4", ">i8"]:
         assert through(out, labels.astype(dtype), "cross_entropy")[0] == expected
     assert through(out, labels.tolist(), "cross_entropy")[0] == expected
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [2, 10, 16, 31, 40])
+def test_row25_a_rows_delta_is_the_same_wherever_the_row_stands(rng, dtype, k):
+    n = 40
+    out, labels = rng.normal(size=(n, k)).astype(dtype) * 5, rng.integers(0, k, n)
+    out[7], out[23, 1] = 3e4, np.nan
+    _, whole = through(out, labels, "cross_entropy")
+    for start, stop in ((0, 1), (5, 9), (7, 40), (22, 24), (39, 40)):
+        _, part = through(out[start:stop], labels[start:stop], "cross_entropy")
+        assert np.isnan(part).tolist() == np.isnan(whole[start:stop]).tolist()
+        np.testing.assert_allclose(
+            part * dtype.type(stop - start), whole[start:stop] * dtype.type(n),
+            rtol=8 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps,
+        )  # fmt: skip

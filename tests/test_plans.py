@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import CUTS, forget_plans
+from helpers import CUTS, forget_plans, run_python
 
 import fastgrad as fg
 from fastgrad import reference
@@ -106,3 +106,40 @@ def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
     loss, grad = net.loss_and_grad(theta, X, y)
     assert loss == first[0]
     np.testing.assert_array_equal(grad, first[1])
+
+
+def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
+    """As those of Numba's layer workqueue; the tasks, and so the bits, are the same."""
+    net = fg.MLP([64, 100, 10])
+    theta, X, y = net.init(0), np.ones((200, 64)), np.ones((200, 10))
+    found, vectors, parallel = [], [], []
+    for sleep in (False, True):
+        monkeypatch.setattr(plans, "threads_sleep", lambda sleep=sleep: sleep)
+        forget_plans()
+        net._plans.clear()
+        net._quick.clear()
+        loss, grad = net.loss_and_grad(theta, X, y)
+        found.append((loss, grad.tobytes()))
+        vectors.append(net._plans[200, at.GRADIENT, False].vector.tolist())
+        parallel.append(net._plans[200, at.GRADIENT, False].parallel)
+        parallel.append(plans.network_plan((900, 900, 9), 900, net.dtype, at.GRADIENT, 0, False,
+                                           False).parallel)  # fmt: skip
+        parallel.append(plans.neuron_plan(10_000, 20, net.dtype, False).parallel)
+        parallel.append(plans.neuron_plan(10_000, 200, net.dtype, False).parallel)
+    assert parallel == [True, True, True, True, False, True, False, True]
+    assert found[0] == found[1] and vectors[0] == vectors[1]
+    forget_plans()
+
+
+@pytest.mark.parametrize(
+    ("environment", "sleep"),
+    [({}, None), ({"NUMBA_THREADING_LAYER": "workqueue"}, True),
+     ({"NUMBA_THREADING_LAYER": "omp"}, False)],
+)  # fmt: skip
+def test_which_threads_sleep_is_known_before_any_is_started(environment, sleep):
+    run_python(f"""
+        import fastgrad as fg
+        from fastgrad.runtime import threads_sleep
+        assert {sleep} in (None, threads_sleep())
+        assert fg.config()["threading layer"] == "not started"
+        """, **environment)  # fmt: skip

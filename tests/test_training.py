@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import forget_plans
+from helpers import CUTS, F32, forget_plans, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,6 +222,49 @@ def test_a_second_fit_begins_where_a_single_row_is_worth_threads(monkeypatch):
         Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
     finally:
         forget_plans()
+
+
+OPTIMIZERS = [
+    fg.SGD(0.01, clip_norm=0.1),
+    fg.Nesterov(0.01, weight_decay=0.1),
+    fg.RMSprop(1e-3),
+    fg.Adam(fg.schedules.Step(1e-2, every=2), clip_norm=0.5, weight_decay=0.01),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda opt: type(opt).__name__)
+@pytest.mark.parametrize("cut", CUTS)
+def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, monkeypatch, rng):
+    """Gathered rows, weights (also none in a batch), clipping and the update's slices."""
+    for name, value in CUTS[cut].items():
+        monkeypatch.setattr(plan, name, value)
+    monkeypatch.setattr(plan, "LEAST_SLICED", 1)
+    forget_plans()
+    weighted = type(optimizer) is not fg.RMSprop
+    net = fg.MLP([7, 33, 19, 3], "huber" if weighted else "cross_entropy", l2=0.01, dtype=F32)
+    n, m, steps = 700, 130, 5
+    X, y = rng.normal(size=(n, 7)).astype(F32), rng.integers(0, 3, n)
+    y = rng.normal(size=3 * n).astype(F32) if weighted else y
+    s = rng.uniform(0, 2, n).astype(F32) if weighted else net._nothing
+    order = rng.permutation(n).astype(np.int32)
+    if weighted:
+        s[order[m : 2 * m]] = 0
+    runs = []
+    for parallel in (False, True, True):
+        steps_of = Stepper(net, net.init(seed=0), optimizer.copy(), weighted, threads=2)
+        buffers = [X, y, s, order.copy()]
+        before = snapshot(*buffers)
+        total = steps_of._call(parallel, 1.5, *buffers, 0, m, steps)
+        assert snapshot(*buffers) == before
+        opt = steps_of.optimizer
+        assert opt.steps == steps - weighted
+        runs.append((total, steps_of.theta.tobytes(), opt._state.tobytes(), opt._hyper[0]))
+    assert np.isfinite(runs[0][0]) and runs[1] == runs[0] and runs[2] == runs[0]
+    # What was gathered in a call is not gathered in the next one of the same plan.
+    targets = y.reshape(n, -1)[:m] if weighted else y[:m]
+    other = fg.MLP(net.layer_sizes, net.loss_name, l2=0.01, dtype=F32)
+    assert net.loss(steps_of.theta, X[:m], targets) == other.loss(steps_of.theta, X[:m], targets)
+    forget_plans()
 
 
 @given(n=st.integers(1, 3000), batch=st.integers(1, 300), window=st.integers(1, 8))

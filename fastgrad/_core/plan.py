@@ -17,7 +17,7 @@ from ..kernels.columns import scratch_elements
 from ..kernels.gemm import NV
 from ..kernels.jit import shared
 from ..kernels.simd import VECTOR_BYTES
-from ..runtime import max_threads
+from ..runtime import max_threads, threads_sleep
 from .workspace import Plan, round_up
 
 # Tuning numbers, measured 2026-11 on two cores with AVX-512: Zen 5 (48 KiB L1, 1 MiB L2), an Intel
@@ -30,8 +30,9 @@ PAIR_ROWS, SMALL_TASKS = 32, (64, 4)  # with fewer rows: two tasks from so many 
 # least rows of a task, most tasks
 MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
-PARALLEL_FLOPS = 3_000_000  # in float32, some 30 us of one core: less is lost to moving data
+PARALLEL_FLOPS = 2_000_000  # in float32, some 20 us of one core: less is lost to moving data
 # between cores; float64 takes twice as long
+ASLEEP_FLOPS, ASLEEP_BYTES = 25_000_000, 10_000_000  # where threads must be woken, in some 80 us
 WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000  # gradients of more bytes, or of more parameters a row,
 # are split by rows of W: a private one a task would cost more than sharing the activations
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
@@ -136,9 +137,10 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
 
 @shared
 def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, flat, threads):
-    """Write a step's vector, zeros before; (parallel, elements, doubles, cleared) of its `Plan`.
+    """Write a step's vector, zeros before; (work, elements, doubles, cleared) of its `Plan`.
 
-    `flat`: biases lie in theta behind their weights, else on their own; `threads`: the most ever.
+    `work`: its flops, as if in float32, if threads can share it, else 0. `flat`: biases lie in theta
+    behind their weights, else on their own; `threads`: the most ever.
     """
     lanes = VECTOR_BYTES // itemsize
     layers = len(sizes) - 1
@@ -261,7 +263,7 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     vector[at.PANEL_STRIDE], vector[at.COPIES] = panel_stride, copies
     vector[at.COPY_STRIDE] = copy_stride
     elements, doubles = scratch + scratches * scratch_stride, copies + scratches * copy_stride
-    return parallel, elements, doubles, scratch
+    return flops if parallel else 0, elements, doubles, scratch
 
 
 @shared
@@ -287,10 +289,11 @@ def network_plan(
 ) -> Plan:
     """The plan of one step."""
     vector = np.zeros(at.HEADER + (len(sizes) - 1) * at.RECORD, np.int64)
-    parallel, elements, doubles, cleared = write_plan(
+    work, elements, doubles, cleared = write_plan(
         vector, sizes, n, dtype.itemsize, job, loss, output_relu, weighted, flat, max_threads()
     )
     positions = at.BUFFER64, at.BUFFER
+    parallel = work > 0 and (work >= ASLEEP_FLOPS or not threads_sleep())
     return Plan(vector, parallel, dtype, elements, doubles, positions, cleared, scalars)
 
 
@@ -313,4 +316,5 @@ def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
     """The plan of one neuron's loss and gradient."""
     vector = np.zeros(one.HEADER, np.int64)
     parallel, size = write_neuron_plan(vector, n, d, dtype.itemsize, weighted)
+    parallel = parallel and (n * d * dtype.itemsize >= ASLEEP_BYTES or not threads_sleep())
     return Plan(vector, parallel, dtype, size, size, (one.BUFFER64, one.BUFFER))

@@ -124,6 +124,7 @@ class Stepper:
         buffer = plan.acquire()
         try:
             args = (*most, buffer, results, hypers)
+            parallel = parallel and plan.parallel
             return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
         finally:
             plan.free.append(buffer)
