@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ._core import check
-from .kernels.network import step_parallel
 from .network import MLP
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
-# Below so many multiplications (1 ms; 50 ms where the parallel kernel may still have to be
-# compiled) one thread does it: little to gain, and beside busy processes a launch can be slow.
-SERIAL_PRODUCTS, SERIAL_PRODUCTS_COLD = 2e7, 2e9
+# Below so many multiplications (1 ms) one thread does it: little to gain, and beside busy processes
+# a launch can be slow.
+SERIAL_PRODUCTS = 2e7
 
 
 class Scores(NamedTuple):
@@ -130,8 +129,7 @@ def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scor
 def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     n, d = X.shape
     if threads is None:
-        least = SERIAL_PRODUCTS if step_parallel.signatures else SERIAL_PRODUCTS_COLD
-        threads = 1 if n * net.n_parameters < least else None
+        threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
     rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * (d + net.n_outputs)))
     labelled = net._loss.probabilities is not None
     y = y.reshape(n, -1)

@@ -139,8 +139,8 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
 def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, flat, threads):
     """Write a step's vector, zeros before; (work, elements, doubles, cleared) of its `Plan`.
 
-    `work`: its flops, as if in float32, if threads can share it, else 0. `flat`: biases lie in theta
-    behind their weights, else on their own; `threads`: the most ever.
+    `work`: its flops, as if in float32, if threads can share it, else 0. `flat`: biases lie in
+    theta behind their weights, else on their own; `threads`: the most ever.
     """
     lanes = VECTOR_BYTES // itemsize
     layers = len(sizes) - 1

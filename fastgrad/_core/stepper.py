@@ -79,7 +79,7 @@ class Stepper:
             return self._call(False, total, x, y, s, order, first, m, count)
         chosen = self._choice(m)
         if not self._parallel_code:
-            args = self._arguments(total, x, y, s, order, first, m, 1)
+            args = self._arguments(np.zeros(1), total, x, y, s, order, first, m, 1)
             self._parallel_code = place_of(train_steps_parallel, args)
         if chosen.due(WAIT[self._parallel_code]):
             if self._parallel_code != "memory":
@@ -108,22 +108,21 @@ class Stepper:
             _choices.clear()
         return _choices.setdefault(key, Choice())
 
-    def _arguments(self, total, x, y, s, order, first, m, count) -> tuple:
-        """Of both kernels, but for the workspace's: it is the last but two."""
+    def _arguments(self, buffer, total, x, y, s, order, first, m, count) -> tuple:
+        """Of `train_steps` and its parallel twin."""
         return (
             *self._kernels, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s, self.weighted,
             order[first : first + m * count].astype(np.int64), count, *self._batch(m),
-            self.net._nothing, np.zeros(1), np.empty((count, 3)), self._hypers,
+            self.net._nothing, buffer, np.empty((count, 3)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
         self._state, self._hyper = self._prepared()
         plan = self.net._plan(m, at.GRADIENT, self.weighted)
-        *most, _, results, hypers = self._arguments(total, x, y, s, order, first, m, count)
         buffer = plan.acquire()
         try:
-            args = (*most, buffer, results, hypers)
+            args = self._arguments(buffer, total, x, y, s, order, first, m, count)
             parallel = parallel and plan.parallel
             return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
         finally:
