@@ -105,6 +105,7 @@ def info(args) -> int:
 def warmup(args) -> int:
     """Compile what training and prediction need, so that the first run finds it on disk."""
     from .. import MLP, fit, neuron_loss_and_grad, optimizers
+    from .._core.stepper import Stepper
 
     start = time.perf_counter()
     done = []
@@ -117,8 +118,12 @@ def warmup(args) -> int:
             for kind in ("sgd", "momentum", "rmsprop", "adam"):
                 fit(net, X, y, optimizer=optimizers.BY_NAME[kind](), epochs=1, batch_size=600,
                     validation=(X, y), seed=0)  # fmt: skip
+            theta = net.init(seed=0)
+            net.loss_and_grad(theta, X, y)  # enough rows for threads
+            stepper = Stepper(net, theta, optimizers.BY_NAME["sgd"](), False, None)
+            stepper.compile_parallel(X, y.reshape(-1), net._nothing, np.arange(600), 600)
             if loss == "cross_entropy":
-                net.predict_proba(net.init(seed=0), X[:1])
+                net.predict_proba(theta, X[:1])
             done.append(_warmed(args, f"network, {loss}, {dtype}", began))
         began = time.perf_counter()
         neuron_loss_and_grad(np.ones(4, dtype), dtype.type(0), X, np.ones(600, dtype))

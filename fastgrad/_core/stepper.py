@@ -55,6 +55,11 @@ class Stepper:
         )
         self._call(False, 0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
 
+    def compile_parallel(self, x, y, s, order, m: int):
+        """The parallel kernel, for data of these types; m rows are worth threads."""
+        self._call(True, 0.0, x, y, s, order, 0, m, 0)
+        self._parallel_code = "memory"
+
     def _batch(self, m: int):
         """Contiguous buffers of m rows."""
         batch = self._buffers.get(m)
@@ -83,8 +88,7 @@ class Stepper:
             self._parallel_code = place_of(train_steps_parallel, args)
         if chosen.due(WAIT[self._parallel_code]):
             if self._parallel_code != "memory":
-                self._call(True, total, x, y, s, order, first, m, 0)
-                self._parallel_code = "memory"
+                self.compile_parallel(x, y, s, order, m)
             took, whole = [], 0.0
             while count and len(took) < 2 and not chosen.hopeless(took):
                 steps = min(count, _TRIAL if took else 1)  # the first wakes the threads
