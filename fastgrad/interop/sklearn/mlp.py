@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
@@ -168,7 +169,8 @@ class FastMLP(BaseEstimator):
         self._loss_scale = 2.0 if loss == "mse" else 1.0
         self._gradient_scale = self._loss_scale / (outputs if loss in ("mse", "huber") else 1)
         run = self._fit_lbfgs if self.solver == "lbfgs" else self._fit_epochs
-        run(X, y, sample_weight, sizes, loss, first, incremental)
+        start = self._initial(sizes) if first else self._theta
+        run(X, y, sample_weight, sizes, loss, start, incremental)
         return self
 
     def _start_over(self):
@@ -188,6 +190,15 @@ class FastMLP(BaseEstimator):
         """`counted`: the rows, or the sum of their weights, that `alpha` is divided by."""
         return MLP(sizes, loss, dtype=dtype, l2=self._gradient_scale * self.alpha / counted)
 
+    def _initial(self, sizes) -> np.ndarray:
+        """Weights and biases uniform within sqrt(6 / (d + k)) (Glorot and Bengio 2010, formula 16),
+        drawn as scikit-learn draws them: one `random_state` gives both the same start."""
+        parts = []
+        for d, k in pairwise(sizes):
+            bound = np.sqrt(6.0 / (d + k))
+            parts += [self._random_state.uniform(-bound, bound, size) for size in (d * k, k)]
+        return np.concatenate(parts)
+
     def _seed(self) -> int:
         return int(self._random_state.randint(np.iinfo(np.int32).max))
 
@@ -201,12 +212,11 @@ class FastMLP(BaseEstimator):
         kind = Nesterov if self.nesterovs_momentum else Momentum
         return kind(self.learning_rate_init / scale, momentum=self.momentum)
 
-    def _fit_lbfgs(self, X, y, sample_weight, sizes, loss, first, incremental):
+    def _fit_lbfgs(self, X, y, sample_weight, sizes, loss, start, incremental):
         """In float64: a line search cannot live with float32's rounding of the loss."""
         dtype = X.dtype
         total = X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
         net = self._network(sizes, loss, np.float64, total)
-        start = net.init(self._seed()) if first else self._theta.astype(np.float64)
         X = X.astype(np.float64, copy=False)
         y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
         weight = None if sample_weight is None else sample_weight.astype(np.float64)
@@ -217,13 +227,15 @@ class FastMLP(BaseEstimator):
             grad /= scale
             return value / scale, grad
 
-        result = lbfgs(function, start, self, self.max_iter, self.max_fun, 2e-9, depth=4)
+        result = lbfgs(
+            function, start.astype(np.float64), self, self.max_iter, self.max_fun, 2e-9, depth=4
+        )
         self.n_iter_ = min(int(result.nit), self.max_iter)
         self.loss_ = float(result.fun) * scale / self._loss_scale
         self._net = self._network(sizes, loss, dtype, total)
         self._theta = result.x.astype(dtype, copy=False)
 
-    def _fit_epochs(self, X, y, sample_weight, sizes, loss, first, incremental):
+    def _fit_epochs(self, X, y, sample_weight, sizes, loss, start, incremental):
         validation = None
         if self.early_stopping:
             X, y, sample_weight, validation = self._hold_out(X, y, sample_weight)
@@ -238,15 +250,14 @@ class FastMLP(BaseEstimator):
             rows = n
         mean = 1.0 if sample_weight is None else float(sample_weight.mean(dtype=np.float64))
         self._net = self._network(sizes, loss, X.dtype, rows * mean)
-        seed = self._seed()
-        theta = self._net.init(seed) if first else self._theta
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._new_optimizer()
         self.n_iter_ = 0
         watch = Watch(self, n, validation, incremental)
         result = train(
-            self._net, X, y, theta=theta, optimizer=self._optimizer, batch_size=rows,
-            epochs=1 if incremental else self.max_iter, sample_weight=sample_weight, seed=seed,
+            self._net, X, y, theta=start.astype(X.dtype), optimizer=self._optimizer,
+            batch_size=rows, epochs=1 if incremental else self.max_iter,
+            sample_weight=sample_weight, seed=self._seed(),
             shuffle=self.shuffle, callbacks=watch, progress=False,
         )  # fmt: skip
         if result.stopped == "not finite":

@@ -106,5 +106,6 @@ ATTRIBUTES = """
 NOTES = """
     Notes
     -----
-    Parameters start by He's rule (`MLP.init`), not Glorot's. X of float32 makes a float32 network.
+    Parameters start where scikit-learn's do for the same `random_state`. X of float32 makes a
+    float32 network.
 """
