@@ -1,22 +1,12 @@
 """fastgrad: the loss and closed-form gradient of ReLU neurons, layers and networks, on the CPU."""
 
-from . import calculus, datasets, schedules
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+from . import schedules
 from ._version import __version__
-from .checkpoint import load_checkpoint
 from .dense import affine, affine_relu, affine_relu_backward
-from .gradcheck import (
-    GradientCheck,
-    assert_gradient,
-    assert_jacobian,
-    check_gradient,
-    check_jacobian,
-    numerical_gradient,
-    numerical_jacobian,
-)
-from .history import History
 from .interop import numba as _overloads  # noqa: F401 - registers `@njit` twins
-from .metrics import evaluate
-from .models import load_model, save_model
 from .network import MLP
 from .neuron import neuron_grad, neuron_loss_and_grad, relu, relu_mask
 from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
@@ -27,7 +17,43 @@ from .runtime import (
     set_num_threads,
     show_config,
 )
-from .training import FitResult, fit
+
+if TYPE_CHECKING:
+    from . import calculus, datasets
+    from .checkpoint import load_checkpoint
+    from .gradcheck import (
+        GradientCheck,
+        assert_gradient,
+        assert_jacobian,
+        check_gradient,
+        check_jacobian,
+        numerical_gradient,
+        numerical_jacobian,
+    )
+    from .history import History
+    from .metrics import evaluate
+    from .models import load_model, save_model
+    from .training import FitResult, fit
+
+# A gradient needs none of these: they are imported when they are first asked for.
+_LATER = {
+    "": ("calculus", "datasets"),
+    "checkpoint": ("load_checkpoint",),
+    "gradcheck": (
+        "GradientCheck",
+        "assert_gradient",
+        "assert_jacobian",
+        "check_gradient",
+        "check_jacobian",
+        "numerical_gradient",
+        "numerical_jacobian",
+    ),
+    "history": ("History",),
+    "metrics": ("evaluate",),
+    "models": ("load_model", "save_model"),
+    "training": ("FitResult", "fit"),
+}
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
     "MLP",
@@ -68,3 +94,17 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str):
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not module:
+        return _import_module(f".{name}", __name__)
+    value = globals()[name] = getattr(_import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -193,3 +193,21 @@ for kernel in (network.step, network.step_parallel, neuron.neuron_step, neuron.r
 
 def test_import_compiles_nothing_and_starts_no_threads():
     run_python(IMPORT)
+
+
+def test_every_public_name_is_there_and_what_a_gradient_does_not_need_comes_later():
+    run_python("""
+        import sys
+        import fastgrad as fg
+        later = {"calculus", "checkpoint", "datasets", "gradcheck", "history", "metrics", "models",
+                 "training"}
+        assert not [name for name in later if f"fastgrad.{name}" in sys.modules]
+        assert set(fg.__all__) <= set(dir(fg))
+        assert all(getattr(fg, name) is not None for name in fg.__all__)
+        assert all(f"fastgrad.{name}" in sys.modules for name in later)
+        from fastgrad import *
+        try:
+            fg.nonsense
+        except AttributeError as error:
+            assert "no attribute 'nonsense'" in str(error)
+        """)
