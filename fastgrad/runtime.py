@@ -167,8 +167,12 @@ def _can_be_loaded(layer: str) -> bool:
 
 
 def take_threads() -> int:
-    """The threads of the next parallel kernel, until `return_threads`; 0 if they are taken."""
-    return get_num_threads() if _launch.acquire(blocking=False) else 0
+    """The threads of a parallel plan's next kernel: more than one, taken until `return_threads`; 1,
+    not taken, where it is to be serial; 0 if another Python thread has them."""
+    threads = numba.config.NUMBA_NUM_THREADS if _limit is None else _limit
+    if threads == 1 or _forked:
+        return 1
+    return threads if _launch.acquire(blocking=False) else 0
 
 
 def return_threads() -> None:

@@ -52,20 +52,14 @@ class ShortWay:
     def launch(self, args):
         """A parallel plan's step, by the rules of `runtime.launch`; one of SHUT if it is not open
         for them, or if another thread has the threads."""
-        serial = self._known(0)
-        if not runtime.sharing():
-            return self._shared.call(serial, serial, 0, *args)
-        parallel = self._known(1)
+        serial, parallel = self._addresses
         threads = runtime.take_threads()
-        if not threads:
-            raise TypeError("another Python thread has the threads")
-        try:
-            return self._shared.call(serial, parallel, threads, *args)
-        finally:
-            runtime.return_threads()
-
-    def _known(self, which: int) -> int:
-        address = self._addresses[which]
-        if not address:
-            raise TypeError("no call of this kind took the long way yet")
-        return address
+        if threads > 1:
+            try:
+                if parallel:
+                    return self._shared.call(serial, parallel, threads, *args)
+            finally:
+                runtime.return_threads()
+        elif threads and serial:
+            return self._shared.call(serial, serial, 0, *args)
+        raise TypeError("no call of this kind took the long way yet, or the threads are taken")
