@@ -24,7 +24,7 @@ _ndarray, _empty = np.ndarray, np.empty
 
 
 def _short_way() -> ShortWay:
-    return ShortWay(step, step_parallel, quick_step, shared_step, ahead=(1,))
+    return ShortWay(step, step_parallel, quick_step, shared_step, leading=(1,))
 
 
 class MLP:

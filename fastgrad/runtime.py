@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from functools import lru_cache
@@ -152,15 +153,18 @@ def threads_sleep() -> bool:
     """Whether Numba's threads sleep between parallel loops, as those of its own layer workqueue do;
     those of libgomp and TBB wait awake for a while."""
     wanted = str(numba.config.THREADING_LAYER).lower()
-    awake = {"safe": ["tbb"], "forksafe": ["tbb"], "workqueue": []}
-    if wanted in ("omp", "tbb"):
-        return False
-    return not any(map(_can_be_loaded, awake.get(wanted, ["omp", "tbb"])))
+    order = {  # in which Numba looks for one
+        "default": numba.config.THREADING_LAYER_PRIORITY,
+        "safe": ["tbb"],
+        "threadsafe": ["tbb", "omp"],
+        "forksafe": ["tbb", "workqueue" if sys.platform == "linux" else "omp"],
+    }.get(wanted, [wanted])
+    return next(filter(_can_be_loaded, order), "workqueue") == "workqueue"
 
 
 def _can_be_loaded(layer: str) -> bool:
     try:
-        importlib.import_module(f"numba.np.ufunc.{layer}pool")
+        importlib.import_module(f"numba.np.ufunc.{layer}{'' if layer == 'workqueue' else 'pool'}")
     except ImportError:
         return False
     return True

@@ -118,11 +118,11 @@ def fit(
     y : array (n,) or (n, k)
         As for `MLP.loss_and_grad`; not given beside batches.
     theta : array (p,), optional
-        Where to start; ``net.init(seed)`` otherwise.
+        Where to start, converted to the network's dtype; ``net.init(seed)`` otherwise.
     optimizer : Optimizer or str
         Goes on from its state where it has one. By name: "sgd", "momentum", "nesterov", "rmsprop",
         "adam", "adamw" with their defaults; "lbfgs" is SciPy's L-BFGS-B on all rows at once, an
-        epoch an iteration (extra ``fastgrad[scipy]``; no checkpoints).
+        epoch an iteration (extra ``fastgrad[scipy]``; no checkpoints, no `on_step`).
     epochs : int
         Passes over the data, in all: a resumed run makes the rest of them.
     batch_size : int
@@ -155,7 +155,7 @@ def fit(
         Go on from `checkpoint` where it exists, or else start: the same bits as if never
         interrupted. The network, the optimiser's settings, `batch_size` and the like must be those
         of the checkpoint, `seed` and `theta` too where they are given; of the data only the number
-        of rows is compared.
+        of rows is compared, of a schedule of your own nothing.
     threads : int, optional
         The most threads.
 
@@ -173,7 +173,8 @@ def fit(
     -----
     RuntimeWarning
         If the loss or a parameter became NaN or infinite (`stopped` is "not finite"). `best_theta`
-        holds the best parameters before, if an epoch ended well.
+        holds the best parameters before, if an epoch ended well. Also if the validation loss was so
+        after every epoch.
 
     Notes
     -----
@@ -255,6 +256,13 @@ def _ended(result) -> FitResult:
             f"the loss or a parameter is not finite after epoch {result.epochs}, training stopped"
             f"{f' (best_theta is of epoch {result.best_epoch})' if kept else ''}: look for NaN in "
             f"X and y, scale them, or lower the learning rate",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    elif result.epochs and not result.best_epoch:
+        warnings.warn(
+            "the validation loss was NaN or infinite after every epoch, so best_theta is what "
+            "training began from: look for NaN in validation",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -1,6 +1,7 @@
 """Fixtures of the whole suite."""
 
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,11 @@ settings.load_profile("quick")
 # Ctrl-C, in this process and in others, need it back.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Functions that a run before this one compiled and cached, perhaps with another fastgrad.
+for stale in (Path(__file__).parent / "__pycache__").glob("loops.*.nb[ic]"):
+    stale.unlink(missing_ok=True)
 
 
 @pytest.fixture

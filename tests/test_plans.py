@@ -134,7 +134,8 @@ def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "sleep"),
     [({}, None), ({"NUMBA_THREADING_LAYER": "workqueue"}, True),
-     ({"NUMBA_THREADING_LAYER": "omp"}, False)],
+     ({"NUMBA_THREADING_LAYER": "omp"}, False),
+     ({"NUMBA_THREADING_LAYER_PRIORITY": "workqueue omp tbb"}, True)],
 )  # fmt: skip
 def test_which_threads_sleep_is_known_before_any_is_started(environment, sleep):
     run_python(f"""

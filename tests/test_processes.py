@@ -128,3 +128,42 @@ assert code == 0, "the child waits for a thread that it does not have"
 
 def test_fork_while_another_thread_is_inside_compiled_code():
     run_python(START + HANDLE)
+
+
+FORK_IN_FIT = """
+fork = multiprocessing.get_context("fork")
+X, net, stop = np.ones((64, 4)), fg.MLP([4, 8, 1]), threading.Event()
+
+
+def train():
+    return fg.fit(net, X, X[:, 0], epochs=1, seed=0, threads=1).theta.tobytes()
+
+
+def train_on():
+    while not stop.is_set():
+        train()
+
+
+expected = train()
+thread = threading.Thread(target=train_on)
+thread.start()
+
+
+def child():
+    assert train() == expected
+
+
+processes = [fork.Process(target=child) for _ in range(30)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join(20)
+    assert process.exitcode == 0, process.exitcode
+stop.set()
+thread.join()
+print("done")
+"""
+
+
+def test_fork_while_another_thread_is_inside_fit():
+    assert run_python(START + FORK_IN_FIT).strip() == "done"

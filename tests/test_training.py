@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import CUTS, F32, forget_plans, snapshot
+from helpers import CUTS, F32, forget_plans, run_python, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -265,6 +265,69 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
     other = fg.MLP(net.layer_sizes, net.loss_name, l2=0.01, dtype=F32)
     assert net.loss(steps_of.theta, X[:m], targets) == other.loss(steps_of.theta, X[:m], targets)
     forget_plans()
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_batch_without_weight_is_no_step_however_steps_make_up_calls(monkeypatch, rng, parallel):
+    """Nor does it take a learning rate from the schedule."""
+    monkeypatch.setattr(plan, "PARALLEL_FLOPS", 0)
+    forget_plans()
+    net = fg.MLP([7, 33, 19, 3], "huber", l2=0.01, dtype=F32)
+    X, y, s = rng.normal(size=(1300, 7)), rng.normal(size=3900), np.ones(1300)
+    s[130:260] = s[520:780] = 0
+    arrays = [array.astype(F32) for array in (X, y, s)]
+    order, found = np.arange(1300, dtype=np.int32), set()
+    for size in (1, 3, 10):
+        optimizer = fg.Momentum(fg.schedules.Step(1e-2, every=2))
+        steps, total = Stepper(net, net.init(seed=0), optimizer, True, threads=2), 0.0
+        for first in range(0, 10, size):
+            count = min(size, 10 - first)
+            total = steps._call(parallel, total, *arrays, order, 130 * first, 130, count)
+        assert optimizer.steps == 7
+        found.add((total, steps.theta.tobytes()))
+    assert len(found) == 1
+    forget_plans()
+
+
+FEWER = """
+import numpy as np
+import fastgrad as fg
+from fastgrad._core.stepper import Stepper
+from helpers import cut_plans
+cut_plans("many tasks")
+fg.set_num_threads(int(sys.argv[1]))
+rng = np.random.default_rng(0)
+net = fg.MLP([9, 40, 5], dtype="float32", l2=0.1)
+X, y = rng.normal(size=(400, 9)).astype("f4"), rng.normal(size=2000).astype("f4")
+order, found = np.arange(400, dtype=np.int32), []
+for parallel in (False, True, True):
+    steps = Stepper(net, net.init(seed=0), fg.Adam(clip_norm=0.1), False, None)
+    loss = steps._call(parallel, 0.0, X, y, net._nothing, order, 0, 100, 4)
+    found.append((loss, steps.theta.tobytes()))
+assert found[0] == found[1] == found[2]
+print("same")
+"""
+
+
+@pytest.mark.parametrize(
+    ("threads", "environment"),
+    [(2, {"NUMBA_NUM_THREADS": "8"}),
+     (8, {"NUMBA_NUM_THREADS": "8", "OMP_THREAD_LIMIT": "1", "NUMBA_THREADING_LAYER": "omp"}),
+     (3, {"NUMBA_NUM_THREADS": "3", "NUMBA_THREADING_LAYER": "workqueue"})],
+)  # fmt: skip
+def test_fewer_threads_than_shares(threads, environment):
+    """One thread does what several were meant to, in turn."""
+    assert run_python("import sys" + FEWER, threads, **environment).strip() == "same"
+
+
+def test_a_validation_loss_that_is_never_a_number_is_told(table):
+    X, y = table
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    net = network()
+    with pytest.warns(RuntimeWarning, match="look for NaN in validation"):
+        result = fg.fit(net, X, y, epochs=3, validation=(bad, y), seed=0)
+    assert result.best_epoch == 0 and np.isnan(result.history.val_loss).all()
 
 
 @given(n=st.integers(1, 3000), batch=st.integers(1, 300), window=st.integers(1, 8))

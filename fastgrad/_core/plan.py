@@ -242,12 +242,12 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     panel_stride = round_up(base, 64) + lanes if own else 0
     base = max(base, tasks * panel_stride)
     scratch = base + (part + partial if wide else tasks * stride) + lanes
-    scratches = threads if parallel else 1
+    claims = max(tasks, slices, weight_tasks) if parallel else 0
+    scratches = min(threads, claims) if parallel else 1  # more threads would find nothing to do
     in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
     parts = at.SCALARS + (partials * partial if flush else 0)
     done = round_up(parts + tasks + slices + at.LINE, at.LINE)
-    claims = max(tasks, slices, weight_tasks) if parallel else 0
     copies = done + (1 + claims) * at.LINE
     copy_stride = round_up(at.HEADER + layers * at.RECORD, at.LINE) if parallel else 0
     vector[at.ROWS], vector[at.LAYERS], vector[at.JOB], vector[at.LOSS] = n, layers, job, loss

@@ -17,11 +17,11 @@ class ShortWay:
     """Into one pair of kernels, for one set of argument types.
 
     A plan that is not parallel is called by `brief`, at `address`; a parallel one by `launch`.
-    `ahead`: like what the parallel kernel takes before the serial one's arguments.
+    `leading`: like what the parallel kernel takes before the serial one's arguments.
     """
 
-    def __init__(self, serial, parallel, brief, shared, ahead=()):
-        self._serial, self._parallel, self._ahead = serial, parallel, ahead
+    def __init__(self, serial, parallel, brief, shared, leading=()):
+        self._serial, self._parallel, self._leading = serial, parallel, leading
         self._brief, self._shared = brief, shared
         self._addresses = [0, 0]  # for parallel plans: of the serial and the parallel kernel
         self.address = 0
@@ -45,7 +45,7 @@ class ShortWay:
             for arguments in given:
                 self._shared.allow((address, address, 1, *arguments))
             if runtime.sharing():
-                self._addresses[1] = address_of(self._parallel, (*self._ahead, *args))
+                self._addresses[1] = address_of(self._parallel, (*self._leading, *args))
             self._addresses[0] = address
         return True
 

@@ -12,7 +12,7 @@ from ..kernels.calls import address_of
 from ..kernels.jit import place_of
 from ..kernels.network import step
 from ..kernels.optimizers import SIZE
-from ..kernels.training import train_steps, train_steps_parallel
+from ..kernels.training import RESULTS, train_steps, train_steps_parallel
 from ..runtime import get_num_threads, launch, max_threads
 from .choice import WAIT, Choice
 
@@ -118,7 +118,7 @@ class Stepper:
             *self._kernels, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s, self.weighted,
             order[first : first + m * count].astype(np.int64), count, *self._batch(m),
-            self.net._nothing, buffer, np.empty((count, 3)), self._hypers,
+            self.net._nothing, buffer, np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:

@@ -13,13 +13,21 @@ from numba.extending import intrinsic
 
 from .jit import signature_of
 
+# Addresses: asking Numba and LLVM takes their locks, which a child made by `fork` while another
+# thread holds them would wait for in vain.
+_known: dict = {}
+
 
 def address_of(dispatcher, args) -> int:
     """The address of the machine code of a kernel for arguments like these, compiled if need be."""
     signature = signature_of(args)
-    dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    address = _known.get((dispatcher, signature))
+    if address is None:
+        dispatcher.compile(signature)
+        compiled = dispatcher.overloads[signature]
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        _known[dispatcher, signature] = address
+    return address
 
 
 @intrinsic

@@ -237,6 +237,7 @@ def plan_of(buffer):
 
 @pasted
 def task(phase, index, origin, thread, scale, theta, bias, x, y, s, out, dx, buffer):
+    """One task of a phase, by a thread with a number; `origin` is the first row of the store."""
     theta, x, out = pointer(theta), pointer(x), pointer(out)
     plan, workspace64 = plan_of(buffer)
     workspace = retype(shift(pointer(buffer), plan[at.BUFFER]), theta)

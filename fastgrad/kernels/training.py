@@ -25,6 +25,9 @@ from .sharing import claim, count_one, wait_until
 from .simd import integers, shift
 
 SLICE = 16  # a slice of the update is a multiple of it
+# Of a batch, in `results`: its loss, what it counts in the sum of losses, its gradient's factor.
+LOSS, WEIGHT, FACTOR = 0, 1, 2
+RESULTS = 3
 
 
 @inner
@@ -42,18 +45,17 @@ def _near_one(s, total):
 
 
 @inner
-def _share(s_out, s, order, first, m, weighted):
-    """What a batch counts in the sum of losses: its rows, or the sum of its weights, which are
-    gathered into s_out."""
+def _weight(s_out, s, order, first, m, weighted):
+    """What a batch counts: its rows, or the sum of its weights, which are gathered into s_out."""
     if not weighted:
         return float(m)
-    share = 0.0
+    total = 0.0
     for i in range(m):
         s_out[i] = s[order[first + i]]
-        share += s_out[i]
-    if share != 0.0:
-        _near_one(s_out, share)
-    return share
+        total += s_out[i]
+    if total != 0.0:
+        _near_one(s_out, total)
+    return total
 
 
 @inner
@@ -68,26 +70,64 @@ def train_steps(
     step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
     order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
 ):  # fmt: skip
-    """`count` steps; returns `total` plus their (batch loss * rows, or * sum of weights).
+    """`count` batches; returns `total` plus their (loss * rows, or * sum of weights).
 
     The running total comes in, so that its rounding does not depend on how steps make up calls.
 
-    Batch b has the rows order[b * m], ... (int64) and the learning rate rates[b].
+    Batch b has the rows order[b * m], ... (int64), step i the learning rate rates[i]: a batch whose
+    weights are all 0 is no step. `results` and `hypers` are the parallel twin's.
     """
-    m = x_batch.shape[0]
+    m, made = x_batch.shape[0], 0
     total = float(total)
     plan, _ = plan_of(buffer)
     for b in range(count):
-        share = _share(s_batch, s, order, b * m, m, weighted)
-        if share == 0.0:  # nothing counts here: no gradient, no step
+        weight = _weight(s_batch, s, order, b * m, m, weighted)
+        if weight == 0.0:
             continue
         _point_to(plan, x, y, order, b * m)
         loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
-        hyper[opt.LR] = rates[b]
+        hyper[opt.LR] = rates[made]
         call(0.0, update_address, (theta, grad, state, hyper))
-        total += loss * share
+        total += loss * weight
+        made += 1
     plan[at.ORDER] = 0
     return total
+
+
+@inner
+def _is_mine(plan, done):
+    """Whether this thread does the only task of a stage."""
+    wait_until(done, plan[at.PASSED])
+    return claim(shift(done, at.LINE), plan[at.PASSED] + 1)
+
+
+@inner
+def _wait_for_it(plan, done, mine):
+    """Leave that stage behind."""
+    if mine:
+        count_one(done)
+    plan[at.PASSED] += 1
+    wait_until(done, plan[at.PASSED])
+
+
+@inner
+def _update(update_address, thread, theta, grad, state, own, result, plan, workspace64, done):
+    """This thread's slices of the optimiser's step, and the loss."""
+    p, slices = theta.size, plan[at.SLICES]
+    wait_until(done, plan[at.PASSED])
+    own[opt.FACTOR] = result[FACTOR]
+    for turn in range(slices):
+        index = turn_of(turn, thread, slices, plan)
+        if not claim(shift(done, (1 + index) * at.LINE), plan[at.PASSED] + 1):
+            continue
+        if index == 0:
+            result[LOSS] = step_loss(workspace64[at.SCALE], workspace64, plan)
+        own[opt.FIRST] = p * index // slices // SLICE * SLICE
+        own[opt.STOP] = p if index == slices - 1 else p * (index + 1) // slices // SLICE * SLICE
+        if own[opt.STOP] > own[opt.FIRST]:
+            call(0.0, update_address, (theta, grad, state, own))
+        count_one(done)
+    plan[at.PASSED] += slices
 
 
 @inner
@@ -95,49 +135,34 @@ def _train(
     thread, step_address, update_address, theta, grad, state, hyper, rates, x, y, s, weighted,
     order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
 ):  # fmt: skip
-    """What one thread does. `results` has a row for each batch: loss, share, gradient's factor."""
-    m, p = x_batch.shape[0], theta.size
+    """What one thread does of all batches."""
+    m, made = x_batch.shape[0], 0
     view, own = own_plan(thread, buffer), hypers[thread]
     plan, workspace64 = plan_of(view)
     done = integers(shift(workspace64, plan[at.DONE]))
-    first_mark, slices = shift(done, at.LINE), plan[at.SLICES]
     for i in range(opt.SIZE):
         own[i] = hyper[i]
     for b in range(count):
         result = results[b]
         if weighted:
-            wait_until(done, plan[at.PASSED])
-            if claim(first_mark, plan[at.PASSED] + 1):
-                result[1] = _share(s_batch, s, order, b * m, m, True)
+            mine = _is_mine(plan, done)
+            if mine:
+                result[WEIGHT] = _weight(s_batch, s, order, b * m, m, True)
                 workspace64[at.SCALE] = batch_scale(s_batch, plan)
-                count_one(done)
-            plan[at.PASSED] += 1
-            wait_until(done, plan[at.PASSED])
-            if result[1] == 0.0:
+            _wait_for_it(plan, done, mine)
+            if result[WEIGHT] == 0.0:
                 continue
         _point_to(plan, x, y, order, b * m)
         call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, view))
-        wait_until(done, plan[at.PASSED])
         if hyper[opt.CLIP_NORM] != 0.0:
-            if claim(first_mark, plan[at.PASSED] + 1):
-                result[2] = opt.factor_of(grad, hyper)
-                count_one(done)
-            plan[at.PASSED] += 1
-            wait_until(done, plan[at.PASSED])
-        own[opt.LR], own[opt.FACTOR] = rates[b], result[2]
+            mine = _is_mine(plan, done)
+            if mine:
+                result[FACTOR] = opt.factor_of(grad, hyper)
+            _wait_for_it(plan, done, mine)
+        own[opt.LR] = rates[made]
         own[opt.STEPS] += 1.0
-        for turn in range(slices):
-            index = turn_of(turn, thread, slices, plan)
-            if not claim(shift(first_mark, index * at.LINE), plan[at.PASSED] + 1):
-                continue
-            if index == 0:
-                result[0] = step_loss(workspace64[at.SCALE], workspace64, plan)
-            own[opt.FIRST] = p * index // slices // SLICE * SLICE
-            own[opt.STOP] = p if index == slices - 1 else p * (index + 1) // slices // SLICE * SLICE
-            if own[opt.STOP] > own[opt.FIRST]:
-                call(0.0, update_address, (theta, grad, state, own))
-            count_one(done)
-        plan[at.PASSED] += slices
+        _update(update_address, thread, theta, grad, state, own, result, plan, workspace64, done)
+        made += 1
 
 
 @parallel_kernel
@@ -145,12 +170,13 @@ def train_steps_parallel(
     step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
     order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
 ):  # fmt: skip
-    """`train_steps` by several threads."""
-    m = x_batch.shape[0]
+    """`train_steps` by several threads; `results` has a row for each batch, `hypers` for each
+    thread."""
+    m, made = x_batch.shape[0], 0
     total = float(total)
     plan, _ = plan_of(buffer)
     for b in range(count):
-        results[b, 1], results[b, 2] = float(m), 1.0
+        results[b, WEIGHT], results[b, FACTOR] = float(m), 1.0
     open_tasks(s_batch, buffer)
     for thread in prange(plan[at.SCRATCHES]):
         _train(
@@ -158,8 +184,9 @@ def train_steps_parallel(
             x, y, s, weighted, order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
         )  # fmt: skip
     for b in range(count):
-        if results[b, 1] != 0.0:
-            hyper[opt.LR] = rates[b]
+        if results[b, WEIGHT] != 0.0:
+            hyper[opt.LR] = rates[made]
             hyper[opt.STEPS] += 1.0
-            total += results[b, 0] * results[b, 1]
+            total += results[b, LOSS] * results[b, WEIGHT]
+            made += 1
     return total

@@ -426,3 +426,11 @@ def test_one_random_state_trains_the_same_network_as_scikit_learn(rng, labels, s
     tolerance = 1e-5 if solver == "lbfgs" else 1e-9  # a line search magnifies the last bit
     for found, expected in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_):
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_warm_start_wants_the_same_classes_as_scikit_learn_does(rng):
+    X, y = rng.normal(size=(30, 3)), np.arange(30) % 3
+    for kind in (FastMLPClassifier, MLPClassifier):
+        clf = kind((4,), warm_start=True, max_iter=2000, tol=1e9).fit(X, y)
+        with pytest.raises(ValueError, match="classes"):
+            clf.fit(X[y < 2], y[y < 2])

@@ -55,6 +55,11 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
             raise ValueError(f"classes is {classes!r}, not the same as before: {self.classes_!r}")
         if many != self._multilabel or not np.isin(found, self.classes_).all():
             raise ValueError(f"y has the classes {found}; expected among {self.classes_}")
+        if not incremental and not np.array_equal(found, self.classes_):
+            raise ValueError(
+                f"y has the classes {found}; expected those of the last fit with warm_start, "
+                f"{self.classes_}"
+            )
         if self.classes_.size < 2 and not many:
             raise ValueError(f"y has one class, {self.classes_[0]!r}; expected two classes or more")
         if self.class_weight is not None:
