@@ -214,9 +214,9 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     plan = net._plan(16, training_job(), False)
     batch = stepper._batch(16)
     theta, grad = stepper.theta, stepper.gradient
-    step = (stepper._address(kernel_step()), (theta, theta, *batch, grad, net._nothing,
-                                              plan.acquire()))  # fmt: skip
-    update = (stepper._update, (theta, grad, stepper._state, stepper._hyper))
+    step_address, update_address = stepper._kernels
+    step = step_address, (theta, theta, *batch, grad, net._nothing, plan.acquire())
+    update = update_address, (theta, grad, stepper._state, stepper._hyper)
     works = {
         "whole": lambda: stepper.run(0.0, X, y, net._nothing, order, 0, 16, 100),
         "network step": lambda: repeated(*step, 100),
@@ -237,12 +237,6 @@ def training_job() -> int:
     from fastgrad.kernels import layout
 
     return layout.GRADIENT
-
-
-def kernel_step():
-    from fastgrad.kernels.network import step
-
-    return step
 
 
 def peak_memory(rows: int, batch_size: int) -> float:
