@@ -6,8 +6,7 @@ their losses. For each batch: one network step, which gathers its rows block by 
 update. All batches of a call have one size, so one plan; a shorter last batch is a call of its own.
 
 Threads stay for all steps of a call and share the tasks of a step and slices of the update after it
-(`sharing.py`). What a task computes does not depend on who does it, so
-neither do the bits.
+(`sharing.py`). What a task computes does not depend on who does it, so neither do the bits.
 """
 
 from __future__ import annotations
