@@ -204,7 +204,7 @@ def test_threads_are_tried_and_kept_only_if_faster():
     assert not choice.hopeless([]) and not choice.hopeless([0.04]) and choice.hopeless([0.06])
     choice.tried(best=0.02, total=0.05)
     assert not choice.parallel and not choice.due(0.02)
-    choice.ran(1.1, 110)
+    choice.ran(2.2, 220)
     assert choice.due(0.02)
     choice.tried(best=0.004, total=0.008)
     assert choice.parallel
@@ -598,10 +598,13 @@ def test_lbfgs_of_a_loss_that_is_not_finite_has_not_converged(table, where):
 
 
 def test_lbfgs_that_ends_early_says_why(table, monkeypatch):
+    calls = []
+
     class Uphill(fg.MLP):
         def loss_and_grad(self, *args, **options):
+            calls.append(1)
             loss, grad = super().loss_and_grad(*args, **options)
-            return loss, -grad
+            return loss + len(calls), -grad
 
     net = Uphill([D, 8, 3], loss="cross_entropy")
     lost = fg.fit(net, *table, optimizer="lbfgs", epochs=5, seed=0)

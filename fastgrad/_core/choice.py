@@ -12,7 +12,7 @@ import numpy as np
 # Seconds of serial steps before threads are first tried, by where the parallel kernel's code is.
 WAIT = {"memory": 0.002, "disk": 0.06, "nowhere": 1.0}
 _HOPELESS = 5  # times the seconds of the other way
-_PAUSE, _SHARE = 0.02, 20  # from then on: at least seconds, times the cost of the last trial
+_PAUSE, _SHARE = 0.1, 40  # from then on: at least seconds, times the cost of the last trial
 
 
 class Choice:

@@ -12,6 +12,7 @@ from numba import types
 from . import layout as at
 from . import losses
 from .blocks import backward, forward, output_delta, weight_gradient, write_mask
+from .gather import gather, gather_rows
 from .jit import inner, pasted
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
@@ -46,15 +47,6 @@ def pack_slice(index, slices, theta, workspace, plan):
             pack_transposed(shift(workspace, plan[r + at.PANELS_T]), w, k, d, k, start, stop)
 
 
-@inner
-def gather(out, source, order, m, width):
-    """m rows of `width`, whose numbers are in `order`."""
-    for i in range(m):
-        target, row = shift(out, i * width), shift(source, order[i] * width)
-        for j in range(width):
-            target[j] = row[j]
-
-
 @pasted
 def rows_task(
     index, origin, scale, theta, bias, x, y, s, out, dx, scratch, panels, workspace, workspace64,
@@ -80,7 +72,7 @@ def rows_task(
     for row in range(first, stop, plan[at.BLOCK_ROWS]):
         m = min(plan[at.BLOCK_ROWS], stop - row)
         if plan[at.ORDER]:
-            gather(shift(x, row * d), pointer_at(plan[at.X_FROM], x), shift(order, row), m, d)
+            gather_rows(shift(x, row * d), pointer_at(plan[at.X_FROM], x), shift(order, row), m, d)
             if plan[at.LOSS] == losses.CROSS_ENTROPY:
                 gather(shift(y, row), pointer_at(plan[at.Y_FROM], y), shift(order, row), m, 1)
             else:
