@@ -131,6 +131,13 @@ class Optimizer:
         twin._state = None if self._state is None else self._state.copy()
         return twin
 
+    def __setstate__(self, state):
+        """Of a pickle; one of another version may hold fewer numbers than the kernels read."""
+        held = state["_hyper"]
+        hyper = np.zeros(kernels.SIZE)
+        hyper[: held.size] = held
+        self.__dict__.update(state, _hyper=hyper)
+
     @property
     def steps(self) -> int:
         return int(self._hyper[kernels.STEPS])

@@ -377,3 +377,15 @@ def test_a_state_that_decays_ends_at_zero_not_among_subnormal_numbers(make, dtyp
     kept = state[np.isfinite(state)]
     assert not ((kept != 0) & (np.abs(kept) < smallest)).any()
     assert np.isnan(theta[2]) and np.isfinite(theta[:2]).all()
+
+
+def test_a_pickle_with_fewer_numbers_than_the_kernels_read():
+    optimizer, theta = fg.Adam(0.1), np.zeros(5)
+    optimizer.step(theta, np.ones(5))
+    state = {**vars(optimizer), "_hyper": optimizer._hyper[:8].copy()}
+    other = object.__new__(fg.Adam)
+    other.__setstate__(state)
+    expected = theta.copy()
+    other.copy().step(theta, np.ones(5))
+    optimizer.step(expected, np.ones(5))
+    np.testing.assert_array_equal(theta, expected)

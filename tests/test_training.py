@@ -249,7 +249,11 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
     order = rng.permutation(n).astype(np.int32)
     if weighted:
         s[order[m : 2 * m]] = 0
-    runs = []
+    runs, shared = [], []
+    kernel = stepper.train_steps_parallel
+    monkeypatch.setattr(
+        stepper, "train_steps_parallel", lambda *args: shared.append(1) or kernel(*args)
+    )
     for parallel in (False, True, True):
         steps_of = Stepper(net, net.init(seed=0), optimizer.copy(), weighted, threads=2)
         buffers = [X, y, s, order.copy()]
@@ -260,6 +264,7 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
         assert opt.steps == steps - weighted
         runs.append((total, steps_of.theta.tobytes(), opt._state.tobytes(), opt._hyper[0]))
     assert np.isfinite(runs[0][0]) and runs[1] == runs[0] and runs[2] == runs[0]
+    assert len(shared) == (0 if cut in ("one task", "small blocks") else 2)
     # What was gathered in a call is not gathered in the next one of the same plan.
     targets = y.reshape(n, -1)[:m] if weighted else y[:m]
     other = fg.MLP(net.layer_sizes, net.loss_name, l2=0.01, dtype=F32)
@@ -292,6 +297,7 @@ def test_a_batch_without_weight_is_no_step_however_steps_make_up_calls(monkeypat
 FEWER = """
 import numpy as np
 import fastgrad as fg
+from fastgrad._core import stepper
 from fastgrad._core.stepper import Stepper
 from helpers import cut_plans
 cut_plans("many tasks")
@@ -299,12 +305,14 @@ fg.set_num_threads(int(sys.argv[1]))
 rng = np.random.default_rng(0)
 net = fg.MLP([9, 40, 5], dtype="float32", l2=0.1)
 X, y = rng.normal(size=(400, 9)).astype("f4"), rng.normal(size=2000).astype("f4")
-order, found = np.arange(400, dtype=np.int32), []
+order, found, shared = np.arange(400, dtype=np.int32), [], []
+kernel = stepper.train_steps_parallel
+stepper.train_steps_parallel = lambda *args: shared.append(1) or kernel(*args)
 for parallel in (False, True, True):
     steps = Stepper(net, net.init(seed=0), fg.Adam(clip_norm=0.1), False, None)
     loss = steps._call(parallel, 0.0, X, y, net._nothing, order, 0, 100, 4)
     found.append((loss, steps.theta.tobytes()))
-assert found[0] == found[1] == found[2]
+assert found[0] == found[1] == found[2] and len(shared) == 2
 print("same")
 """
 

@@ -3,8 +3,8 @@
 In and out: as `losses.cross_entropy`. Loop order: groups of as many rows as a vector has lanes.
 A group's logits are transposed into a small table, a vector a class; the maximum, the exponentials
 and their sum are then plain vector operations with no lane idle, and nothing is added up across
-lanes. Three times as fast as a row at a time with 10 classes. A row's result depends neither on
-its group nor on its lane. Formula 25.
+lanes: with 10 classes of float32 half the time of a row at a time. A row's result depends neither
+on its group nor on its lane. Formula 25.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import vmath
 from .pack import transpose_block
 from .simd import I64, Vectors
 
-MOST_VECTORS = 2  # of classes; with more the transposes cost what they save
+MOST_VECTORS = 2  # of classes, for which there is room in the table
 CHAINS = 4  # sums of exponentials side by side, so that their rounding errors stay small
 
 

@@ -11,27 +11,22 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .jit import inner
+from .rows import RowGroup
 from .simd import I64, VOID, Vectors, define, element_type, llvm_arguments, name_of, shift
 
 
 def _gather_body(elem):
     def body(builder, out, source, order, rows, columns):
-        vec = Vectors(builder, elem)
-        whole = builder.sdiv(columns, I64(vec.lanes))
-        rest = builder.srem(columns, I64(vec.lanes))
-        has_tail = builder.icmp_signed(">", rest, I64(0))
-        tail = vec.first_lanes(rest)
+        along = RowGroup(Vectors(builder, elem), 1, columns)
         with cgutils.for_range(builder, rows) as row:
             number = builder.load(builder.gep(order, [row.index]))
             to = builder.gep(out, [builder.mul(row.index, columns)])
             come = builder.gep(source, [builder.mul(number, columns)])
-            with cgutils.for_range(builder, whole) as step:
-                at = builder.mul(step.index, I64(vec.lanes))
-                vec.store(vec.load(builder.gep(come, [at])), builder.gep(to, [at]))
-            with builder.if_then(has_tail):
-                at = builder.mul(whole, I64(vec.lanes))
-                value = vec.load_masked(builder.gep(come, [at]), tail)
-                vec.store_masked(value, builder.gep(to, [at]), tail)
+
+            def copy(column, load, store, come=come, to=to):
+                store(load(builder.gep(come, [column])), builder.gep(to, [column]))
+
+            along.over_columns(copy)
         builder.ret_void()
 
     return body
