@@ -2,7 +2,8 @@
 
 In: the arrays of a step, a workspace with its plan, the number of the task. Out: the task's slice
 of the panels (PACK), its own part or rows of the workspace (ROWS), its rows of the gradient
-(WEIGHTS), its slice of the gradient (REDUCE), and nothing else. `network.py` says in which order.
+(WEIGHTS), its slice of the gradient (REDUCE), and nothing else; a row task of training first
+gathers its rows of X and the targets (`at.ORDER`). `network.py` says in which order.
 """
 
 from __future__ import annotations
