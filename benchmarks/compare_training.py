@@ -209,8 +209,8 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     X, y = rng.standard_normal((1600, 8)).astype(np.float32), rng.integers(0, 3, 1600)
     net = fg.MLP([8, 64, 64, 3], "cross_entropy", dtype="float32")
     stepper = Stepper(net, net.init(seed=0), fg.Adam(LR), False, 1)
-    order = rng.permutation(1600).astype(np.int32)
-    stepper.run(0.0, X, y, net._nothing, order, 0, 16, 100)
+    order = rng.permutation(1600)
+    stepper.run(0.0, X, y, net._nothing, order, 16)
     plan = net._plan(16, training_job(), False)
     batch = stepper._batch(16)
     theta, grad = stepper.theta, stepper.gradient
@@ -218,7 +218,7 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     step = step_address, (theta, theta, *batch, grad, net._nothing, plan.acquire())
     update = update_address, (theta, grad, stepper._state, stepper._hyper)
     works = {
-        "whole": lambda: stepper.run(0.0, X, y, net._nothing, order, 0, 16, 100),
+        "whole": lambda: stepper.run(0.0, X, y, net._nothing, order, 16),
         "network step": lambda: repeated(*step, 100),
         "Adam": lambda: repeated(*update, 100),
     }

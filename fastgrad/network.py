@@ -326,6 +326,9 @@ class MLP:
     # what every method does
 
     def _plan(self, n: int, job: int, weighted: bool):
+        plan = self._plans.get((n, job, weighted))
+        if plan is not None:
+            return plan
         if len(self._plans) >= 32:
             self._plans.clear()
             self._quick.clear()
@@ -341,8 +344,7 @@ class MLP:
 
     def _run(self, job, theta, X, y, sample_weight, out, dx, threads):
         """Checked arrays to the loss; `out` and `dx` are written."""
-        key = (len(X), job, sample_weight is not None)
-        plan = self._plans.get(key) or self._plan(*key)
+        plan = self._plan(len(X), job, sample_weight is not None)
         if sample_weight is None:
             sample_weight = self._nothing
         buffer = plan.acquire()

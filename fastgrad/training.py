@@ -309,13 +309,9 @@ class _Run:
         """All steps of an epoch; the mean loss, or None if a callback stopped it."""
         total = weight = 0.0
         for x, y, s, order, m in source.epoch(self.result.epochs, rng):
-            per_call = 1 if self.on_step else stepper.steps_per_call(m)
-            first = 0
-            while first < order.size:
-                rows = min(m, order.size - first)
-                count = min(per_call, (order.size - first) // rows)
-                total = stepper.run(total, x, y, s, order, first, rows, count)
-                first += rows * count
+            rows = m if self.on_step else m * stepper.steps_per_call(m)
+            for first in range(0, order.size, rows):
+                total = stepper.run(total, x, y, s, order[first : first + rows], m)
                 if self.on_step and any([hook(self.result) for hook in self.on_step]):
                     self.result.stopped = "callback"
                     return None

@@ -186,12 +186,11 @@ def test_the_parallel_twin_gives_the_same_bits():
     net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
     X = rng.standard_normal((1400, 64)).astype(np.float32)
     y = rng.integers(0, 10, 1400)
-    order = np.arange(1400, dtype=np.int32)
-    thetas = []
+    order, thetas = np.arange(1400), []
     for parallel in (False, True):
         theta = net.init(seed=0)
         stepper = Stepper(net, theta, fg.Adam(), False, None)
-        stepper._call(parallel, 0.0, X, y, net._nothing, order, 0, 700, 2)
+        stepper._call(parallel, 0.0, X, y, net._nothing, order, 600)
         thetas.append(theta.tobytes())
     assert thetas[0] == thetas[1]
 
@@ -242,11 +241,11 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
     forget_plans()
     weighted = type(optimizer) is not fg.RMSprop
     net = fg.MLP([7, 33, 19, 3], "huber" if weighted else "cross_entropy", l2=0.01, dtype=F32)
-    n, m, steps = 700, 130, 5
+    n, m, steps = 700, 130, 6  # the last of 50 rows
     X, y = rng.normal(size=(n, 7)).astype(F32), rng.integers(0, 3, n)
     y = rng.normal(size=3 * n).astype(F32) if weighted else y
     s = rng.uniform(0, 2, n).astype(F32) if weighted else net._nothing
-    order = rng.permutation(n).astype(np.int32)
+    order = rng.permutation(n)
     if weighted:
         s[order[m : 2 * m]] = 0
     runs, shared = [], []
@@ -258,7 +257,7 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
         steps_of = Stepper(net, net.init(seed=0), optimizer.copy(), weighted, threads=2)
         buffers = [X, y, s, order.copy()]
         before = snapshot(*buffers)
-        total = steps_of._call(parallel, 1.5, *buffers, 0, m, steps)
+        total = steps_of._call(parallel, 1.5, *buffers, m)
         assert snapshot(*buffers) == before
         opt = steps_of.optimizer
         assert opt.steps == steps - weighted
@@ -281,13 +280,12 @@ def test_a_batch_without_weight_is_no_step_however_steps_make_up_calls(monkeypat
     X, y, s = rng.normal(size=(1300, 7)), rng.normal(size=3900), np.ones(1300)
     s[130:260] = s[520:780] = 0
     arrays = [array.astype(F32) for array in (X, y, s)]
-    order, found = np.arange(1300, dtype=np.int32), set()
+    order, found = np.arange(1280), set()  # the last batch has 110 rows
     for size in (1, 3, 10):
         optimizer = fg.Momentum(fg.schedules.Step(1e-2, every=2))
         steps, total = Stepper(net, net.init(seed=0), optimizer, True, threads=2), 0.0
-        for first in range(0, 10, size):
-            count = min(size, 10 - first)
-            total = steps._call(parallel, total, *arrays, order, 130 * first, 130, count)
+        for first in range(0, 1280, 130 * size):
+            total = steps._call(parallel, total, *arrays, order[first : first + 130 * size], 130)
         assert optimizer.steps == 7
         found.add((total, steps.theta.tobytes()))
     assert len(found) == 1
@@ -305,12 +303,12 @@ fg.set_num_threads(int(sys.argv[1]))
 rng = np.random.default_rng(0)
 net = fg.MLP([9, 40, 5], dtype="float32", l2=0.1)
 X, y = rng.normal(size=(400, 9)).astype("f4"), rng.normal(size=2000).astype("f4")
-order, found, shared = np.arange(400, dtype=np.int32), [], []
+order, found, shared = np.arange(400), [], []
 kernel = stepper.train_steps_parallel
 stepper.train_steps_parallel = lambda *args: shared.append(1) or kernel(*args)
 for parallel in (False, True, True):
     steps = Stepper(net, net.init(seed=0), fg.Adam(clip_norm=0.1), False, None)
-    loss = steps._call(parallel, 0.0, X, y, net._nothing, order, 0, 100, 4)
+    loss = steps._call(parallel, 0.0, X, y, net._nothing, order, 150)
     found.append((loss, steps.theta.tobytes()))
 assert found[0] == found[1] == found[2] and len(shared) == 2
 print("same")

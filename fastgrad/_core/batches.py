@@ -3,7 +3,7 @@
 An epoch is a row of windows, each an array of row numbers that is a whole number of batches (but
 the last). Up to `WINDOW_ROWS` rows are one window and shuffled as a whole. Above, runs of
 consecutive rows are shuffled, a window takes as many runs as it has room for, and its rows are
-shuffled among themselves: 4 MB of row numbers for any n, and a file on disk is read about once.
+shuffled among themselves: 8 MB of row numbers for any n, and a file on disk is read about once.
 """
 
 from __future__ import annotations
@@ -30,21 +30,19 @@ def window_rows(n: int, batch_size: int, row_bytes: int, in_file: bool, converte
 
 def windows(n: int, batch_size: int, window: int, rng=None) -> Iterator[np.ndarray]:
     """Row numbers of one epoch, window by window; in order where `rng` is None."""
-    kind = np.int32 if n < 2**31 else np.int64
     if n <= window:
-        order = np.arange(n) if rng is None else rng.permutation(n)  # fast for int64
-        yield order.astype(kind)
+        yield np.arange(n) if rng is None else rng.permutation(n)
         return
     if rng is None:
         for start in range(0, n, window):
-            yield np.arange(start, min(start + window, n), dtype=kind)
+            yield np.arange(start, min(start + window, n))
         return
-    runs = rng.permutation(-(-n // RUN_ROWS)).astype(kind)
+    runs = rng.permutation(-(-n // RUN_ROWS))
     per_window = max(1, window // RUN_ROWS)
-    rest = np.empty(0, kind)
+    rest = np.empty(0, np.int64)
     for first in range(0, runs.size, per_window):
         chosen = runs[first : first + per_window]
-        rows = (chosen[:, None] * kind(RUN_ROWS) + np.arange(RUN_ROWS, dtype=kind)).reshape(-1)
+        rows = (chosen[:, None] * RUN_ROWS + np.arange(RUN_ROWS)).reshape(-1)
         rows = np.concatenate([rest, rows[rows < n]])
         rng.shuffle(rows)
         whole = rows.size // batch_size * batch_size

@@ -39,7 +39,7 @@ WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is re
 WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
 WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
-IN_PLACE_ROWS = 32  # up to here packing W costs more than reading it in place
+IN_PLACE_ROWS = 128  # up to here packing W costs more than reading it in place
 NARROW_ROWS = 256  # and up to here where all columns make one panel
 FEW_ROWS = (4, 32)  # up to here transposing W costs more than dot products with its rows: any
 FEW_VECTORS = 8  # rows, and rows of so many vectors
@@ -193,6 +193,8 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
     slices = _slices(parameters, flops)
     parallel = flops >= PARALLEL_FLOPS and (tasks > 1 or slices > 1)
 
+    own = parallel and not wide and tasks <= OWN_TASKS and parameters <= OWN_PANELS
+
     stored = store if wide else block_rows
     theta = shared = part = partial = weight_tasks = 0
     for layer in range(layers):
@@ -202,7 +204,7 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
         record[at.FEW_BACK] = n <= (FEW_ROWS[1] if k >= FEW_VECTORS * lanes else FEW_ROWS[0])
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
-        few = n <= (NARROW_ROWS if k <= NV * lanes else IN_PLACE_ROWS)
+        few = (task_rows if own else n) <= (NARROW_ROWS if k <= NV * lanes else IN_PLACE_ROWS)
         record[at.IN_PLACE] = few and (inside or k % lanes == 0)
         record[at.WEIGHT] = theta
         theta += d * k
@@ -238,7 +240,6 @@ def write_plan(vector, sizes, n, itemsize, job, loss, output_relu, weighted, fla
 
     stride = 0 if wide else round_up(part + partial, 64) + lanes  # apart in cache sets
     base = shared + round_up(widest + lanes, lanes)
-    own = parallel and not wide and tasks <= OWN_TASKS and parameters <= OWN_PANELS
     panel_stride = round_up(base, 64) + lanes if own else 0
     base = max(base, tasks * panel_stride)
     scratch = base + (part + partial if wide else tasks * stride) + lanes

@@ -56,7 +56,7 @@ class Arrays:
         x = np.ascontiguousarray(self.X[rows], self._net.dtype)
         y = self.y.reshape(self.X.shape[0], -1)[rows].reshape(-1)
         s = self.s[rows] if self.weighted else self.s
-        return x, y, s, np.searchsorted(rows, order).astype(order.dtype)
+        return x, y, s, np.searchsorted(rows, order)
 
     def weight(self, s, order) -> float:
         return float(s[order].sum(dtype=np.float64)) if self.weighted else float(order.size)
@@ -103,7 +103,7 @@ class Batches:
             # Weights as they are: those of one batch count beside those of the others.
             y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ", scaled=False)
             s = np.ones(n, self._net.dtype) if s is None else s
-            yield x, y.reshape(-1), s, np.arange(n, dtype=np.int32), n
+            yield x, y.reshape(-1), s, np.arange(n), n
 
     def weight(self, s, order) -> float:
         return float(s.sum(dtype=np.float64))

@@ -53,11 +53,11 @@ class Stepper:
             address_of(step, (theta, theta, x, y, s, self.gradient, nothing, buffer)),
             address_of(self.optimizer.kernel, args),
         )
-        self._call(False, 0.0, x, y, s, np.zeros(1, np.int32), 0, 1, 0)
+        self._call(False, 0.0, x, y, s, np.zeros(0, np.int64), 1)
 
-    def compile_parallel(self, x, y, s, order, m: int):
+    def compile_parallel(self, x, y, s, m: int):
         """The parallel kernel, for data of these types; m rows are worth threads."""
-        self._call(True, 0.0, x, y, s, order, 0, m, 0)
+        self._call(True, 0.0, x, y, s, np.zeros(0, np.int64), m)
         self._parallel_code = "memory"
 
     def _batch(self, m: int):
@@ -77,32 +77,30 @@ class Stepper:
         seconds = _STEP_SECONDS + self._flops * m / _FLOPS_PER_SECOND
         return max(1, int(CALL_SECONDS / seconds))
 
-    def run(self, total: float, x, y, s, order, first: int, m: int, count: int) -> float:
-        """`count` steps of m rows each, from order[first] on; `total` plus their losses."""
+    def run(self, total: float, x, y, s, order, m: int) -> float:
+        """Batches of m of the rows in `order`, and one of the rest; `total` plus their losses."""
         threads = get_num_threads() if self.threads is None else self.threads
-        if threads == 1 or not self.net._plan(m, at.GRADIENT, self.weighted).parallel:
-            return self._call(False, total, x, y, s, order, first, m, count)
+        if threads == 1 or not self._plan(m).parallel:
+            return self._call(False, total, x, y, s, order, m)
         chosen = self._choice(m)
         if not self._parallel_code:
-            args = self._arguments(np.zeros(1), total, x, y, s, order, first, m, 1)
-            self._parallel_code = place_of(train_steps_parallel, args)
+            self._parallel_code = self._place(x, y, s, m)
         if chosen.due(WAIT[self._parallel_code]):
             if self._parallel_code != "memory":
-                self.compile_parallel(x, y, s, order, m)
+                self.compile_parallel(x, y, s, m)
             took, whole = [], 0.0
-            while count and len(took) < 2 and not chosen.hopeless(took):
-                steps = min(count, _TRIAL if took else 1)  # the first wakes the threads
+            while order.size and len(took) < 2 and not chosen.hopeless(took):
+                tried = order[: m * (_TRIAL if took else 1)]  # the first wakes the threads
                 began = time.perf_counter()
-                total = self._call(not chosen.parallel, total, x, y, s, order, first, m, steps)
+                total = self._call(not chosen.parallel, total, x, y, s, tried, m)
                 seconds = time.perf_counter() - began
-                took.append(seconds / steps)
-                whole += seconds
-                first, count = first + m * steps, count - steps
+                took.append(seconds * m / tried.size)
+                whole, order = whole + seconds, order[tried.size :]
             chosen.tried(min(took), whole)
-        if count:
+        if order.size:
             began = time.perf_counter()
-            total = self._call(chosen.parallel, total, x, y, s, order, first, m, count)
-            chosen.ran(time.perf_counter() - began, count)
+            total = self._call(chosen.parallel, total, x, y, s, order, m)
+            chosen.ran(time.perf_counter() - began, order.size / m)
         return total
 
     def _choice(self, m: int) -> Choice:
@@ -112,22 +110,37 @@ class Stepper:
             _choices.clear()
         return _choices.setdefault(key, Choice())
 
-    def _arguments(self, buffer, total, x, y, s, order, first, m, count) -> tuple:
+    def _plan(self, m: int):
+        return self.net._plan(m, at.GRADIENT, self.weighted)
+
+    def _place(self, x, y, s, m: int) -> str:
+        """Where the parallel kernel's code is."""
+        buffer, order = np.zeros(1), np.zeros(0, np.int64)
+        return place_of(train_steps_parallel, self._arguments(0.0, x, y, s, order, m, buffer, buffer))
+
+    def _arguments(self, total, x, y, s, order, m, buffer, rest_buffer) -> tuple:
         """Of `train_steps` and its parallel twin."""
+        count = -(-order.size // m)
         return (
             *self._kernels, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s, self.weighted,
-            order[first : first + m * count].astype(np.int64), count, *self._batch(m),
-            self.net._nothing, buffer, np.empty((count, RESULTS)), self._hypers,
+            order.astype(np.int64, copy=False), *self._batch(m), self.net._nothing, buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
-    def _call(self, parallel: bool, total, x, y, s, order, first, m, count) -> float:
+    def _call(self, parallel: bool, total, x, y, s, order, m) -> float:
+        """One compiled call; two where the rest is too small for threads."""
+        rest = order.size % m
+        if parallel and rest and not self._plan(rest).parallel:
+            whole = order[: order.size - rest]
+            total = self._call(True, total, x, y, s, whole, m) if whole.size else total
+            parallel, order = False, order[whole.size :]
         self._state, self._hyper = self._prepared()
-        plan = self.net._plan(m, at.GRADIENT, self.weighted)
-        buffer = plan.acquire()
+        plans = [self._plan(m), self._plan(rest)] if rest else [self._plan(m)]
+        buffers = [plan.acquire() for plan in plans]
         try:
-            args = self._arguments(buffer, total, x, y, s, order, first, m, count)
-            parallel = parallel and plan.parallel
+            args = self._arguments(total, x, y, s, order, m, buffers[0], buffers[-1])
+            parallel = parallel and plans[0].parallel
             return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
         finally:
-            plan.free.append(buffer)
+            for plan, buffer in zip(plans, buffers):
+                plan.free.append(buffer)

@@ -135,7 +135,7 @@ def weight_gradient(
     a = shift(below, start)
     db = shift(grad, plan[r + at.PARTIAL_BIAS])
     turned = plan[r + at.TURNED]
-    copied = turned == 0 and count >= COPY_ROWS and m >= COPY_PRODUCTS
+    copied = plan[at.WIDE] != 0 and turned == 0 and count >= COPY_ROWS and m >= COPY_PRODUCTS
     in_place = turned and (beyond >= lanes(x) or r > at.HEADER)
     if start == 0 and not copied:
         sum_rows(db, delta, ld, k, fresh, m)
@@ -163,7 +163,7 @@ def weight_gradient(
             init,
             types.int64(ldi),
             scratch,
-            copied and plan[at.WIDE] != 0,
+            copied,
             0 if turned else ahead,
             null_like(db) if turned or start else db,
             fresh,

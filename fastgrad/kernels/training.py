@@ -3,7 +3,7 @@
 In: the addresses of two compiled kernels (a network step and an optimiser's update), the data, the
 order of the rows. Out: parameters and optimiser state after `count` whole steps, and the sum of
 their losses. For each batch: one network step, which gathers its rows block by block, and one
-update. All batches of a call have one size, so one plan; a shorter last batch is a call of its own.
+update. All batches have one size, so one plan, but a shorter last one: the rest, with its own.
 
 Threads stay for all steps of a call and share the tasks of a step and slices of the update after it
 (`sharing.py`). What a task computes does not depend on who does it, so neither do the bits.
@@ -67,29 +67,32 @@ def _point_to(plan, x, y, order, first):
 @kernel
 def train_steps(
     step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+    order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results, hypers,
 ):  # fmt: skip
-    """`count` batches; returns `total` plus their (loss * rows, or * sum of weights).
+    """The batches of `order`; returns `total` plus their (loss * rows, or * sum of weights).
 
     The running total comes in, so that its rounding does not depend on how steps make up calls.
 
-    Batch b has the rows order[b * m], ... (int64), step i the learning rate rates[i]: a batch whose
-    weights are all 0 is no step. `results` and `hypers` are the parallel twin's.
+    Batch b has the rows order[b * m], ... (int64), m as x_batch has; the rest, if there is one, has
+    the workspace `rest_buffer`. Step i has the learning rate rates[i]: a batch whose weights are
+    all 0 is no step. `results` and `hypers` are the parallel twin's.
     """
     m, made = x_batch.shape[0], 0
     total = float(total)
-    plan, _ = plan_of(buffer)
-    for b in range(count):
-        weight = _weight(s_batch, s, order, b * m, m, weighted)
+    for first in range(0, order.size, m):
+        rows = min(m, order.size - first)
+        weight = _weight(s_batch, s, order, first, rows, weighted)
         if weight == 0.0:
             continue
-        _point_to(plan, x, y, order, b * m)
-        loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, buffer))
+        view = buffer if rows == m else rest_buffer
+        plan, _ = plan_of(view)
+        _point_to(plan, x, y, order, first)
+        loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, view))
+        plan[at.ORDER] = 0
         hyper[opt.LR] = rates[made]
         call(0.0, update_address, (theta, grad, state, hyper))
         total += loss * weight
         made += 1
-    plan[at.ORDER] = 0
     return total
 
 
@@ -130,28 +133,40 @@ def _update(update_address, thread, theta, grad, state, own, result, plan, works
 
 
 @inner
+def _join(thread, buffer):
+    """(workspace, plan, float64 part, counter of tasks done) as this thread sees them."""
+    view = own_plan(thread, buffer)
+    plan, workspace64 = plan_of(view)
+    return view, plan, workspace64, integers(shift(workspace64, plan[at.DONE]))
+
+
+@inner
 def _train(
     thread, step_address, update_address, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+    order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results, hypers,
 ):  # fmt: skip
     """What one thread does of all batches."""
-    m, made = x_batch.shape[0], 0
-    view, own = own_plan(thread, buffer), hypers[thread]
-    plan, workspace64 = plan_of(view)
-    done = integers(shift(workspace64, plan[at.DONE]))
+    m, made, own = x_batch.shape[0], 0, hypers[thread]
+    view, plan, workspace64, done = _join(thread, buffer)
     for i in range(opt.SIZE):
         own[i] = hyper[i]
-    for b in range(count):
-        result = results[b]
+    for first in range(0, order.size, m):
+        result = results[first // m]
+        rows = min(m, order.size - first)
+        if rows < m:
+            if thread >= plan_of(rest_buffer)[0][at.SCRATCHES]:
+                return
+            wait_until(done, plan[at.PASSED])
+            view, plan, workspace64, done = _join(thread, rest_buffer)
         if weighted:
             mine = _is_mine(plan, done)
             if mine:
-                result[WEIGHT] = _weight(s_batch, s, order, b * m, m, True)
+                result[WEIGHT] = _weight(s_batch, s, order, first, rows, True)
                 workspace64[at.SCALE] = batch_scale(s_batch, plan)
             _wait_for_it(plan, done, mine)
             if result[WEIGHT] == 0.0:
                 continue
-        _point_to(plan, x, y, order, b * m)
+        _point_to(plan, x, y, order, first)
         call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, view))
         if hyper[opt.CLIP_NORM] != 0.0:
             mine = _is_mine(plan, done)
@@ -167,22 +182,24 @@ def _train(
 @parallel_kernel
 def train_steps_parallel(
     step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+    order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results, hypers,
 ):  # fmt: skip
-    """`train_steps` by several threads; `results` has a row for each batch, `hypers` for each
-    thread."""
+    """`train_steps` by several threads; both plans are parallel. `results` has a row for each
+    batch, `hypers` for each thread."""
     m, made = x_batch.shape[0], 0
     total = float(total)
-    plan, _ = plan_of(buffer)
-    for b in range(count):
-        results[b, WEIGHT], results[b, FACTOR] = float(m), 1.0
+    for b in range(results.shape[0]):
+        results[b, WEIGHT], results[b, FACTOR] = float(min(m, order.size - b * m)), 1.0
     open_tasks(s_batch, buffer)
+    open_tasks(s_batch, rest_buffer)
+    plan, _ = plan_of(buffer)
     for thread in prange(plan[at.SCRATCHES]):
         _train(
             types.int64(thread), step_address, update_address, theta, grad, state, hyper, rates,
-            x, y, s, weighted, order, count, x_batch, y_batch, s_batch, dx, buffer, results, hypers,
+            x, y, s, weighted, order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results,
+            hypers,
         )  # fmt: skip
-    for b in range(count):
+    for b in range(results.shape[0]):
         if results[b, WEIGHT] != 0.0:
             hyper[opt.LR] = rates[made]
             hyper[opt.STEPS] += 1.0
