@@ -116,7 +116,9 @@ class Stepper:
     def _place(self, x, y, s, m: int) -> str:
         """Where the parallel kernel's code is."""
         buffer, order = np.zeros(1), np.zeros(0, np.int64)
-        return place_of(train_steps_parallel, self._arguments(0.0, x, y, s, order, m, buffer, buffer))
+        return place_of(
+            train_steps_parallel, self._arguments(0.0, x, y, s, order, m, buffer, buffer)
+        )
 
     def _arguments(self, total, x, y, s, order, m, buffer, rest_buffer) -> tuple:
         """Of `train_steps` and its parallel twin."""

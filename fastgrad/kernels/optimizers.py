@@ -1,14 +1,9 @@
 """One step of an optimiser on the flat vector: one fused pass, in place.
 
 In: theta (p,), the gradient, the state (slots * p,), the numbers of `hyper`. Out: theta, state and
-the step count, updated. Each loop reads and writes every array once and vectorises as it stands;
-scalars are formed in float64 and cast to theta's dtype once. Clipping needs the gradient's norm
-first, which is a pass of its own; the clipped gradient is never stored, its factor is part of the
-fused loop. Formula 21 and what grew out of it.
-
-A state that decays towards 0 would stay among the subnormal numbers for ever (0.9 times the
-smallest is the smallest again), where an operation costs some processors 100 cycles: below the
-smallest normal number it is 0.
+the step count, updated. Scalars are formed in float64 and cast to theta's dtype once; what is done
+to each parameter is in `updates.py`. Clipping needs the gradient's norm first, which is a pass of
+its own; the clipped gradient is never stored, its factor is part of the fused pass.
 
 All kernels have one signature, so that `kernels/training.py` can call any of them by its address.
 """
@@ -17,9 +12,10 @@ from __future__ import annotations
 
 import math
 
+from . import updates
 from .jit import inner, kernel
 from .norms import sum_of_squares
-from .simd import pointer
+from .simd import pointer, shift
 
 # hyper: float64
 LR = 0  # of this step
@@ -44,52 +40,32 @@ def factor_of(grad, hyper):
 
 @inner
 def _begin(theta, grad, state, hyper):
-    """(theta, gradient, its factor, the state's slots): of a whole step, which is counted here, or
-    of one thread's part of it, which is not."""
+    """(gradient's factor, what to update): of a whole step, which is counted here, or of one
+    thread's part of it, which is not."""
     p, first, stop = theta.size, int(hyper[FIRST]), int(hyper[STOP])
     if stop:
         factor = hyper[FACTOR]
     else:
         stop, factor = p, factor_of(grad, hyper)
         hyper[STEPS] += 1.0
-    slots = state[first:stop], state[p + first : p + stop]  # what a kernel does not have is empty
-    return theta[first:stop], grad[first:stop], factor, slots
+    theta, grad, state = pointer(theta), pointer(grad), pointer(state)
+    return factor, shift(theta, first), shift(grad, first), shift(state, first), p, stop - first
 
 
 @inner
-def _smallest(theta):
-    """The smallest normal number of theta's dtype."""
-    return theta.dtype.type(2.0**-126 if theta.itemsize == 4 else 2.0**-1022)
-
-
-@inner
-def _settled(value, smallest):
-    """0 in the place of a subnormal number; NaN stays."""
-    return smallest - smallest if abs(value) < smallest else value
-
-
-@inner
-def _least_squared(smallest, share):
-    """The least number whose square, times `share`, is normal."""
+def _least_squared(theta, share):
+    """The least number whose square, times `share`, is normal in theta's dtype."""
+    smallest = 2.0**-126 if theta.itemsize == 4 else 2.0**-1022
     return math.sqrt(smallest / max(share, smallest))
-
-
-@inner
-def _square(g, least):
-    """g^2, and 0 where it, or its share in a mean, would be subnormal."""
-    g = least - least if abs(g) < least else g
-    return g * g
 
 
 @kernel
 def sgd(theta, grad, state, hyper):
     """theta -= lr * g (formula 21)."""
     real = theta.dtype.type
-    theta, grad, factor, _ = _begin(theta, grad, state, hyper)
-    factor = real(factor)
-    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
-    for i in range(theta.size):
-        theta[i] -= lr * (grad[i] * factor + decay * theta[i])
+    factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
+    numbers = real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR])
+    updates.sgd(x, g, slots, stride, count, numbers)
     return 0.0
 
 
@@ -97,19 +73,16 @@ def sgd(theta, grad, state, hyper):
 def momentum(theta, grad, state, hyper):
     """v = mu v + g; theta -= lr * v, or lr * (g + mu v) with Nesterov's look ahead."""
     real = theta.dtype.type
-    theta, grad, factor, slots = _begin(theta, grad, state, hyper)
-    factor, state = real(factor), slots[0]
-    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
-    mu = real(hyper[OWN])
+    factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
+    mu = hyper[OWN]
     # The step is lr * (direct * g + carried * v): (0, 1) without, (1, mu) with look ahead.
     look_ahead = hyper[OWN + 1] != 0.0
-    smallest = _smallest(theta)
-    direct, carried = real(1.0 if look_ahead else 0.0), mu if look_ahead else real(1.0)
-    for i in range(theta.size):
-        g = grad[i] * factor + decay * theta[i]
-        v = _settled(mu * state[i] + g, smallest)
-        state[i] = v
-        theta[i] -= lr * (direct * g + carried * v)
+    direct, carried = 1.0 if look_ahead else 0.0, mu if look_ahead else 1.0
+    numbers = (
+        real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR]), real(mu), real(direct),
+        real(carried),
+    )  # fmt: skip
+    updates.momentum(x, g, slots, stride, count, numbers)
     return 0.0
 
 
@@ -117,18 +90,13 @@ def momentum(theta, grad, state, hyper):
 def rmsprop(theta, grad, state, hyper):
     """s = rho s + (1 - rho) g^2; theta -= lr * g / (sqrt(s) + eps)."""
     real = theta.dtype.type
-    theta, grad, factor, slots = _begin(theta, grad, state, hyper)
-    factor, state = real(factor), slots[0]
-    lr, decay = real(hyper[LR]), real(hyper[WEIGHT_DECAY])
-    rho, rest = real(hyper[OWN]), real(1.0 - hyper[OWN])
-    eps = real(hyper[OWN + 1])
-    smallest = _smallest(theta)
-    least = _least_squared(smallest, rest)
-    for i in range(theta.size):
-        g = grad[i] * factor + decay * theta[i]
-        s = _settled(rho * state[i] + rest * _square(g, least), smallest)
-        state[i] = s
-        theta[i] -= lr * g / (math.sqrt(s) + eps)
+    factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
+    rho, rest = hyper[OWN], real(1.0 - hyper[OWN])
+    numbers = (
+        real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR]), real(rho), rest,
+        real(hyper[OWN + 1]), real(_least_squared(theta, rest)),
+    )  # fmt: skip
+    updates.rmsprop(x, g, slots, stride, count, numbers)
     return 0.0
 
 
@@ -137,25 +105,14 @@ def adam(theta, grad, state, hyper):
     """m, v: means of g and g^2, both freed of their bias towards 0; theta -= lr * m / (sqrt(v) +
     eps). Weight decay joins g (Adam), or shrinks theta by itself (AdamW: hyper[OWN + 3])."""
     real = theta.dtype.type
-    theta, grad, factor, slots = _begin(theta, grad, state, hyper)
-    factor = real(factor)
-    beta1, beta2 = hyper[OWN], hyper[OWN + 1]
-    rest1, rest2, beta2_ = real(1.0 - beta1), real(1.0 - beta2), real(beta2)
-    eps = real(hyper[OWN + 2])
-    steps = hyper[STEPS]
-    size = real(hyper[LR] / (1.0 - beta1**steps))
-    unbias = real(1.0 / math.sqrt(1.0 - beta2**steps))
+    factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
+    beta1, beta2, lr, steps = hyper[OWN], hyper[OWN + 1], hyper[LR], hyper[STEPS]
+    rest2, decay = real(1.0 - beta2), hyper[WEIGHT_DECAY]
     decoupled = hyper[OWN + 3] != 0.0
-    shrink = real(1.0 - hyper[LR] * hyper[WEIGHT_DECAY] if decoupled else 1.0)
-    decay = real(0.0 if decoupled else hyper[WEIGHT_DECAY])
-    smallest = _smallest(theta)
-    least = _least_squared(smallest, rest2)
-    means, squares = slots
-    for i in range(theta.size):
-        g = grad[i] * factor + decay * theta[i]
-        m = _settled(means[i] + rest1 * (g - means[i]), smallest)
-        v = _settled(beta2_ * squares[i] + rest2 * _square(g, least), smallest)
-        means[i] = m
-        squares[i] = v
-        theta[i] = theta[i] * shrink - size * (m / (math.sqrt(v) * unbias + eps))
+    numbers = (
+        real(factor), real(0.0 if decoupled else decay), real(1.0 - beta1), real(beta2), rest2,
+        real(hyper[OWN + 2]), real(_least_squared(theta, rest2)), real(lr / (1.0 - beta1**steps)),
+        real(1.0 / math.sqrt(1.0 - beta2**steps)), real(1.0 - lr * decay if decoupled else 1.0),
+    )  # fmt: skip
+    updates.adam(x, g, slots, stride, count, numbers)
     return 0.0
