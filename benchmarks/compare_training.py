@@ -23,6 +23,8 @@ import numpy as np
 
 import fastgrad as fg
 
+from .warm import warm_up
+
 LR = 1e-3
 
 
@@ -174,8 +176,8 @@ def compare(task: Task, runners, seeds: int) -> list[dict]:
     rows = []
     for to_target in (False, True):
         figures = {runner.name: [] for runner in runners}
-        for runner in runners:  # warm: kernels, thread pools, caches
-            runner.run(task, 0, to_target)
+        for runner in runners:
+            warm_up(lambda runner=runner: runner.run(task, 0, to_target))
         for seed in range(seeds):
             for runner in runners:
                 figures[runner.name].append(runner.run(task, seed, to_target))

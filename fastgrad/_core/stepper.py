@@ -126,7 +126,8 @@ class Stepper:
         return (
             *self._kernels, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s, self.weighted,
-            order.astype(np.int64, copy=False), *self._batch(m), self.net._nothing, buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
+            order.astype(np.int64, copy=False), *self._batch(m), self.net._nothing,
+            buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, m) -> float:

@@ -15,7 +15,6 @@ smallest normal number it is 0.
 
 from __future__ import annotations
 
-from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
