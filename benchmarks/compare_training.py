@@ -17,6 +17,7 @@ import time
 import tracemalloc
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -177,7 +178,7 @@ def compare(task: Task, runners, seeds: int) -> list[dict]:
     for to_target in (False, True):
         figures = {runner.name: [] for runner in runners}
         for runner in runners:
-            warm_up(lambda runner=runner: runner.run(task, 0, to_target))
+            warm_up(partial(runner.run, task, 0, to_target))
         for seed in range(seeds):
             for runner in runners:
                 figures[runner.name].append(runner.run(task, seed, to_target))

@@ -8,8 +8,10 @@ SECONDS = 3.0  # `fit` compiles its parallel kernel once a second of training on
 
 
 def warm_up(call, seconds: float = SECONDS) -> None:
-    """Call at least twice, and until so many seconds are over."""
-    start, calls = time.perf_counter(), 0
-    while calls < 2 or time.perf_counter() - start < seconds:
+    """Call once, which may compile, and then until so many seconds are over."""
+    call()
+    start = time.perf_counter()
+    while True:
         call()
-        calls += 1
+        if time.perf_counter() - start > seconds:
+            return
