@@ -11,8 +11,8 @@ import numpy as np
 
 # Seconds of serial steps before threads are first tried, by where the parallel kernel's code is.
 WAIT = {"memory": 0.002, "disk": 0.06, "nowhere": 1.0}
-_HOPELESS = 5  # times the seconds of the other way
-_PAUSE, _SHARE = 0.1, 40  # from then on: at least seconds, times the cost of the last trial
+_HOPELESS, _WAKING = 5, 0.001  # times the seconds of the other way, and seconds for waking threads
+_PAUSE, _SHARE = 0.25, 40  # from then on: at least seconds, times the cost of the last trial
 
 
 class Choice:
@@ -28,7 +28,7 @@ class Choice:
 
     def hopeless(self, took: list[float]) -> bool:
         """Whether a second step of a trial would be a waste; the first may have woken threads."""
-        return bool(took) and took[0] > _HOPELESS * self._seconds[self.parallel]
+        return bool(took) and took[0] > _HOPELESS * self._seconds[self.parallel] + _WAKING
 
     def tried(self, best: float, total: float) -> None:
         """The other way took `best` seconds a step, `total` in all."""
