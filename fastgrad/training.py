@@ -145,12 +145,13 @@ def fit(
     callbacks : callable, object or sequence of them
         Each is called with the `FitResult` after an epoch; True in return stops. An object may have
         `on_epoch` and `on_step` instead; `on_step` is called after every step, which then runs by
-        itself.
+        itself. An epoch that it stops in the middle is not in the history.
     progress : bool, optional
         None: a bar where standard error is a terminal; True: some lines elsewhere; False: nothing.
     checkpoint : str or path, optional
-        Written whole or not at all every `checkpoint_every` epochs and at the end. A file that is
-        there already is never replaced, but by the run that it is a checkpoint of.
+        Written whole or not at all every `checkpoint_every` epochs and at the end, unless training
+        ends within an epoch: then the last one stays. A file that is there already is never
+        replaced, but by the run that it is a checkpoint of.
     resume : bool
         Go on from `checkpoint` where it exists, or else start: the same bits as if never
         interrupted. The network, the optimiser's settings, `batch_size` and the like must be those
@@ -306,15 +307,19 @@ class _Run:
         self.clock = time.perf_counter() - self.result.seconds
 
     def _epoch(self, stepper, source, rng):
-        """All steps of an epoch; the mean loss, or None if a callback stopped it."""
-        total = weight = 0.0
+        """All steps of an epoch; the mean loss, or None if a callback stopped it before its end."""
+        total, weight, done, optimizer = 0.0, 0.0, 0, self.result.optimizer
         for x, y, s, order, m in source.epoch(self.result.epochs, rng):
             rows = m if self.on_step else m * stepper.steps_per_call(m)
             for first in range(0, order.size, rows):
+                steps, done = optimizer.steps, done + min(rows, order.size - first)
                 total = stepper.run(total, x, y, s, order[first : first + rows], m)
-                if self.on_step and any([hook(self.result) for hook in self.on_step]):
+                if not self.on_step or optimizer.steps == steps:
+                    continue
+                if any([hook(self.result) for hook in self.on_step]):
                     self.result.stopped = "callback"
-                    return None
+                    if done != source.size:
+                        return None
             weight += source.weight(s, order)
         if not weight:
             raise ValueError("there are no rows that count in this epoch; expected at least one")

@@ -507,6 +507,37 @@ def test_a_step_may_stop(table):
     assert (result.stopped, result.optimizer.steps, result.epochs) == ("callback", 3, 0)
 
 
+def test_a_stop_after_the_last_step_of_an_epoch_ends_that_epoch(table, tmp_path):
+    class Stop:
+        def on_step(self, result):
+            return result.optimizer.steps == 10
+
+    options = dict(batch_size=10, seed=0)
+    stopped = fg.fit(network(), *table, epochs=9, callbacks=Stop(), checkpoint=tmp_path / "run.npz",
+                     checkpoint_every=5, **options)  # fmt: skip
+    whole = fg.fit(network(), *table, epochs=2, **options)
+    assert (stopped.stopped, stopped.epochs) == ("callback", 2)
+    assert stopped.best_theta.tobytes() == whole.best_theta.tobytes()
+    assert fg.load_checkpoint(tmp_path / "run.npz").run["epoch"] == 2
+
+
+def test_a_batch_without_weight_is_no_step_for_a_callback_and_from_an_iterator(table):
+    X, y = table
+    seen = []
+
+    class Steps:
+        def on_step(self, result):
+            seen.append(result.optimizer.steps)
+
+    s = np.ones(N)
+    s[:20] = 0
+    options = dict(epochs=2, seed=0, callbacks=Steps())
+    want = fg.fit(network(), X, y, sample_weight=s, batch_size=10, shuffle=False, **options)
+    batches = [(X[i : i + 10], y[i : i + 10], s[i : i + 10]) for i in range(0, N, 10)]
+    got = fg.fit(network(), batches, **options)
+    assert seen == 2 * [1, 2, 3, 4, 5, 6] and got.theta.tobytes() == want.theta.tobytes()
+
+
 def test_a_callback_that_raises_leaves_whole_steps(table):
     kept = []
 

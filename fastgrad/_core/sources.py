@@ -1,7 +1,8 @@
 """Where an epoch's rows come from: arrays in memory, a memory map, or ready batches.
 
 `epoch(number, rng)` yields (x, y, s, order, rows of a batch): the stepper takes the rows of x in
-that order. A source checks what it is given; data are converted once, or as they are read.
+that order. `size` is how many rows an epoch has, if that is known. A source checks what it is
+given; data are converted once, or as they are read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Arrays:
                 f"X is a {type(X).__name__} of batches, beside y; expected batches (X, y) and no y"
             )
         self.X = metrics.inputs(X, "X", net)
-        n = self.X.shape[0]
+        self.size = n = self.X.shape[0]
         y, sample_weight = metrics.targets(net, n, y, sample_weight)
         self.y = y.reshape(-1)
         self.weighted = sample_weight is not None
@@ -43,7 +44,7 @@ class Arrays:
         }  # fmt: skip
 
     def epoch(self, number: int, rng) -> Iterator[tuple]:
-        n = self.X.shape[0]
+        n = self.size
         for order in batches.windows(n, self.rows, self._window, rng if self._shuffle else None):
             if not self._converted:
                 yield self.X, self.y, self.s, order, self.rows
@@ -66,6 +67,7 @@ class Batches:
     """Ready batches (X, y) or (X, y, sample_weight) from a function or an iterable."""
 
     weighted = True  # may be; without weights they are 1
+    size = None  # rows of an epoch: nobody knows
 
     def __init__(self, net, make, epochs: int):
         self._net, self._make = net, make
@@ -100,6 +102,8 @@ class Batches:
             x = np.ascontiguousarray(x, self._net.dtype)
             n = x.shape[0]
             s = batch[2] if len(batch) == 3 else None
+            if s is not None and np.size(s) == n and not np.any(s):
+                continue  # no step
             # Weights as they are: those of one batch count beside those of the others.
             y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ", scaled=False)
             s = np.ones(n, self._net.dtype) if s is None else s

@@ -61,7 +61,9 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
                 f"{self.classes_}"
             )
         if self.classes_.size < 2 and not many:
-            raise ValueError(f"y has one class, {self.classes_[0]!r}; expected two classes or more")
+            raise ValueError(
+                f"y has one class, {self.classes_.tolist()}; expected two classes or more"
+            )
         if self.class_weight is not None:
             if incremental and self.class_weight == "balanced":
                 raise ValueError(

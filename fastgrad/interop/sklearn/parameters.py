@@ -57,8 +57,8 @@ PARAMETERS = """
     solver : {"adam", "sgd", "lbfgs"}
         "lbfgs" takes all rows at once, in float64.
     alpha : float
-        The squared weights times `alpha`/2, divided by the rows of a batch (or by the sum of their
-        weights, for rows of mean weight), are added to the loss. Biases are not penalised.
+        The squared weights times `alpha`/2, divided by `batch_size` (times the mean weight of all
+        rows), are added to the loss, in a shorter last batch too. Biases are not penalised.
     batch_size : int or "auto"
         "auto" is min(200, n).
     learning_rate : {"constant", "invscaling", "adaptive"}
@@ -106,6 +106,9 @@ ATTRIBUTES = """
 NOTES = """
     Notes
     -----
-    Parameters start where scikit-learn's do for the same `random_state`. X of float32 makes a
-    float32 network.
+    Parameters start where scikit-learn's do for the same `random_state`; rows are shuffled in
+    another order. X of float32 makes a float32 network. Not as in scikit-learn: a shorter last
+    batch has the same penalty; momentum gathers gradients, and the learning rate of the step is
+    applied to their sum, which differs where the rate changes; rows held out for `early_stopping`
+    have all classes in proportion.
 """
