@@ -156,3 +156,25 @@ def check_neuron(rng, n, d, dtype, weighted):
     check(lambda w, X: fg.neuron_grad(w, 0.5, X), w, X)
     check(fg.relu, X)
     check(fg.relu_mask, X)
+
+
+def check_optimizer(rng, p, optimizer):
+    """Two steps of an optimiser, its state guarded too, for each dtype."""
+    for dtype in (np.float32, np.float64):
+        theta, *grads = rng.normal(size=(3, p)).astype(dtype)
+
+        def after_steps(make, theta=theta, grads=grads):
+            opt, theta, found = optimizer.copy(), make(theta), []
+            opt._state = make(opt.prepare(p, theta.dtype)[0])
+            for grad in grads:
+                opt.step(theta, make(grad))
+                found += [theta.tobytes(), opt._state.tobytes()]
+            return found
+
+        expected = after_steps(np.array)
+        for after in (True, False):
+            Guarded.live = []
+            assert after_steps(lambda array, after=after: guarded(array, after)) == expected
+            for guard in Guarded.live:
+                guard.check()
+    Guarded.live = []

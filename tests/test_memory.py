@@ -37,7 +37,7 @@ from itertools import cycle, product
 import numpy as np
 import fastgrad as fg
 from fastgrad.kernels import gemm
-from guards import check_layer, check_network, check_neuron
+from guards import check_layer, check_network, check_neuron, check_optimizer
 from helpers import CUTS, LOSSES, cut_plans, edge_sizes
 from workload import count_launches, launched
 
@@ -66,6 +66,9 @@ check_layer(rng, 7, gemm.KC_ROWS + 1, 3, dtype)
 check_network(rng, 2100, [3, 2], dtype, "cross_entropy", True)
 check_network(rng, 500, [3, 2, 1], dtype, "mse", True)
 check_neuron(rng, 513, 9, dtype, True)
+for p in [*range(1, 20), 31, 33, *range(63, 68), 127, 129, 257]:
+    for optimizer in (fg.SGD(), fg.Nesterov(clip_norm=1.0), fg.RMSprop(), fg.AdamW()):
+        check_optimizer(rng, p, optimizer)
 print("swept")
 """
 

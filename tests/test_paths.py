@@ -4,7 +4,7 @@ import pytest
 from helpers import run_python, simd_path
 
 NUMBERS = ["accuracy", "assembly", "dense", "layouts", "losses", "network", "neuron", "numbers",
-           "plans", "vmath"]  # fmt: skip
+           "optimizers", "plans", "vmath"]  # fmt: skip
 
 RUN = """
 import sys

@@ -132,13 +132,15 @@ def test_only_the_ratios_of_weights_count(table, size):
 @pytest.mark.parametrize("dtype, small", [("float32", 1e-41), ("float64", 1e-310)])
 def test_a_batch_of_very_small_weights_is_a_step_of_its_own_mean(table, dtype, small):
     X, y = table[0].astype(dtype), table[1]
-    s, ones = np.ones((2, N), dtype)
-    s[:10] = small
-    options = dict(epochs=1, batch_size=10, shuffle=False, seed=0)
-    result = fg.fit(network(dtype=dtype), X, y, sample_weight=s, **options)
-    want = fg.fit(network(dtype=dtype), X, y, sample_weight=ones, **options)
-    np.testing.assert_allclose(result.theta, want.theta, rtol=1e-4, atol=1e-6)
-    assert (result.optimizer.steps, result.stopped) == (5, "epochs")
+    ones = np.ones(N, dtype)
+    for rows, batch in ((slice(10), 10), (slice(48, None), 12)):  # the first, and a rest of two
+        s = ones.copy()
+        s[rows] = small
+        options = dict(epochs=1, batch_size=batch, shuffle=False, seed=0)
+        result = fg.fit(network(dtype=dtype), X, y, sample_weight=s, **options)
+        want = fg.fit(network(dtype=dtype), X, y, sample_weight=ones, **options)
+        np.testing.assert_allclose(result.theta, want.theta, rtol=1e-4, atol=1e-6)
+        assert (result.optimizer.steps, result.stopped) == (5, "epochs")
 
 
 def test_digits_to_97_percent():
@@ -207,6 +209,40 @@ def test_threads_are_tried_and_kept_only_if_faster():
     assert choice.due(0.02)
     choice.tried(best=0.004, total=0.008)
     assert choice.parallel
+
+
+def test_a_rest_says_nothing_of_the_threads(monkeypatch):
+    """A call of one row, as `on_step` makes them, is not a batch that took very long."""
+    net = fg.MLP([64, 128, 10], "cross_entropy", dtype=F32)
+    steps = Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
+    now, rows = [0.0], {True: 0, False: 0}
+
+    def call(parallel, total, x, y, s, order, m):
+        rows[parallel] += order.size
+        now[0] += 0.01 + order.size * (1e-4 if parallel and order.size > 500 else 2e-4)
+        return total
+
+    monkeypatch.setattr(steps, "_call", call)
+    monkeypatch.setattr(steps, "_parallel_code", "memory")
+    monkeypatch.setattr(stepper, "_choices", {})
+    monkeypatch.setattr(stepper.time, "perf_counter", lambda: now[0])
+    for _ in range(100):
+        for size in (1000, 1):
+            steps.run(0.0, None, None, None, np.arange(size), 1000)
+    assert rows[True] > 90_000
+
+
+def test_a_rest_too_small_for_threads_comes_after_them():
+    net = fg.MLP([64, 128, 10], "cross_entropy", dtype=F32)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(410, 64)).astype(F32), rng.integers(0, 10, 410)
+    found = set()
+    for parallel in (False, True):
+        steps = Stepper(net, net.init(seed=0), fg.Adam(fg.schedules.Step(1e-2, every=1)), False, 2)
+        assert steps._plan(200).parallel and not steps._plan(10).parallel
+        total = steps._call(parallel, 0.0, X, y, net._nothing, np.arange(410), 200)
+        found.add((total, steps.theta.tobytes(), steps.optimizer.steps))
+    assert len(found) == 1
 
 
 def test_a_second_fit_begins_where_a_single_row_is_worth_threads(monkeypatch):

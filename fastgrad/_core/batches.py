@@ -37,7 +37,7 @@ def windows(n: int, batch_size: int, window: int, rng=None) -> Iterator[np.ndarr
         for start in range(0, n, window):
             yield np.arange(start, min(start + window, n))
         return
-    runs = rng.permutation(-(-n // RUN_ROWS))
+    runs = rng.permutation(-(-n // RUN_ROWS)).astype(np.int64, copy=False)
     per_window = max(1, window // RUN_ROWS)
     rest = np.empty(0, np.int64)
     for first in range(0, runs.size, per_window):

@@ -1,7 +1,7 @@
 """Serial or parallel steps: whichever is faster here and now.
 
 Both have the same bits, so training is free to choose; beside other busy processes a parallel
-launch can cost a hundred times its work. Threads are tried by two steps now and then, first when
+launch can cost a hundred times its work. Threads are tried by a few steps now and then, first when
 they may soon repay what it costs to have them: nothing, loading a kernel, or compiling one.
 """
 
@@ -37,6 +37,6 @@ class Choice:
             self.parallel = not self.parallel
         self._since, self._pause = 0.0, max(_PAUSE, _SHARE * total)
 
-    def ran(self, seconds: float, count: int) -> None:
+    def ran(self, seconds: float, count: float) -> None:
         self._seconds[self.parallel] = seconds / count
         self._since += seconds

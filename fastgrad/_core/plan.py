@@ -39,7 +39,8 @@ WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is re
 WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
 WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
 STORE_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
-IN_PLACE_ROWS = 128  # up to here packing W costs more than reading it in place
+IN_PLACE_ROWS = 128  # up to here, of all who share the panels, packing W costs more than reading it
+# in place (64-100 to 1000-1000 on Zen 4: from 200 rows on, but from 100 where rows lie 4 KiB apart)
 NARROW_ROWS = 256  # and up to here where all columns make one panel
 FEW_ROWS = (4, 32)  # up to here transposing W costs more than dot products with its rows: any
 FEW_VECTORS = 8  # rows, and rows of so many vectors

@@ -85,11 +85,11 @@ class Stepper:
         chosen = self._choice(m)
         if not self._parallel_code:
             self._parallel_code = self._place(x, y, s, m)
-        if chosen.due(WAIT[self._parallel_code]):
+        if order.size >= m and chosen.due(WAIT[self._parallel_code]):
             if self._parallel_code != "memory":
                 self.compile_parallel(x, y, s, m)
             took, whole = [], 0.0
-            while order.size and len(took) < 2 and not chosen.hopeless(took):
+            while order.size >= m and len(took) < 2 and not chosen.hopeless(took):
                 tried = order[: m * (_TRIAL if took else 1)]  # the first wakes the threads
                 began = time.perf_counter()
                 total = self._call(not chosen.parallel, total, x, y, s, tried, m)
@@ -100,7 +100,8 @@ class Stepper:
         if order.size:
             began = time.perf_counter()
             total = self._call(chosen.parallel, total, x, y, s, order, m)
-            chosen.ran(time.perf_counter() - began, order.size / m)
+            if order.size >= m:  # a rest tells nothing of a whole batch
+                chosen.ran(time.perf_counter() - began, order.size / m)
         return total
 
     def _choice(self, m: int) -> Choice:

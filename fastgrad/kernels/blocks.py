@@ -18,7 +18,9 @@ from .jit import OPTIONS, inner, pasted
 from .rows import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .simd import lanes, null_like, shift
 
-# Rows of dW, and products of each of its elements, from which a copy of the deltas pays.
+# Rows of dW, and products of each of its elements, from which copies of both operands pay in a wide
+# layer; a row block's operands are in the L2 as they are (100 rows of 64-100, float64: 23.9 us for
+# dW and db in place, 25.3 with a copy of the deltas).
 COPY_ROWS, COPY_PRODUCTS = 48, 32
 BAND_ROWS = 12  # rows of dW written side by side where there are fewer products
 
@@ -164,7 +166,6 @@ def weight_gradient(
             types.int64(ldi),
             scratch,
             copied,
-            0 if turned else ahead,
             null_like(db) if turned or start else db,
             fresh,
         )

@@ -2,7 +2,7 @@
 
 In: A (k, m) and B (k, n), rows of activations and of deltas, any leading dimension. Both are read
 down their columns, a step of k a row apart: in wide layers each step is another page and another
-set of cache lines, so a block of B (and, in a task of its own, the columns of A) is copied to the
+set of cache lines, so a block of B (and, unless the gradient is turned, of A) is copied to the
 thread's scratch, where the micro-kernel reads it in one stream. A copied number is used by every
 row of W (B) or by every panel (A), so the copies cost a hundredth of the products.
 """
@@ -73,9 +73,7 @@ def scratch_elements(lanes: int, m: int) -> int:
 
 
 @pasted
-def transposed_product(
-    c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, ahead, sums, fresh
-):
+def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, sums, fresh):
     """c (m, n) = init (m, n) + a (k, m)^T b (k, n); the order of a sum depends on k alone.
 
     Also sums (n,) (+)= the sums of b's columns, unless `sums` is null; `fresh` overwrites them.
@@ -86,7 +84,7 @@ def transposed_product(
     for p in range(0, max(k, 1), KC_COLUMNS):
         rows = min(KC_COLUMNS, k - p)
         first = p == 0
-        left, cs, soon = shift(a, p * lda), lda, shift(a, p * lda + ahead)
+        left, cs, soon = shift(a, p * lda), lda, shift(a, p * lda)
         pace, drift = lda, types.int64(1)
         if copy_a:
             copied = shift(scratch, KC_COLUMNS * nr)

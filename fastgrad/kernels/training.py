@@ -1,7 +1,7 @@
 """Whole stretches of minibatch training in compiled code, by one thread or by several.
 
 In: the addresses of two compiled kernels (a network step and an optimiser's update), the data, the
-order of the rows. Out: parameters and optimiser state after `count` whole steps, and the sum of
+order of the rows. Out: parameters and optimiser state after a step for each batch, and the sum of
 their losses. For each batch: one network step, which gathers its rows block by block, and one
 update. All batches have one size, so one plan, but a shorter last one: the rest, with its own.
 
@@ -30,16 +30,16 @@ RESULTS = 3
 
 
 @inner
-def _near_one(s, total):
+def _near_one(s, m, total):
     """Weights of a very small sum times a power of two that brings the largest near 1: the network
     divides by their sum, and only their ratios count."""
     if total >= (1e-30 if s.itemsize == 4 else 1e-290):
         return
     most = s[0]
-    for i in range(s.size):
+    for i in range(m):
         most = max(most, s[i])
     _, power = math.frexp(most)
-    for i in range(s.size):
+    for i in range(m):
         s[i] = math.ldexp(s[i], -power)
 
 
@@ -53,7 +53,7 @@ def _weight(s_out, s, order, first, m, weighted):
         s_out[i] = s[order[first + i]]
         total += s_out[i]
     if total != 0.0:
-        _near_one(s_out, total)
+        _near_one(s_out, m, total)
     return total
 
 
