@@ -235,12 +235,12 @@ def test_a_rest_says_nothing_of_the_threads(monkeypatch):
 def test_a_rest_too_small_for_threads_comes_after_them():
     net = fg.MLP([64, 128, 10], "cross_entropy", dtype=F32)
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(410, 64)).astype(F32), rng.integers(0, 10, 410)
+    X, y = rng.normal(size=(1210, 64)).astype(F32), rng.integers(0, 10, 1210)
     found = set()
     for parallel in (False, True):
         steps = Stepper(net, net.init(seed=0), fg.Adam(fg.schedules.Step(1e-2, every=1)), False, 2)
-        assert steps._plan(200).parallel and not steps._plan(10).parallel
-        total = steps._call(parallel, 0.0, X, y, net._nothing, np.arange(410), 200)
+        assert steps._plan(600).parallel and not steps._plan(10).parallel
+        total = steps._call(parallel, 0.0, X, y, net._nothing, np.arange(1210), 600)
         found.add((total, steps.theta.tobytes(), steps.optimizer.steps))
     assert len(found) == 1
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import metrics
-from . import batches
+from . import batches, check
 
 
 class Arrays:
@@ -101,11 +101,16 @@ class Batches:
             x = metrics.inputs(batch[0], f"X of batch {index}", self._net)
             x = np.ascontiguousarray(x, self._net.dtype)
             n = x.shape[0]
-            s = batch[2] if len(batch) == 3 else None
-            if s is not None and np.size(s) == n and not np.any(s):
-                continue  # no step
+            prefix, s = f"batch {index}: ", None
+            if len(batch) == 3 and batch[2] is not None:
+                s = check.as_array(batch[2], f"{prefix}sample_weight")
+            nothing = s is not None and s.shape == (n,) and s.dtype.kind in "biuf" and not s.any()
             # Weights as they are: those of one batch count beside those of the others.
-            y, s = metrics.targets(self._net, n, batch[1], s, f"batch {index}: ", scaled=False)
+            y, s = metrics.targets(
+                self._net, n, batch[1], None if nothing else s, prefix, scaled=False
+            )
+            if nothing:
+                continue  # no step
             s = np.ones(n, self._net.dtype) if s is None else s
             yield x, y.reshape(-1), s, np.arange(n), n
 

@@ -84,7 +84,8 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy
     for p in range(0, max(k, 1), KC_COLUMNS):
         rows = min(KC_COLUMNS, k - p)
         first = p == 0
-        left, cs, soon = shift(a, p * lda), lda, shift(a, p * lda)
+        left = soon = shift(a, p * lda)
+        cs = lda
         pace, drift = lda, types.int64(1)
         if copy_a:
             copied = shift(scratch, KC_COLUMNS * nr)

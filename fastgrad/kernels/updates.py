@@ -24,7 +24,7 @@ GROUP = min(8, max(1, 256 // VECTOR_BYTES))  # vectors of theta that are written
 
 
 class _Arithmetic(Vectors):
-    """What the formulas are written in; an argument may be a number of the formula or a vector."""
+    """What the formulas are written in: their numbers are vectors of one number too."""
 
     def mul(self, a, b):
         return self.builder.fmul(a, b)
