@@ -200,7 +200,7 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     """Microseconds of a step of 8-64-64-3 with batches of 16: whole, kernels, and the rest."""
     import numba
 
-    from fastgrad._core.stepper import Stepper
+    from fastgrad._core.stepper import NO_LOSS, Stepper
     from fastgrad.kernels.calls import call
 
     @numba.njit(nogil=True)
@@ -213,7 +213,7 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     net = fg.MLP([8, 64, 64, 3], "cross_entropy", dtype="float32")
     stepper = Stepper(net, net.init(seed=0), fg.Adam(LR), False, 1)
     order = rng.permutation(1600)
-    stepper.run(0.0, X, y, net._nothing, order, 16)
+    stepper.run(NO_LOSS, X, y, net._nothing, order, 16)
     plan = net._plan(16, training_job(), False)
     batch = stepper._batch(16)
     theta, grad = stepper.theta, stepper.gradient
@@ -221,7 +221,7 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     step = step_address, (theta, theta, *batch, grad, net._nothing, plan.acquire())
     update = update_address, (theta, grad, stepper._state, stepper._hyper)
     works = {
-        "whole": lambda: stepper.run(0.0, X, y, net._nothing, order, 16),
+        "whole": lambda: stepper.run(NO_LOSS, X, y, net._nothing, order, 16),
         "network step": lambda: repeated(*step, 100),
         "Adam": lambda: repeated(*update, 100),
     }

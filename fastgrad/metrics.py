@@ -134,7 +134,7 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     labelled = net._loss.probabilities is not None
     y = y.reshape(n, -1)
     blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
-    loss = right = weight = 0.0
+    losses, weights, right = [], [], 0.0
     left = np.zeros(y.shape[1])
     for block in blocks:
         x = np.ascontiguousarray(X[block], net.dtype)
@@ -145,8 +145,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
             continue
         flat = target[:, 0] if net.loss_name == "cross_entropy" else target
         near = None if s is None else check.near_one(s)  # a block's may all be very small
-        loss += share * net.loss(theta, x, flat, near, threads=threads)
-        weight += share
+        losses.append(share * net.loss(theta, x, flat, near, threads=threads))
+        weights.append(share)
         out = net.predict(theta, x, threads=threads)
         if not labelled:
             left += _sum(np.square(out - target, dtype=np.float64), s)
@@ -155,14 +155,16 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         else:
             hits = ((out > 0) == (target > 0.5)).mean(axis=1)
             right += _sum(_known(hits, out, target), s)
+    weight = float(np.sum(weights))
+    loss = float(np.sum(losses)) / weight  # in pairs
     if labelled:
-        return Scores(loss / weight, float(right) / weight)
+        return Scores(loss, float(right) / weight)
     mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
     about = sum(
         _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
         for block in blocks
     )
-    return Scores(loss / weight, _r2(left, about))
+    return Scores(loss, _r2(left, about))
 
 
 def _known(hits, *arrays):
@@ -179,10 +181,11 @@ def _part(sample_weight, block):
 
 
 def _sum(values, sample_weight):
-    """Over rows, in float64, weighted where there are weights."""
+    """Over rows, in float64, weighted where there are weights; rows of weight 0 do not count."""
     if sample_weight is None:
         return values.sum(axis=0, dtype=np.float64)
-    return sample_weight.astype(np.float64) @ values
+    counts = sample_weight != 0
+    return sample_weight[counts].astype(np.float64) @ values[counts]
 
 
 def _r2(left, about) -> float:

@@ -172,7 +172,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
     (4.0, [2.0, 4.0], 2.0)
     """
     a, mask = affine_relu(X, w, b)
-    a -= y
+    a -= _counted(y, a, sample_weight, a)
     loss, e = _squared(a, sample_weight)
     _select(e, mask)
     return loss, e @ X, e.sum()
@@ -186,7 +186,8 @@ def mse(out, y, sample_weight=None):
     out : ndarray (n, k)
     y : ndarray (n, k), or (n,) when k is 1
     sample_weight : ndarray (n,), optional
-        Weights s: ``Σ s_i loss_i / Σ s_i`` in place of the mean over samples.
+        Weights s: ``Σ s_i loss_i / Σ s_i`` in place of the mean over samples. A row of weight 0
+        does not count, whatever its target.
 
     Returns
     -------
@@ -199,7 +200,7 @@ def mse(out, y, sample_weight=None):
     >>> loss, delta.tolist()
     (5.0, [[1.0], [3.0]])
     """
-    return _squared(out - _like(y, out), sample_weight)
+    return _squared(out - _counted(_like(y, out), out, sample_weight, out), sample_weight)
 
 
 def huber(out, y, sample_weight=None, huber_delta=1.0):
@@ -214,7 +215,7 @@ def huber(out, y, sample_weight=None, huber_delta=1.0):
     >>> loss, delta.tolist()
     (1.3125, [[0.25], [0.5]])
     """
-    r = out - _like(y, out)
+    r = out - _counted(_like(y, out), out, sample_weight, out)
     delta = np.clip(r, -float(huber_delta), float(huber_delta))
     # With c = clip(r), both branches are c (r - c/2): no branch, no cancellation.
     r -= 0.5 * delta
@@ -236,7 +237,7 @@ def logistic(out, y, sample_weight=None):
     >>> round(loss, 6), delta.tolist()
     (0.346574, [[-0.25], [0.0]])
     """
-    y = _like(y, out)
+    y = _counted(_like(y, out), out, sample_weight, out.dtype.type(0))
     e = np.exp(-np.abs(out))
     each = np.log1p(e)
     each += np.maximum(out, 0)
@@ -461,6 +462,17 @@ def _select(values, mask):
 def _like(y, out):
     """y in out's shape and dtype, without a copy where it already is."""
     return y.reshape(out.shape).astype(out.dtype, copy=False)
+
+
+def _counted(y, out, sample_weight, instead):
+    """The targets, but `instead` in rows of weight 0: those do not count, whatever theirs are.
+
+    NaN or an infinity in the outputs still shows.
+    """
+    if sample_weight is None or sample_weight.all():
+        return y
+    nothing = (sample_weight == 0).reshape((-1,) + (1,) * (out.ndim - 1))
+    return np.where(nothing & np.isfinite(out), instead, y)
 
 
 def _weigh(delta, sample_weight):

@@ -20,8 +20,9 @@ from . import metrics
 from ._core import check, files
 from ._core.progress import Progress
 from ._core.sources import Arrays, Batches
-from ._core.stepper import Stepper
+from ._core.stepper import NO_LOSS, Stepper
 from .history import History
+from .kernels.sums import settled
 from .network import MLP
 from .optimizers import Optimizer, get_optimizer
 
@@ -308,7 +309,7 @@ class _Run:
 
     def _epoch(self, stepper, source, rng):
         """All steps of an epoch; the mean loss, or None if a callback stopped it before its end."""
-        total, weight, done, optimizer = 0.0, 0.0, 0, self.result.optimizer
+        total, weight, done, optimizer = NO_LOSS, 0.0, 0, self.result.optimizer
         for x, y, s, order, m in source.epoch(self.result.epochs, rng):
             rows = m if self.on_step else m * stepper.steps_per_call(m)
             for first in range(0, order.size, rows):
@@ -323,7 +324,7 @@ class _Run:
             weight += source.weight(s, order)
         if not weight:
             raise ValueError("there are no rows that count in this epoch; expected at least one")
-        return total / weight
+        return settled(*total) / weight
 
     def end_epoch(self, loss: float, rate: float, shown) -> None:
         """Validation, history, the best so far, callbacks."""

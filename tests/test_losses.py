@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from helpers import DTYPES, EPS, F64, LOSSES, assert_close, draw_problem
+from helpers import DTYPES, EPS, F64, LOSSES, assert_close, assert_same_bits, draw_problem
 
 import fastgrad as fg
 from fastgrad import reference as ref
@@ -187,3 +187,59 @@ def test_row25_a_rows_delta_is_the_same_wherever_the_row_stands(rng, dtype, k):
             part * dtype.type(stop - start), whole[start:stop] * dtype.type(n),
             rtol=8 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("huge", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
+def test_a_row_of_weight_zero_does_not_count_whatever_its_target(rng, loss, dtype, k, huge):
+    net = fg.MLP([4, 5, k], loss, dtype=dtype)
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, 23, loss, dtype, True)
+    s[:3], s[3:] = 0, s[3:] + 1
+    odd = y.copy()
+    odd[:3] = np.nan if loss == "logistic" else huge  # logistic targets lie between 0 and 1
+    expected, expected_grad = net.loss_and_grad(theta, X, y, s)
+    value, grad = net.loss_and_grad(theta, X, odd, s)
+    assert value == expected
+    assert_same_bits(grad, expected_grad)
+    assert_same_bits(net.grad_input(theta, X, odd, s), net.grad_input(theta, X, y, s))
+    assert fg.evaluate(net, theta, X, odd, s) == fg.evaluate(net, theta, X, y, s)
+    rest, _ = net.loss_and_grad(theta, X[3:], y[3:], s[3:])
+    assert value == pytest.approx(rest, rel=16 * EPS[np.dtype(dtype)])
+    twin_value, twin_delta = ref.LOSSES[loss](net.predict(theta, X), odd, s)
+    assert twin_value == pytest.approx(value, rel=64 * EPS[np.dtype(dtype)])
+    assert np.isfinite(twin_delta).all()
+    X[0, 0] = np.nan  # an input's NaN is never hidden
+    assert np.isnan(net.loss(theta, X, odd, s))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_neurons_row_of_weight_zero_does_not_count_whatever_its_target(rng, dtype):
+    w, X, y = (rng.normal(size=shape).astype(dtype) for shape in (4, (23, 4), 23))
+    s = rng.uniform(1, 2, 23).astype(dtype)
+    s[[2, 22]] = 0  # in a group of rows, and among those left over
+    odd = y.copy()
+    odd[[2, 22]] = np.nan, 1e30
+    expected = fg.neuron_loss_and_grad(w, 0.5, X, y, s)
+    for got, want in zip(fg.neuron_loss_and_grad(w, 0.5, X, odd, s), expected):
+        assert_same_bits(got, want)
+    twin = ref.neuron_loss_and_grad(w, dtype.type(0.5), X, odd, s)
+    assert_close(twin[0], expected[0], dtype)
+    assert_close(twin[1], expected[1], dtype)
+    X[2, 0] = np.nan
+    assert np.isnan(fg.neuron_loss_and_grad(w, 0.5, X, odd, s)[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [3, 40])
+def test_row25_a_row_of_weight_zero_does_not_count_however_far_its_logits(rng, k, dtype):
+    most = np.finfo(dtype).max
+    out, y = rng.normal(size=(23, k)).astype(dtype), np.arange(23) % k
+    s = np.ones(23, dtype)
+    s[4] = 0
+    expected, _ = through(out, y, "cross_entropy", s)
+    out[4], out[4, y[4]] = most, -most
+    with np.errstate(over="ignore"):
+        value, delta = through(out, y, "cross_entropy", s)
+    assert value == expected and not delta[4].any()

@@ -1,5 +1,7 @@
 """Threads: the same bits on any number, from any thread, under every threading layer."""
 
+import platform
+
 import pytest
 from helpers import LAYERS, run_python, threading_layer
 
@@ -211,3 +213,58 @@ def test_every_public_name_is_there_and_what_a_gradient_does_not_need_comes_late
         except AttributeError as error:
             assert "no attribute 'nonsense'" in str(error)
         """)
+
+
+FLUSHED = """
+import sys
+import numba
+import numpy as np
+import fastgrad as fg
+from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad.kernels.rounding import control_word, set_control_word
+from helpers import cut_plans
+from workload import count_launches, launched
+
+cut_plans("many tasks")
+
+@numba.njit
+def set_word(bits):
+    before = control_word()
+    set_control_word(before | bits)
+    return before
+
+@numba.njit
+def restore(word):
+    set_control_word(word)
+
+def all_bits(threads):
+    for dtype, tiny in (("f4", 1e-38), ("f8", 1e-308)):
+        rng = np.random.default_rng(0)
+        net = fg.MLP([8, 16, 3], dtype=dtype)
+        X, Y = ((rng.normal(size=(90, k)) * tiny).astype(dtype) for k in (8, 3))
+        w, y = net.init(0)[:8].copy(), Y[:, 0].copy()
+        yield net.loss_and_grad(net.init(0), X, Y, threads=threads)[1].tobytes()
+        yield fg.affine_relu(X, w, 0.0, threads=threads)[0].tobytes()
+        yield fg.neuron_loss_and_grad(w, 0.0, X, y, threads=threads)[1].tobytes()
+        steps = Stepper(net, net.init(0), fg.SGD(1.0), False, threads)
+        steps._call(threads > 1, NO_LOSS, X, Y.reshape(-1), net._nothing, np.arange(90), 45)
+        yield steps.theta.tobytes()
+
+count_launches()
+gradual = list(all_bits(2))
+assert gradual == list(all_bits(1))
+word = set_word(FLUSH)
+flushed = list(all_bits(1))
+parallel = list(all_bits(2))
+restore(word)
+assert parallel == flushed != gradual
+assert list(all_bits(2)) == gradual  # the threads have their own word back
+print(len(launched))
+"""
+
+
+def test_threads_flush_subnormal_numbers_where_the_caller_does():
+    """As `torch.set_flush_denormal(True)` makes it: the bits of one thread on any number."""
+    flush = {"x86_64": 0x8040, "amd64": 0x8040, "aarch64": 1 << 24, "arm64": 1 << 24}
+    code = f"FLUSH = {flush[platform.machine().lower()]}\n" + FLUSHED
+    assert int(run_python(code, NUMBA_NUM_THREADS="2")) >= 9

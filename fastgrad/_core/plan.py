@@ -306,7 +306,7 @@ def write_neuron_plan(vector, n, d, itemsize, weighted):
     tasks = min(MAX_TASKS, -(-n // NEURON_BLOCK_ROWS)) if parallel else 1
     rows = round_up(-(-n // tasks), 8)
     tasks = -(-n // rows)
-    stride = round_up(d + 2, 16) + 16
+    stride = round_up(d + one.SUMS, 16) + 16
     vector[one.ROWS], vector[one.INPUTS], vector[one.TASKS] = n, d, tasks
     vector[one.TASK_ROWS], vector[one.BLOCK_ROWS] = rows, NEURON_BLOCK_ROWS
     vector[one.WEIGHTED], vector[one.STRIDE] = weighted, stride

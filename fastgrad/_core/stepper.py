@@ -19,6 +19,7 @@ from .choice import WAIT, Choice
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call
 _STEP_SECONDS, _FLOPS_PER_SECOND = 5e-6, 4e10  # rough, for the above
 _TRIAL = 4  # steps of a trial of the other way: fewer would count the launch for too much
+NO_LOSS = (0.0, 0.0)  # to begin a running total with
 _choices: dict[tuple, Choice] = {}  # by shape, for the whole process: short fits learn from others
 _MOST_CHOICES = 256
 
@@ -53,11 +54,11 @@ class Stepper:
             address_of(step, (theta, theta, x, y, s, self.gradient, nothing, buffer)),
             address_of(self.optimizer.kernel, args),
         )
-        self._call(False, 0.0, x, y, s, np.zeros(0, np.int64), 1)
+        self._call(False, NO_LOSS, x, y, s, np.zeros(0, np.int64), 1)
 
     def compile_parallel(self, x, y, s, m: int):
         """The parallel kernel, for data of these types; m rows are worth threads."""
-        self._call(True, 0.0, x, y, s, np.zeros(0, np.int64), m)
+        self._call(True, NO_LOSS, x, y, s, np.zeros(0, np.int64), m)
         self._parallel_code = "memory"
 
     def _batch(self, m: int):
@@ -77,8 +78,9 @@ class Stepper:
         seconds = _STEP_SECONDS + self._flops * m / _FLOPS_PER_SECOND
         return max(1, int(CALL_SECONDS / seconds))
 
-    def run(self, total: float, x, y, s, order, m: int) -> float:
-        """Batches of m of the rows in `order`, and one of the rest; `total` plus their losses."""
+    def run(self, total: tuple, x, y, s, order, m: int) -> tuple:
+        """Batches of m of the rows in `order`, and one of the rest; `total` plus their losses, a
+        pair as `sums.add_exactly` has it."""
         threads = get_num_threads() if self.threads is None else self.threads
         if threads == 1 or not self._plan(m).parallel:
             return self._call(False, total, x, y, s, order, m)
@@ -118,7 +120,7 @@ class Stepper:
         """Where the parallel kernel's code is."""
         buffer, order = np.zeros(1), np.zeros(0, np.int64)
         return place_of(
-            train_steps_parallel, self._arguments(0.0, x, y, s, order, m, buffer, buffer)
+            train_steps_parallel, self._arguments(NO_LOSS, x, y, s, order, m, buffer, buffer)
         )
 
     def _arguments(self, total, x, y, s, order, m, buffer, rest_buffer) -> tuple:
@@ -131,7 +133,7 @@ class Stepper:
             buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
-    def _call(self, parallel: bool, total, x, y, s, order, m) -> float:
+    def _call(self, parallel: bool, total, x, y, s, order, m) -> tuple:
         """One compiled call; two where the rest is too small for threads."""
         rest = order.size % m
         if parallel and rest and not self._plan(rest).parallel:

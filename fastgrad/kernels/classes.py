@@ -17,6 +17,7 @@ from numba.core import cgutils
 from . import vmath
 from .pack import transpose_block
 from .simd import I64, Vectors
+from .sums import Sum
 
 MOST_VECTORS = 2  # of classes, for which there is room in the table
 CHAINS = 4  # sums of exponentials side by side, so that their rounding errors stay small
@@ -72,6 +73,14 @@ class _Group:
             yield column, self.builder.sub(k, column)
 
 
+def weighed(vec, weight, value):
+    """weight * value, 0 where the weight is 0, whatever finite logits made the value infinite."""
+    builder, zero = vec.builder, vec.const(0.0)
+    none = builder.fcmp_ordered("==", weight, zero)
+    nothing = builder.and_(none, builder.fcmp_ordered("ord", value, value))
+    return builder.select(nothing, zero, builder.fmul(weight, value))
+
+
 def few_classes_body(elem):
     def body(builder, z, ldz, labels, s, m, k, scale):
         vec = Vectors(builder, elem)
@@ -82,7 +91,7 @@ def few_classes_body(elem):
         spare = cgutils.alloca_once(builder, I64, size=vec.lanes)
         for lane in range(vec.lanes):
             builder.store(I64(0), builder.gep(spare, [I64(lane)]))
-        total = cgutils.alloca_once_value(builder, zero)
+        total = Sum(builder, vec.type)
         top, true, weight = (cgutils.alloca_once(builder, vec.type) for _ in range(3))
         sums = [cgutils.alloca_once(builder, vec.type) for _ in range(CHAINS)]
         blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), lanes)
@@ -129,10 +138,8 @@ def few_classes_body(elem):
 
             offset = builder.fsub(builder.load(true), highest)
             value = builder.fsub(vmath.log(vec, sum_), offset)
-            value = builder.fmul(builder.load(weight), value)
-            value = builder.select(group.inside, value, zero)
-            builder.store(builder.fadd(builder.load(total), value), total)
-        result = vec.reduce(vec.add, builder.load(total))
-        builder.ret(builder.fpext(result, ir.DoubleType()) if vec.is_f32 else result)
+            value = weighed(vec, builder.load(weight), value)
+            total.add(builder.select(group.inside, value, zero))
+        builder.ret(total.result())
 
     return body

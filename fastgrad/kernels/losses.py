@@ -17,11 +17,11 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from . import vmath
-from .classes import MOST_VECTORS, few_classes_body
-from .simd import I1, I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
+from .classes import MOST_VECTORS, few_classes_body, weighed
+from .simd import DOUBLE, I1, I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
+from .sums import Sum
 
 MSE, HUBER, LOGISTIC, CROSS_ENTROPY = 0, 1, 2, 3
-F64 = ir.DoubleType()
 
 
 def _mse(vec, z, y, _):
@@ -56,12 +56,10 @@ def _logistic(vec, z, y, _):
     return value, b.fsub(sigmoid, y)
 
 
-def _accumulate(builder, total, value):
-    builder.store(builder.fadd(builder.load(total), value), total)
-
-
-def _to_double(builder, value):
-    return value if value.type == F64 else builder.fpext(value, F64)
+def _without_weight(vec, weight, output):
+    """The lanes of rows that do not count, whatever their targets: of weight 0, and finite."""
+    finite = vec.builder.fcmp_ordered("<", vmath.absolute(vec, output), vec.const(float("inf")))
+    return vec.builder.and_(vec.builder.fcmp_ordered("==", weight, vec.const(0.0)), finite)
 
 
 def _elementwise_body(elem, value_and_derivative):
@@ -70,8 +68,9 @@ def _elementwise_body(elem, value_and_derivative):
         vec = Vectors(builder, elem)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         scale_vector, parameter = vec.splat(scale), vec.splat(parameter)
-        total = cgutils.alloca_once_value(builder, vec.const(0.0))
+        total = Sum(builder, vec.type)
         weight = cgutils.alloca_once_value(builder, vec.const(1.0))
+        ignored = cgutils.alloca_once_value(builder, ir.Constant(vec.mask_type, [0] * vec.lanes))
         blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), I64(vec.lanes))
         with cgutils.for_range(builder, m) as row:
             with cgutils.for_range(builder, blocks) as block:
@@ -81,6 +80,8 @@ def _elementwise_body(elem, value_and_derivative):
                 def at(base, ld):
                     return builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
 
+                place = at(z, ldz)
+                output = vec.load_masked(place, mask)
                 with builder.if_then(weighted):
                     here = builder.gep(
                         s,
@@ -91,21 +92,23 @@ def _elementwise_body(elem, value_and_derivative):
                             builder.store(vec.splat(builder.load(here)), weight)
                         with b:
                             builder.store(vec.load_masked(here, mask), weight)
-                place = at(z, ldz)
-                output = vec.load_masked(place, mask)
+                    builder.store(_without_weight(vec, builder.load(weight), output), ignored)
                 value, derivative = value_and_derivative(
                     vec, output, vec.load_masked(at(y, ldy), mask), parameter
                 )
                 w = builder.load(weight)
+                counts = builder.not_(builder.load(ignored))
                 derivative = builder.fmul(derivative, builder.fmul(w, scale_vector))
                 open_ = builder.or_(
                     vec.passes(output), builder.not_(vec.splat(gated, vec.mask_type))
                 )
+                open_ = builder.and_(open_, counts)
                 derivative = builder.select(open_, derivative, vec.const(0.0))
                 vec.store_masked(derivative, place, mask)
-                value = builder.select(mask, builder.fmul(w, value), vec.const(0.0))
-                _accumulate(builder, total, value)
-        builder.ret(_to_double(builder, vec.reduce(vec.add, builder.load(total))))
+                inside = builder.and_(mask, counts)
+                value = builder.select(inside, builder.fmul(w, value), vec.const(0.0))
+                total.add(value)
+        builder.ret(total.result())
 
     return body
 
@@ -124,7 +127,7 @@ def _elementwise(value_and_derivative, name):
             function = define(
                 builder,
                 f"fastgrad_{name}_{name_of(elem)}",
-                F64,
+                DOUBLE,
                 kinds,
                 _elementwise_body(elem, value_and_derivative),
             )
@@ -155,16 +158,16 @@ def _softmax_row(vec, row, k, mask_of, blocks):
         builder.store(vec.maximum(z, builder.load(top)), top)
     maximum = vec.reduce(vec.maximum, builder.load(top))
     shift = vec.splat(maximum)
-    total = cgutils.alloca_once_value(builder, vec.const(0.0))
-    builder.store(vec.const(0.0), total)
+    total = Sum(builder, vec.type)
     with cgutils.for_range(builder, blocks) as block:
         column = builder.mul(block.index, I64(vec.lanes))
         mask, place = mask_of(column), builder.gep(row, [column])
         e = vmath.exp(vec, builder.fsub(vec.load_masked(place, mask), shift))
         e = builder.select(mask, e, vec.const(0.0))
         vec.store_masked(e, place, mask)
-        _accumulate(builder, total, e)
-    return maximum, vec.reduce(vec.add, builder.load(total))
+        total.add(e)
+    sum_ = total.result()
+    return maximum, builder.fptrunc(sum_, vec.elem) if vec.is_f32 else sum_
 
 
 def _scale_row(vec, row, factor, mask_of, blocks):
@@ -187,7 +190,7 @@ def _cross_entropy_body(elem):
         vec = Vectors(builder, elem)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         mask_of, blocks = _columns(vec, k)
-        total = cgutils.alloca_once_value(builder, vec.const(0.0))
+        total = Sum(builder, vec.type)
         # Of `lanes` rows at a time: the sums of exponentials, z_label - max, the weights.
         sums, offsets, weights = (
             cgutils.alloca_once(builder, elem, size=vec.lanes) for _ in range(3)
@@ -221,8 +224,8 @@ def _cross_entropy_body(elem):
                 ):
                     builder.store(value, builder.gep(array, [in_group.index]))
             value = builder.fsub(vmath.log(vec, vec.load(sums)), vec.load(offsets))
-            _accumulate(builder, total, builder.fmul(vec.load(weights), value))
-        builder.ret(_to_double(builder, vec.reduce(vec.add, builder.load(total))))
+            total.add(weighed(vec, vec.load(weights), value))
+        builder.ret(total.result())
 
     return body
 
@@ -241,8 +244,8 @@ def cross_entropy(typingctx, z, ldz, labels, s, m, k, scale):
         kinds = [pointer, I64, I64.as_pointer(), pointer, I64, I64, elem]
         values = llvm_arguments(context, builder, signature, args, kinds)
         name = f"fastgrad_cross_entropy_{name_of(elem)}"
-        wide = define(builder, name, F64, kinds, _cross_entropy_body(elem))
-        narrow = define(builder, f"{name}_few", F64, kinds, few_classes_body(elem))
+        wide = define(builder, name, DOUBLE, kinds, _cross_entropy_body(elem))
+        narrow = define(builder, f"{name}_few", DOUBLE, kinds, few_classes_body(elem))
         most = I64(MOST_VECTORS * Vectors(builder, elem).lanes)
         few = builder.icmp_signed("<=", values[5], most)
         return builder.call(builder.select(few, narrow, wide), values)

@@ -20,36 +20,38 @@ forward pass that also writes the ReLU mask. Formulas 18 to 20, 23 and 24.
 from __future__ import annotations
 
 from numba import prange, types
+from numba.extending import overload
 
 from . import layout as at
 from . import losses
 from .calls import call
-from .jit import inner, kernel, parallel_kernel
+from .jit import OPTIONS, inner, kernel, parallel_kernel
+from .rounding import control_word, set_control_word
 from .sharing import claim, count_one, wait_until
 from .simd import integers, pointer, shift
+from .sums import add_exactly, settled, sum_of
 from .tasks import PACK, REDUCE, ROWS, WEIGHTS, plan_of, task
 
 
-@inner
-def weight_sum(s, n):
-    """Sum of the sample weights in float64, in four interleaved chains."""
-    s = pointer(s)
-    a = b = c = d = 0.0
-    stop = n // 4 * 4
-    for i in range(0, stop, 4):
-        a += s[i]
-        b += s[i + 1]
-        c += s[i + 2]
-        d += s[i + 3]
-    for i in range(stop, n):
-        a += s[i]
-    return (a + b) + (c + d)
+def _rows_that_count(s, plan):
+    """n, or the sum of the sample weights."""
+
+
+@overload(_rows_that_count, jit_options=OPTIONS)
+def _rows_that_count_typed(s, plan):
+    if s.dtype == types.uint8:  # a mask beside a given output gradient
+        return lambda s, plan: float(plan[at.ROWS])
+
+    def rows(s, plan):
+        return sum_of(pointer(s), plan[at.ROWS]) if plan[at.WEIGHTED] else float(plan[at.ROWS])
+
+    return rows
 
 
 @inner
 def batch_scale(s, plan):
     """1 / (n or sum of weights), and also / k for the losses that are means over outputs."""
-    total = weight_sum(s, plan[at.ROWS]) if plan[at.WEIGHTED] else float(plan[at.ROWS])
+    total = _rows_that_count(s, plan)
     if plan[at.LOSS] == losses.MSE or plan[at.LOSS] == losses.HUBER:
         total *= plan[at.HEADER + (plan[at.LAYERS] - 1) * at.RECORD + at.K]
     return 1.0 / total
@@ -83,12 +85,12 @@ def step_loss(scale, workspace64, plan):
     if plan[at.JOB] == at.FORWARD or plan[at.LOSS] < 0:
         return 0.0
     first, tasks = plan[at.PARTS], plan[at.TASKS]
-    loss, squares = 0.0, 0.0
+    loss, lost, squares = 0.0, 0.0, 0.0
     for t in range(tasks):
-        loss += workspace64[first + t]
+        loss, lost = add_exactly(loss, lost, workspace64[first + t])
     for t in range(plan[at.SLICES]):
         squares += workspace64[first + tasks + t]
-    return loss * scale + 0.5 * workspace64[at.L2] * squares
+    return settled(loss, lost) * scale + 0.5 * workspace64[at.L2] * squares
 
 
 @inner
@@ -161,9 +163,13 @@ def step_parallel(address, theta, bias, x, y, s, out, dx, buffer):
     its own."""
     plan, workspace64 = plan_of(buffer)
     open_tasks(s, buffer)
+    word = control_word()
     for thread in prange(plan[at.SCRATCHES]):  # more than threads: the rest find nothing to do
+        own_word = control_word()
+        set_control_word(word)
         view = own_plan(types.int64(thread), buffer)
         call(0.0, address, (theta, bias, x, y, s, out, dx, view))
+        set_control_word(own_word)
     return step_loss(workspace64[at.SCALE], workspace64, plan)
 
 

@@ -16,9 +16,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import inner, kernel, parallel_kernel
-from .network import weight_sum
-from .rows import RowGroup, add_to, broadcast, group_rows, load_vector
+from .rounding import control_word, set_control_word
+from .rows import RowGroup, broadcast, group_rows, load_vector
 from .simd import (
+    DOUBLE,
+    I1,
     I32,
     I64,
     VOID,
@@ -33,10 +35,12 @@ from .simd import (
     retype,
     shift,
 )
+from .sums import Sum, add_exactly, settled, sum_of
 
 # The plan's vector
 ROWS, INPUTS, TASKS, TASK_ROWS, BLOCK_ROWS, WEIGHTED, STRIDE, BUFFER64, BUFFER = range(9)
 HEADER = 9
+SUMS = 4  # of a task, behind those of dw: the loss and db, with what each lost
 
 
 def _block_body(elem):
@@ -50,9 +54,12 @@ def _block_body(elem):
             kind = ir.VectorType(elem, count) if count > 1 else elem
             zero = ir.Constant(kind, [0.0] * count if count > 1 else 0.0)
             one = ir.Constant(kind, [1.0] * count if count > 1 else 1.0)
+            infinite = ir.Constant(kind, [float("inf")] * count if count > 1 else float("inf"))
+            none = ir.Constant(ir.VectorType(I1, count), [0] * count) if count > 1 else I1(0)
             bias = broadcast(builder, b, kind)
-            loss, db = (cgutils.alloca_once_value(builder, zero) for _ in range(2))
+            loss, db = (Sum(builder, kind) for _ in range(2))
             weight = cgutils.alloca_once_value(builder, one)
+            ignored = cgutils.alloca_once_value(builder, none)
             steps = builder.sdiv(builder.sub(stop, start), I64(count))
             columns = RowGroup(vec, count, d)
             with cgutils.for_range(builder, steps) as step:
@@ -63,31 +70,27 @@ def _block_body(elem):
                 ]
                 z = builder.fadd(columns.dots(rows, w), bias)
                 with builder.if_then(weighted):
-                    builder.store(load_vector(builder, s, first, kind), weight)
+                    weights = load_vector(builder, s, first, kind)
+                    builder.store(weights, weight)
+                    known = builder.fcmp_ordered("<", builder.fmul(z, zero), infinite)
+                    nothing = builder.fcmp_ordered("==", weights, zero)
+                    builder.store(builder.and_(known, nothing), ignored)
                 active = builder.fcmp_unordered(">", z, zero)  # not (z <= 0)
                 error = builder.fsub(
                     builder.select(active, z, zero), load_vector(builder, y, first, kind)
                 )
+                error = builder.select(builder.load(ignored), zero, error)
                 scaled = builder.fmul(builder.load(weight), error)
-                add_to(builder, loss, builder.fmul(scaled, error))
+                loss.add(builder.fmul(scaled, error))
                 scaled = builder.select(active, scaled, zero)
-                add_to(builder, db, scaled)
+                db.add(scaled)
                 errors = [
                     builder.extract_element(scaled, I32(r)) if count > 1 else scaled
                     for r in range(count)
                 ]
                 columns.add_rows(dw, rows, errors)
-            for place, total in ((0, loss), (1, db)):
-                target = builder.gep(sums, [I64(place)])
-                value = builder.load(total)
-                for r in range(count):
-                    lane = builder.extract_element(value, I32(r)) if count > 1 else value
-                    lane = (
-                        lane
-                        if lane.type == ir.DoubleType()
-                        else builder.fpext(lane, ir.DoubleType())
-                    )
-                    add_to(builder, target, lane)
+            loss.add_to(sums)
+            db.add_to(builder.gep(sums, [I64(2)]))
 
         whole = builder.mul(builder.sdiv(m, I64(group)), I64(group))
         run(I64(0), whole, group)
@@ -99,15 +102,16 @@ def _block_body(elem):
 
 @intrinsic
 def neuron_block(typingctx, dw, sums, x, d, w, b, y, s, m):
-    """dw += sum of s e x over active rows; sums[0] += sum of s e^2, sums[1] += sum of s e.
+    """dw += sum of s e x over active rows; sums[0] += sum of s e^2, sums[2] += sum of s e.
 
-    e is activation - y; `s` may be null. dw is (d,), sums two float64.
+    e is activation - y; `s` may be null. dw is (d,), sums two pairs of float64 as `add_exactly`
+    has them. A row of weight 0 does not count, whatever its target.
     """
 
     def codegen(context, builder, signature, args):
         elem = element_type(signature.args[0])
         p = elem.as_pointer()
-        kinds = [p, ir.DoubleType().as_pointer(), p, I64, p, elem, p, p, I64]
+        kinds = [p, DOUBLE.as_pointer(), p, I64, p, elem, p, p, I64]
         function = define(
             builder, f"fastgrad_neuron_{name_of(elem)}", VOID, kinds, _block_body(elem)
         )
@@ -125,7 +129,7 @@ def _task(index, w, b, x, y, s, buffer):
     dw = retype(shift(pointer(buffer), plan[BUFFER]), pointer(w))
     dw = shift(dw, index * stride)
     sums = shift(pointer(buffer), plan[BUFFER64] + index * stride)
-    for j in range(d + 2):
+    for j in range(d + SUMS):
         sums[j] = 0.0
     first = index * plan[TASK_ROWS]
     stop = min(plan[ROWS], first + plan[TASK_ROWS])
@@ -155,13 +159,17 @@ def _finish(gw_out, s, buffer):
     plan = integers(pointer(buffer))
     workspace64 = shift(pointer(buffer), plan[BUFFER64])
     d, stride = plan[INPUTS], plan[STRIDE]
-    total = weight_sum(s, plan[ROWS]) if plan[WEIGHTED] else float(plan[ROWS])
-    for t in range(1, plan[TASKS]):
-        for j in range(d + 2):
-            workspace64[j] += workspace64[t * stride + j]
+    total = sum_of(pointer(s), plan[ROWS]) if plan[WEIGHTED] else float(plan[ROWS])
+    loss = loss_lost = db = db_lost = 0.0
+    for t in range(plan[TASKS]):
+        own = shift(workspace64, t * stride)
+        for j in range(d if t else 0):
+            workspace64[j] += own[j]
+        loss, loss_lost = add_exactly(loss, loss_lost + own[d + 1], own[d])
+        db, db_lost = add_exactly(db, db_lost + own[d + 3], own[d + 2])
     for j in range(d):
         gw_out[j] = 2.0 * workspace64[j] / total
-    return workspace64[d] / total, 2.0 * workspace64[d + 1] / total
+    return settled(loss, loss_lost) / total, 2.0 * settled(db, db_lost) / total
 
 
 @kernel
@@ -174,8 +182,12 @@ def neuron_step(gw_out, w, b, x, y, s, buffer):
 @parallel_kernel
 def neuron_step_parallel(gw_out, w, b, x, y, s, buffer):
     """`neuron_step` with the row tasks shared; a task writes its own part of the workspaces."""
+    word = control_word()
     for index in prange(integers(pointer(buffer))[TASKS]):
+        own_word = control_word()
+        set_control_word(word)
         _task(types.int64(index), w, b, x, y, s, buffer)
+        set_control_word(own_word)
     return _finish(gw_out, s, buffer)
 
 

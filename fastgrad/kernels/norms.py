@@ -1,9 +1,8 @@
 """Sums of squares of long vectors in float64, and what a penalty on them adds to a gradient.
 
 In: a vector, float32 or float64. Out: the sum of its squares; `penalty` also adds a multiple of it
-to another vector in the same pass. The loop takes four vectors at a time into sums of their own, so
-that they do not wait on each other; the order of the sum depends on the length alone. NaN and
-infinity come through.
+to another vector in the same pass. The loop adds the squares of four vectors in a tree, and each
+four to a `Sum`; the order depends on the length alone. NaN and infinity come through.
 """
 
 from __future__ import annotations
@@ -12,51 +11,47 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import I64, Vectors, define, element_type, llvm_arguments, name_of
+from .simd import DOUBLE, I64, Vectors, define, element_type, llvm_arguments, name_of
+from .sums import Sum
 
-DOUBLE = ir.DoubleType()
-CHAINS = 4
+GROUP = 4  # vectors added in a tree
 
 
 def _body(elem):
     def body(builder, x, n, out=None, factor=None):
         vec = Vectors(builder, elem)
         wide = ir.VectorType(DOUBLE, vec.lanes)
-        zero = ir.Constant(wide, [0.0] * vec.lanes)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(CHAINS)]
+        sum_ = Sum(builder, vec.type)
         factor = factor and vec.splat(factor)
 
-        def take(chain, first, load, store):
-            """The vector that is `chain` vectors behind element `first`."""
-            index = builder.add(first, I64(chain * vec.lanes))
+        def square(index, load, store):
+            """Of the vector at an index, in float64."""
             value = load(builder.gep(x, [index]))
             if out is not None:
                 place = builder.gep(out, [index])
                 store(vec.fma(factor, value, load(place)), place)
             value = builder.fpext(value, wide) if elem != DOUBLE else value
-            sum_ = sums[chain]
-            builder.store(builder.fadd(builder.load(sum_), builder.fmul(value, value)), sum_)
+            return builder.fmul(value, value)
 
         blocks = builder.sdiv(n, I64(vec.lanes))
-        groups = builder.sdiv(blocks, I64(CHAINS))
+        groups = builder.sdiv(blocks, I64(GROUP))
         with cgutils.for_range(builder, groups) as step:
-            first = builder.mul(step.index, I64(CHAINS * vec.lanes))
-            for chain in range(CHAINS):
-                take(chain, first, vec.load, vec.store)
-        grouped = builder.mul(groups, I64(CHAINS))
+            first = builder.mul(step.index, I64(GROUP * vec.lanes))
+            places = [builder.add(first, I64(i * vec.lanes)) for i in range(GROUP)]
+            a, b, c, d = (square(place, vec.load, vec.store) for place in places)
+            sum_.add(builder.fadd(builder.fadd(a, b), builder.fadd(c, d)))
+        grouped = builder.mul(groups, I64(GROUP))
         with cgutils.for_range(builder, builder.sub(blocks, grouped)) as step:
             first = builder.mul(builder.add(grouped, step.index), I64(vec.lanes))
-            take(0, first, vec.load, vec.store)
+            sum_.add(square(first, vec.load, vec.store))
         tail = vec.first_lanes(builder.srem(n, I64(vec.lanes)))
-        take(
-            0,
+        last = square(
             builder.mul(blocks, I64(vec.lanes)),
             lambda place: vec.load_masked(place, tail),
             lambda value, place: vec.store_masked(value, place, tail),
         )
-        a, b, c, d = (builder.load(sum_) for sum_ in sums)
-        total = builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
-        builder.ret(vec.reduce(vec.add, total))
+        sum_.add(last)
+        builder.ret(sum_.result())
 
     return body
 

@@ -17,7 +17,7 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
-VOID = ir.VoidType()
+VOID, DOUBLE = ir.VoidType(), ir.DoubleType()
 
 
 def _target_features() -> str:

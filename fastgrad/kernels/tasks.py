@@ -20,6 +20,7 @@ from .pack import pack, pack_transposed
 from .partials import add_partials
 from .rows import pack_skinny
 from .simd import integers, integers_at, lanes, pointer, pointer_at, retype, shift
+from .sums import add_exactly, settled
 
 PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
 
@@ -68,7 +69,7 @@ def rows_task(
     if flush and not wide:
         for i in range(size):
             sums[i] = 0.0
-    loss, waiting = 0.0, 0
+    loss, lost, waiting = 0.0, 0.0, 0
     order = integers_at(plan[at.ORDER])
     for row in range(first, stop, plan[at.BLOCK_ROWS]):
         m = min(plan[at.BLOCK_ROWS], stop - row)
@@ -86,7 +87,8 @@ def rows_task(
             write_mask(y, out, row, m, k)
             continue
         delta = shift(part, plan[last + at.DELTA] + place * ld)
-        loss += output_delta(delta, ld, y, s, row, m, k, scale, plan, workspace64)
+        value = output_delta(delta, ld, y, s, row, m, k, scale, plan, workspace64)
+        loss, lost = add_exactly(loss, lost, value)
         if job == at.LOSS_ONLY:
             continue
         backward(
@@ -108,7 +110,7 @@ def rows_task(
             for i in range(size):
                 sums[i] += partial[i]
             waiting = 0
-    return loss
+    return settled(loss, lost)
 
 
 @pasted

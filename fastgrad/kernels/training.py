@@ -20,8 +20,10 @@ from . import optimizers as opt
 from .calls import call
 from .jit import inner, kernel, parallel_kernel
 from .network import batch_scale, open_tasks, own_plan, plan_of, step_loss, turn_of
+from .rounding import control_word, set_control_word
 from .sharing import claim, count_one, wait_until
 from .simd import integers, shift
+from .sums import add_exactly, settled
 
 SLICE = 16  # a slice of the update is a multiple of it
 # Of a batch, in `results`: its loss, what it counts in the sum of losses, its gradient's factor.
@@ -48,10 +50,11 @@ def _weight(s_out, s, order, first, m, weighted):
     """What a batch counts: its rows, or the sum of its weights, which are gathered into s_out."""
     if not weighted:
         return float(m)
-    total = 0.0
+    total = lost = 0.0
     for i in range(m):
         s_out[i] = s[order[first + i]]
-        total += s_out[i]
+        total, lost = add_exactly(total, lost, float(s_out[i]))
+    total = settled(total, lost)
     if total != 0.0:
         _near_one(s_out, m, total)
     return total
@@ -71,14 +74,14 @@ def train_steps(
 ):  # fmt: skip
     """The batches of `order`; returns `total` plus their (loss * rows, or * sum of weights).
 
-    The running total comes in, so that its rounding does not depend on how steps make up calls.
+    The running total, a pair as `add_exactly` has it, comes in, so that its rounding does not
+    depend on how steps make up calls.
 
     Batch b has the rows order[b * m], ... (int64), m as x_batch has; the rest, if there is one, has
     the workspace `rest_buffer`. Step i has the learning rate rates[i]: a batch whose weights are
     all 0 is no step. `results` and `hypers` are the parallel twin's.
     """
     m, made = x_batch.shape[0], 0
-    total = float(total)
     for first in range(0, order.size, m):
         rows = min(m, order.size - first)
         weight = _weight(s_batch, s, order, first, rows, weighted)
@@ -91,7 +94,7 @@ def train_steps(
         plan[at.ORDER] = 0
         hyper[opt.LR] = rates[made]
         call(0.0, update_address, (theta, grad, state, hyper))
-        total += loss * weight
+        total = add_exactly(total[0], total[1], loss * weight)
         made += 1
     return total
 
@@ -187,22 +190,25 @@ def train_steps_parallel(
     """`train_steps` by several threads; both plans are parallel. `results` has a row for each
     batch, `hypers` for each thread."""
     m, made = x_batch.shape[0], 0
-    total = float(total)
     for b in range(results.shape[0]):
         results[b, WEIGHT], results[b, FACTOR] = float(min(m, order.size - b * m)), 1.0
     open_tasks(s_batch, buffer)
     open_tasks(s_batch, rest_buffer)
     plan, _ = plan_of(buffer)
+    word = control_word()
     for thread in prange(plan[at.SCRATCHES]):
+        own_word = control_word()
+        set_control_word(word)
         _train(
             types.int64(thread), step_address, update_address, theta, grad, state, hyper, rates,
             x, y, s, weighted, order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results,
             hypers,
         )  # fmt: skip
+        set_control_word(own_word)
     for b in range(results.shape[0]):
         if results[b, WEIGHT] != 0.0:
             hyper[opt.LR] = rates[made]
             hyper[opt.STEPS] += 1.0
-            total += results[b, LOSS] * results[b, WEIGHT]
+            total = add_exactly(total[0], total[1], results[b, LOSS] * results[b, WEIGHT])
             made += 1
     return total
