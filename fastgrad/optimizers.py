@@ -76,6 +76,7 @@ class Optimizer:
                     f"{type(self).__name__} has no number {name!r}; it has {', '.join(known)}"
                 )
             value = _CHECKS[name](value, name)
+            self._held_by = None
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -132,10 +133,9 @@ class Optimizer:
         return twin
 
     def __setstate__(self, state):
-        """Of a pickle; one of another version may hold fewer numbers than the kernels read."""
-        held = state["_hyper"]
+        """Of a pickle: of the kernels' numbers the steps alone are not written anew for a step."""
         hyper = np.zeros(kernels.SIZE)
-        hyper[: held.size] = held
+        hyper[kernels.STEPS] = state["_hyper"][kernels.STEPS]
         self.__dict__.update(state, _hyper=hyper)
 
     @property
@@ -161,6 +161,11 @@ class Optimizer:
     def rates(self, count: int) -> np.ndarray:
         """The learning rates of the next `count` steps, float64.
 
+        Raises
+        ------
+        TypeError, ValueError
+            As `rate`, and if the parameters' dtype does not hold a rate.
+
         Examples
         --------
         >>> import fastgrad as fg
@@ -170,7 +175,13 @@ class Optimizer:
         if type(self.lr) is schedules.Constant:
             return np.full(count, self.lr.lr)
         first = self.steps
-        return np.array([self.rate(step) for step in range(first, first + count)], np.float64)
+        return np.array([self._held_rate(step) for step in range(first, first + count)], np.float64)
+
+    def _held_rate(self, step: int) -> float:
+        """The rate of a step, which the dtype that `prepare` was given holds."""
+        rate = self.rate(step)
+        check.held(rate, f"lr at step {step}", self._held_by)
+        return rate
 
     def prepare(self, size: int, dtype) -> tuple[np.ndarray, np.ndarray]:
         """State (slots * p,) and numbers as the kernel takes them; zeros before the first step."""
@@ -238,7 +249,7 @@ class Optimizer:
         grad = check.vector(grad, "grad", theta.dtype, theta.size, ": the shape of theta")
         check.output(theta, "theta", theta.shape, theta.dtype, (grad, "grad"))
         state, hyper = self.prepare(theta.size, theta.dtype)
-        hyper[kernels.LR] = self.rate(self.steps)
+        hyper[kernels.LR] = self._held_rate(self.steps)
         self.kernel(theta, grad, state, hyper)
 
     def state_dict(self) -> dict[str, object]:
@@ -456,8 +467,9 @@ class Adam(Optimizer):
 
     kernel = staticmethod(kernels.adam)
     _slots = 2
-    _numbers = ("beta1", "beta2", "eps", "_decoupled")
+    _numbers = ("beta1", "beta2", "eps", "_decoupled", "_epsilon_hat")
     _decoupled = False
+    _epsilon_hat = False  # whether eps joins sqrt(v) before its bias is taken out
 
     def __init__(
         self,
@@ -521,19 +533,13 @@ def get_optimizer(value) -> Optimizer:
     )
 
 
-def _fraction(value, name: str) -> float:
-    number = check.non_negative(value, name)
-    if number >= 1:
-        raise ValueError(f"{name} is {number}; expected 0 to below 1")
-    return number
-
-
 def _norm(value, name: str) -> float | None:
     return None if value is None else check.positive(value, name)
 
 
 _CHECKS = {
     "lr": schedules.as_schedule, "weight_decay": check.non_negative, "clip_norm": _norm,
-    "momentum": _fraction, "rho": _fraction, "beta1": _fraction, "beta2": _fraction,
+    "momentum": check.fraction, "rho": check.fraction, "beta1": check.fraction,
+    "beta2": check.fraction,
     "eps": check.positive,
 }  # fmt: skip

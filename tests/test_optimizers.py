@@ -379,13 +379,73 @@ def test_a_state_that_decays_ends_at_zero_not_among_subnormal_numbers(make, dtyp
     assert np.isnan(theta[2]) and np.isfinite(theta[:2]).all()
 
 
-def test_a_pickle_with_fewer_numbers_than_the_kernels_read():
+def test_a_pickle_whose_numbers_lie_otherwise_goes_on():
     optimizer, theta = fg.Adam(0.1), np.zeros(5)
     optimizer.step(theta, np.ones(5))
-    state = {**vars(optimizer), "_hyper": optimizer._hyper[:8].copy()}
+    state = {**vars(optimizer), "_hyper": np.array([9.0, 9.0, 9.0, 1.0, 9.0, 9.0, 9.0, 9.0])}
     other = object.__new__(fg.Adam)
     other.__setstate__(state)
     expected = theta.copy()
     other.copy().step(theta, np.ones(5))
     optimizer.step(expected, np.ones(5))
     np.testing.assert_array_equal(theta, expected)
+
+
+@pytest.mark.parametrize("kind", [fg.RMSprop, fg.Adam, fg.AdamW])
+@pytest.mark.parametrize("dtype, huge", [("float32", 3e19), ("float64", 2e154)])
+def test_one_gradient_whose_square_overflows_freezes_nothing(kind, dtype, huge):
+    """(1 - beta2) g^2 is a number of the dtype where g^2 is not."""
+    opt, theta = kind(0.1), np.zeros(21, dtype)
+    opt.step(theta, np.full(21, huge, dtype))
+    assert np.isfinite(opt.state_dict()["state"]).all()
+    before = theta.copy()
+    for _ in range(3):
+        opt.step(theta, np.full(21, huge, dtype))
+    assert (theta < before).all()
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.3, 0.5, 0.6])
+def test_a_small_gradient_after_a_large_one_keeps_its_digits(beta1):
+    """m = g + beta1 (m - g) where beta1 is small: m + (1 - beta1) (g - m) would round as large as
+    the m before (beta1 = beta2 = 0: by 5.7e-5 of the step)."""
+    opt, theta = fg.Adam(1.0, beta1=beta1, beta2=0.0), np.zeros(1, np.float32)
+    m, gradients = 0.0, np.array([1e4, 1.0, 3e-3, 0.7], np.float32)
+    for t, g in enumerate(gradients.astype(np.float64), 1):
+        before = theta.astype(np.float64)
+        opt.step(theta, np.array([g], np.float32))
+        m = beta1 * m + (1 - beta1) * g
+        step = m / (1 - beta1**t) / (g + 1e-8)
+        assert before - theta == pytest.approx(step, rel=1e-6 * max(1.0, abs(before[0])))
+
+
+@pytest.mark.parametrize("dtype, large", [("float32", 3e38), ("float64", 1e200)])
+def test_a_gradient_is_clipped_though_its_squares_overflow(dtype, large):
+    theta = np.zeros(40, dtype)
+    fg.SGD(1.0, clip_norm=2.0).step(theta, np.full(40, large, dtype))
+    np.testing.assert_allclose(theta, -2 / np.sqrt(40), rtol=1e-6)
+    fg.SGD(1.0, clip_norm=2.0).step(theta, np.array([np.inf, *np.zeros(39)], dtype))
+    assert np.isnan(theta[0])  # infinite, and no norm can clip it
+
+
+@pytest.mark.parametrize(
+    "name, value", [("lr", 1e39), ("weight_decay", 1e39), ("clip_norm", 1e-50), ("eps", 1e-50)]
+)
+def test_a_number_that_float32_does_not_hold_is_refused_after_a_step_too(name, value):
+    opt, theta = fg.Adam(clip_norm=1.0), np.zeros(3, np.float32)
+    opt.step(theta, theta + 1)
+    setattr(opt, name, value)
+    before = theta.copy()
+    with pytest.raises(ValueError, match=f"{name} is .*; expected a number that float32 holds"):
+        opt.step(theta, theta + 1)
+    assert theta.tobytes() == before.tobytes() and opt.steps == 1
+
+
+def test_a_schedule_that_leaves_float32_is_refused_at_that_step():
+    opt = fg.SGD(lambda step: 10.0 ** (38 + step))
+    theta = np.zeros(3, np.float32)
+    opt.step(theta, np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="lr at step 1 is 1e\\+39; expected a number that float32"):
+        opt.step(theta, np.zeros(3, np.float32))
+    net = fg.MLP([2, 1], dtype="float32")
+    with pytest.raises(ValueError, match="lr at step 1 is 1e\\+39"):
+        fg.fit(net, np.ones((4, 2)), np.ones(4), optimizer=opt.copy(), epochs=1)

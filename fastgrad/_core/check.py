@@ -224,6 +224,18 @@ def positive(value, name: str) -> float:
     return number
 
 
+def fraction(value, name: str) -> float:
+    number = non_negative(value, name)
+    if number >= 1:
+        raise ValueError(f"{name} is {number}; expected 0 to below 1")
+    return number
+
+
+def greatest_rate(is_f32: bool) -> float:
+    """From where on a learning rate is infinite in a dtype."""
+    return _F32_INFINITE if is_f32 else float("inf")
+
+
 def held(number: float, name: str, dtype, zero: bool = True) -> None:
     """Refuse a number that float32 would make infinite, or 0 unless `zero`: it may vanish."""
     if dtype != F32:
@@ -315,7 +327,7 @@ def weights(value, name: str, dtype, n: int) -> np.ndarray:
     """(n,) sample weights: none negative, not all zero (NaN passes and shows in the loss)."""
     array = float_array(value, name, dtype, 1)
     total = _weight(array, name, n)
-    least, most = (1e-30, 1e30) if array.dtype == F32 else (1e-290, 1e290)
+    least, most = validate.weight_bounds(array.itemsize)
     if total < least or (total > most and np.isfinite(array).all()):
         raise ValueError(
             f"{name} sums to {total}; expected {least} to {most} in {array.dtype}: scale the "

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from . import updates
 from .jit import inner, kernel
 from .norms import sum_of_squares
@@ -22,9 +24,19 @@ LR = 0  # of this step
 WEIGHT_DECAY = 1
 CLIP_NORM = 2  # 0: no clipping
 STEPS = 3  # steps done
-OWN = 4  # the first number of a kernel's own
-FACTOR, FIRST, STOP = 8, 9, 10  # in a thread's copy: its part of theta, and the gradient's factor
+FACTOR, FIRST, STOP = 4, 5, 6  # in a thread's copy: its part of theta, and the gradient's factor
+OWN = 8  # the first number of a kernel's own
 SIZE = 16
+
+
+@inner
+def _norm_of_large(grad):
+    """The norm of numbers whose squares may be too large for float64."""
+    total = 0.0
+    for i in range(grad.size):
+        small = float(grad[i]) * 2.0**-600
+        total += small * small
+    return math.sqrt(total) * 2.0**600
 
 
 @inner
@@ -34,6 +46,8 @@ def factor_of(grad, hyper):
     if clip == 0.0:
         return 1.0
     norm = math.sqrt(sum_of_squares(pointer(grad), grad.size))
+    if norm == np.inf:  # of a number, or of the squares alone
+        norm = _norm_of_large(grad)
     factor = clip / (norm + 1e-6)  # 1e-6 as in PyTorch's clip_grad_norm_
     return 1.0 if factor > 1.0 else factor  # NaN stays
 
@@ -103,16 +117,22 @@ def rmsprop(theta, grad, state, hyper):
 @kernel
 def adam(theta, grad, state, hyper):
     """m, v: means of g and g^2, both freed of their bias towards 0; theta -= lr * m / (sqrt(v) +
-    eps). Weight decay joins g (Adam), or shrinks theta by itself (AdamW: hyper[OWN + 3])."""
+    eps). Weight decay joins g (Adam), or shrinks theta by itself (AdamW: hyper[OWN + 3]). With
+    hyper[OWN + 4] eps is Kingma and Ba's epsilon hat: added before the bias is taken out of v."""
     real = theta.dtype.type
     factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
     beta1, beta2, lr, steps = hyper[OWN], hyper[OWN + 1], hyper[LR], hyper[STEPS]
     rest2, decay = real(1.0 - beta2), hyper[WEIGHT_DECAY]
     decoupled = hyper[OWN + 3] != 0.0
+    unbias = 1.0 / math.sqrt(1.0 - beta2**steps)
+    eps = hyper[OWN + 2] * (unbias if hyper[OWN + 4] != 0.0 else 1.0)
+    rest1 = real(1.0 - beta1)
+    from_mean = rest1 < 0.5  # as in PyTorch's lerp: the error is that of the nearer end
     numbers = (
-        real(factor), real(0.0 if decoupled else decay), real(1.0 - beta1), real(beta2), rest2,
-        real(hyper[OWN + 2]), real(_least_squared(theta, rest2)), real(lr / (1.0 - beta1**steps)),
-        real(1.0 / math.sqrt(1.0 - beta2**steps)), real(1.0 - lr * decay if decoupled else 1.0),
+        real(factor), real(0.0 if decoupled else decay), real(1.0 if from_mean else 0.0),
+        rest1 if from_mean else real(rest1 - real(1.0)), real(beta2), rest2, real(eps),
+        real(_least_squared(theta, rest2)), real(lr / (1.0 - beta1**steps)), real(unbias),
+        real(1.0 - lr * decay if decoupled else 1.0),
     )  # fmt: skip
     updates.adam(x, g, slots, stride, count, numbers)
     return 0.0

@@ -2,7 +2,8 @@
 
 In: pointers to theta, the gradient and the state (a slot a `stride` behind the other), how many
 numbers, and the formula's own numbers, each of theta's type. Out: theta and state, in place, in one
-pass. The last vector is masked: nothing beside them is read or written.
+pass. A small factor goes to g before its square is formed: g^2 alone would be infinite from
+2e19 on in float32. The last vector is masked: nothing beside them is read or written.
 
 The new theta of some vectors stays in registers until all are there. Other threads have read theta,
 and a processor takes its lines back from them one after the other where other stores lie between,
@@ -67,19 +68,21 @@ def _rmsprop(v, x, g, square, factor, decay, lr, rho, rest, eps, least):
     """s = rho s + rest g^2; theta -= lr * g / (sqrt(s) + eps); g^2 is 0 where |g| < least."""
     g = v.fma(g, factor, v.mul(decay, x))
     kept = v.zero_below(g, least)
-    square = v.settled(v.fma(rho, square, v.mul(rest, v.mul(kept, kept))))
+    square = v.settled(v.fma(rho, square, v.mul(v.mul(rest, kept), kept)))
     return [v.sub(x, v.div(v.mul(lr, g), v.add(v.sqrt(square), eps))), square]
 
 
 def _adam(
-    v, x, g, mean, square, factor, decay, rest1, beta2, rest2, eps, least, size, unbias, shrink
+    v, x, g, mean, square, factor, decay, from_mean, rate, beta2, rest2, eps, least, size, unbias,
+    shrink,
 ):  # fmt: skip
-    """m += rest1 (g - m); v = beta2 v + rest2 g^2; theta = shrink theta - size * m / (unbias
-    sqrt(v) + eps); g^2 is 0 where |g| < least."""
+    """m = m + rate (g - m), or g + rate (g - m) unless `from_mean`; v = beta2 v + rest2 g^2;
+    theta = shrink theta - size * m / (unbias sqrt(v) + eps); g^2 is 0 where |g| < least."""
     g = v.fma(g, factor, v.mul(decay, x))
     kept = v.zero_below(g, least)
-    mean = v.settled(v.fma(rest1, v.sub(g, mean), mean))
-    square = v.settled(v.fma(beta2, square, v.mul(rest2, v.mul(kept, kept))))
+    base = v.select(v.builder.fcmp_ordered("==", from_mean, v.const(1.0)), mean, g)
+    mean = v.settled(v.fma(rate, v.sub(g, mean), base))
+    square = v.settled(v.fma(beta2, square, v.mul(v.mul(rest2, kept), kept)))
     step = v.div(mean, v.fma(v.sqrt(square), unbias, eps))
     return [v.sub(v.mul(x, shrink), v.mul(size, step)), mean, square]
 

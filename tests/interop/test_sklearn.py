@@ -434,3 +434,50 @@ def test_warm_start_wants_the_same_classes_as_scikit_learn_does(rng):
         clf = kind((4,), warm_start=True, max_iter=2000, tol=1e9).fit(X, y)
         with pytest.raises(ValueError, match="classes"):
             clf.fit(X[y < 2], y[y < 2])
+
+
+def test_epsilon_means_what_it_means_in_scikit_learn(rng):
+    """It joins sqrt(v) before the bias is taken out, which matters for the first steps."""
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+
+    theirs = AdamOptimizer([np.zeros(7)], learning_rate_init=1e-2, epsilon=1e-3)
+    model = FastMLPRegressor((4,), epsilon=1e-3, learning_rate_init=1e-2, max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(rng.normal(size=(9, 2)), rng.normal(size=9))
+    ours = model._new_optimizer()
+    expected, theta = np.zeros(7), np.zeros(7)
+    for _ in range(5):
+        g = rng.normal(size=7) * 1e-3
+        expected += theirs._get_updates([g])[0]
+        # scikit-learn halves the squared error; the estimator's loss does not.
+        ours.step(theta, model._gradient_scale * g)
+        np.testing.assert_allclose(theta, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("beta_1", 1.0, ValueError), ("beta_1", "0.9", TypeError), ("beta_2", -0.1, ValueError),
+        ("epsilon", 0.0, ValueError), ("epsilon", np.nan, ValueError),
+        ("momentum", 1.5, ValueError), ("learning_rate_init", 0.0, ValueError),
+        ("alpha", -1.0, ValueError),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_errors_name_the_estimators_parameters(solver, name, value, error):
+    model = FastMLPRegressor((4,), solver=solver, **{name: value})
+    with pytest.raises(error, match=f"^{name} is "):
+        model.fit(np.ones((9, 2)), np.arange(9.0))
+    assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize(
+    ("solver", "name", "value"),
+    [("adam", "epsilon", 1e-60), ("adam", "learning_rate_init", 1e39),
+     ("sgd", "learning_rate_init", 1e39), ("adam", "alpha", 1e45)],
+)  # fmt: skip
+def test_numbers_that_float32_does_not_hold_name_the_estimators_parameters(solver, name, value):
+    model = FastMLPRegressor((4,), solver=solver, **{name: value})
+    with pytest.raises(ValueError, match=f"^{name} is .*; expected a number that float32 holds"):
+        model.fit(np.ones((9, 2), np.float32), np.arange(9, dtype=np.float32))

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..._core import check
 from ...network import MLP
 from ...optimizers import Adam, Momentum, Nesterov
 from ...training import fit as train
@@ -21,6 +22,13 @@ from .parameters import check_parameters
 from .watch import Watch
 
 _OUT_ACTIVATION = {"logistic": "logistic", "cross_entropy": "softmax"}
+
+
+class _Adam(Adam):
+    """Adam as scikit-learn has it: `epsilon` joins sqrt(v) before its bias is taken out, Kingma and
+    Ba's epsilon hat (arXiv 1412.6980, end of section 2)."""
+
+    _epsilon_hat = True
 
 
 class FastMLP(BaseEstimator):
@@ -188,7 +196,9 @@ class FastMLP(BaseEstimator):
 
     def _network(self, sizes, loss, dtype, counted: float) -> MLP:
         """`counted`: the rows, or the sum of their weights, that `alpha` is divided by."""
-        return MLP(sizes, loss, dtype=dtype, l2=self._gradient_scale * self.alpha / counted)
+        l2 = self._gradient_scale * self.alpha / counted
+        check.held(l2, "alpha", dtype)
+        return MLP(sizes, loss, dtype=dtype, l2=l2)
 
     def _initial(self, sizes) -> np.ndarray:
         """Weights and biases uniform within sqrt(6 / (d + k)) (Glorot and Bengio 2010, formula 16),
@@ -203,14 +213,15 @@ class FastMLP(BaseEstimator):
         return int(self._random_state.randint(np.iinfo(np.int32).max))
 
     def _new_optimizer(self):
-        scale = self._gradient_scale
+        scale, rate, dtype = self._gradient_scale, self.learning_rate_init, self._net.dtype
         if self.solver == "adam":
-            return Adam(
-                self.learning_rate_init, beta1=self.beta_1, beta2=self.beta_2,
-                eps=self.epsilon * scale,
-            )  # fmt: skip
+            eps = self.epsilon * scale
+            check.held(eps, "epsilon", dtype, zero=False)
+            check.held(rate, "learning_rate_init", dtype)
+            return _Adam(rate, beta1=self.beta_1, beta2=self.beta_2, eps=eps)
         kind = Nesterov if self.nesterovs_momentum else Momentum
-        return kind(self.learning_rate_init / scale, momentum=self.momentum)
+        check.held(rate / scale, "learning_rate_init", dtype)
+        return kind(rate / scale, momentum=self.momentum)
 
     def _fit_lbfgs(self, X, y, sample_weight, sizes, loss, start, incremental):
         """In float64: a line search cannot live with float32's rounding of the loss."""

@@ -19,7 +19,10 @@ def check_parameters(owner) -> list[int]:
         check.integer(owner.batch_size, "batch_size")
     for name in ("alpha", "tol", "power_t"):
         check.non_negative(getattr(owner, name), name)
-    check.positive(owner.learning_rate_init, "learning_rate_init")
+    for name in ("learning_rate_init", "epsilon"):
+        check.positive(getattr(owner, name), name)
+    for name in ("beta_1", "beta_2", "momentum"):
+        check.fraction(getattr(owner, name), name)
     for name in ("max_iter", "n_iter_no_change", "max_fun"):
         value = getattr(owner, name)
         if not (name == "n_iter_no_change" and value == np.inf):
@@ -82,7 +85,7 @@ PARAMETERS = """
         Hold out `validation_fraction` of the rows, stop by their score, keep the best parameters.
     validation_fraction : float
     beta_1, beta_2, epsilon : float
-        Of "adam".
+        Of "adam": theta -= lr * m / (sqrt(v) + epsilon), with the bias of m and v taken out of lr.
     n_iter_no_change : int
         Stop after more than so many epochs without a better one.
     max_fun : int
