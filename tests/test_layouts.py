@@ -9,8 +9,10 @@ from helpers import (
     assert_same_bits,
     draw_problem,
     dyadic,
+    run_python,
     snapshot,
 )
+from layout_matrix import ORDERS
 
 import fastgrad as fg
 
@@ -57,6 +59,15 @@ def test_any_layout_gives_the_same_bits_and_inputs_stay(layout, dtype):
         for got, want in zip(parts(function(*given)), expected):
             assert_same_bits(got, want)
         assert snapshot(*given) == before, name
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_argument_in_every_layout_whatever_was_seen_first(order):
+    """A fresh process each: byte order, alignment, strides and access of every array argument, on
+    the fast path and beside it, serial and parallel."""
+    code = "import sys, layout_matrix\nprint(*layout_matrix.check(sys.argv[1]))"
+    equal, refused = map(int, run_python(code, order, NUMBA_NUM_THREADS="2").split())
+    assert equal > 5000 and refused > 100
 
 
 def test_the_layouts_are_what_they_say():

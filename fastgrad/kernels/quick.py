@@ -1,10 +1,10 @@
 """The short way from Python into a kernel: shapes and labels are checked in compiled code.
 
-In: plain arrays as Numba's dispatcher tells them apart (dtype, rank, C-contiguous, aligned,
-writable), the address of a kernel and a workspace with its plan. Out: the loss, or REFUSED with
-nothing written where the plan is for other shapes or a label is out of range: then the long way
-says what is wrong. A look at an array's shape or flags costs Python some 40 ns, an argument of a
-kernel 60; on the smallest networks they were two thirds of a call.
+In: arrays as Numba's dispatcher tells them apart (dtype, rank, C-contiguous, writable; the rest is
+in `arrays.py`), the address of a kernel and a workspace with its plan. Out: the loss, or REFUSED
+with nothing written where an array is not plain, the plan is for other shapes or a label is out of
+range: then the long way says what is wrong. A look at an array's shape or flags costs Python some
+40 ns, an argument of a kernel 60; on the smallest networks they were two thirds of a call.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numba.extending import overload
 from . import layout as at
 from . import losses
 from . import neuron as one
+from .arrays import disjoint, is_plain
 from .calls import call, thread_bound
 from .jit import OPTIONS, brief_kernel, inner, long_kernel
 from .simd import integers, pointer
@@ -56,21 +57,16 @@ def fits_typed(y, n, k, loss):
 
 
 @inner
-def apart(a, b):
-    """Whether two contiguous arrays have no byte in common."""
-    start, other = a.ctypes.data, b.ctypes.data
-    return start + a.nbytes <= other or other + b.nbytes <= start
-
-
-@inner
 def takes_step(theta, x, y, out, buffer):
-    """Whether the step planned in a workspace is of these arrays, and `out` apart from the rest."""
+    """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
     plan = integers(pointer(buffer))
     n, d = plan[at.ROWS], plan[at.HEADER + at.D]
     k = plan[at.HEADER + (plan[at.LAYERS] - 1) * at.RECORD + at.K]
     if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
         return False
-    if not (apart(out, theta) and apart(out, x) and apart(out, y)):
+    if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
+        return False
+    if not (disjoint(out, theta) and disjoint(out, x) and disjoint(out, y)):
         return False
     return fits(y, n, k, plan[at.LOSS])
 
@@ -101,7 +97,8 @@ def shared_step(serial, parallel, threads, theta, x, y, out, buffer):
 def takes_neuron(w, x, y, buffer):
     plan = integers(pointer(buffer))
     n, d = plan[one.ROWS], plan[one.INPUTS]
-    return w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
+    fit = w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
+    return fit and is_plain(w) and is_plain(x) and is_plain(y)
 
 
 @brief_kernel

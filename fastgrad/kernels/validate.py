@@ -6,7 +6,9 @@ never hidden, it shows in the loss.
 
 from __future__ import annotations
 
-from .jit import kernel
+from .jit import kernel, shared
+from .simd import pointer
+from .sums import sum_of
 
 
 @kernel
@@ -34,10 +36,14 @@ def first_label_outside(labels, k):
     return -1
 
 
+@shared
+def weight_bounds(itemsize):
+    """The least and the greatest sum of sample weights, which the loss is divided by: beyond them
+    a product of a weight and 1 / sum could vanish or overflow."""
+    return (1e-30, 1e30) if itemsize == 4 else (1e-290, 1e290)
+
+
 @kernel
 def total(values):
     """The sum in float64."""
-    result = 0.0
-    for i in range(values.size):
-        result += values[i]
-    return result
+    return sum_of(pointer(values), values.size)

@@ -7,7 +7,8 @@ import threading
 import numba
 import numpy as np
 import pytest
-from helpers import assert_same_bits, draw_problem, run_python
+from helpers import assert_same_bits, draw_problem, dyadic, run_python
+from layout_matrix import arrange
 from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python
 
@@ -492,6 +493,160 @@ def test_compiled_code_writes_to_nothing_that_must_not_change(rng):
         step(handle, opt, theta, X, y, frozen)
     with pytest.raises(TypingError, match="theta is read-only"):
         step(handle, opt, frozen, X, y, grad)
+
+
+@numba.njit
+def optimizer_step(opt, theta, grad):
+    opt.step(theta, grad)
+
+
+def compiled_calls(dtype):
+    """(name, function, arrays by name) of what compiled code can call, twins of Python's."""
+    rng = np.random.default_rng(11)
+    X, W, b, w = (dyadic(rng, shape, dtype) for shape in ((7, 5), (5, 3), 3, 5))
+    grad_a, y, s = dyadic(rng, (7, 3), dtype), dyadic(rng, 7, dtype), np.ones(7, dtype)
+    net = fg.MLP([5, 4, 3], dtype=dtype)
+    theta, _, Y, _ = draw_problem(rng, net.layer_sizes, 7, "mse", net.dtype)
+    handle, opt = network(net, 7), optimizer(fg.SGD(0.5), net)
+    yield "layer", layer, {"X": X, "W": W, "b": b, "grad_a": grad_a}
+    yield "neuron", lambda w, X, y: one_neuron(w, 0.5, X, y), {"w": w, "X": X, "y": y}
+
+    def weighted_neuron(w, X, y, sample_weight):
+        return one_weighted_neuron(w, 0.5, X, y, sample_weight)
+
+    arrays = {"w": w, "X": X, "y": y, "sample_weight": s}
+    yield "weighted neuron", weighted_neuron, arrays
+    yield "into gw", lambda out: neuron_into(w, 0.5, X, y, out), {"out": np.zeros_like(w)}
+    yield "relu", elementwise, {"Z": X}
+
+    def both(theta, X, y):
+        return loss_grad_outputs(handle, theta, X, y)
+
+    yield "network", both, {"theta": theta, "X": X, "y": Y}
+    yield "predict", lambda out: predict_into(handle, theta, X, out), {"out": np.zeros_like(Y)}
+
+    def step(theta, grad):
+        optimizer_step(opt, theta, grad)
+        return theta
+
+    yield "optimizer", step, {"theta": theta, "grad": theta[::-1].copy()}
+
+
+def flat_bits(result):
+    parts = result if isinstance(result, tuple) else (result,)
+    return [part for r in parts for part in (flat_bits(r) if isinstance(r, tuple) else [bits(r)])]
+
+
+def bits(array):
+    return np.asarray(array).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_byte_swapped_arrays_are_an_error_in_compiled_code_whatever_was_seen_before(dtype):
+    """Numba takes a byte-swapped array for an unaligned one that it has seen."""
+    for name, function, arrays in compiled_calls(np.dtype(dtype)):
+        expected = flat_bits(function(**{key: a.copy() for key, a in arrays.items()}))
+        for key, order, alignment in itertools.product(
+            arrays, ("native", "swapped"), ("unaligned", "aligned")
+        ):
+            given = {other: a.copy() for other, a in arrays.items()}
+            given[key] = arrange(arrays[key], (order, alignment, "C", "writable"))
+            before = given[key].tobytes()
+            if order == "native":
+                assert flat_bits(function(**given)) == expected, (name, key, alignment)
+                continue
+            with pytest.raises(
+                (ValueError, TypingError), match=f"(?i){key} is byte-swapped|pyobject"
+            ):
+                function(**given)
+            assert given[key].tobytes() == before
+
+
+def test_views_in_compiled_code_have_the_byte_order_of_what_came_from_python(rng):
+    @numba.njit
+    def rows(net, theta, X, y):
+        return net.loss_and_grad(theta, X[2:7], y[2:7])
+
+    net = fg.MLP([4, 3])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "mse", net.dtype)
+    layout = "native", "unaligned", "C", "writable"
+    rows(network(net, 5), theta, arrange(X, layout), y)
+    with pytest.raises(ValueError, match="X is byte-swapped"):
+        rows(network(net, 5), theta, arrange(X, ("swapped", *layout[1:])), y)
+
+
+def test_outputs_that_overlap_an_input_in_compiled_code():
+    """As in Python: nothing is written."""
+    memory = np.arange(400.0)
+    X, W, b = (memory[:40].reshape(8, 5), memory[40:55].reshape(5, 3), memory[55:58])
+    grad_a, mask = memory[60:84].reshape(8, 3), np.ones((8, 3), bool)
+    z = memory[100:124].reshape(8, 3)
+    before = memory.copy()
+
+    def at(first, *shape):
+        return memory[first : first + int(np.prod(shape))].reshape(shape)
+
+    free = at(200, 8, 3), at(230, 8, 3), mask.copy()
+    back = at(260, 8, 5), at(310, 5, 3), at(330, 3)
+    for forward, backward, words in (
+        ((at(39, 8, 3), *free[1:]), back, "out overlaps X"),
+        ((at(54, 8, 3), *free[1:]), back, "out overlaps w"),
+        ((at(57, 8, 3), *free[1:]), back, "out overlaps b"),
+        ((free[0], at(20, 8, 3), free[2]), back, r"out\[0\] overlaps X"),
+        ((free[0], at(230, 8, 3), at(240, 3).view(bool).reshape(8, 3)), back,
+         r"out\[1\] overlaps out\[0\]"),
+        ((*free[:2], at(40, 3).view(bool).reshape(8, 3)), back, r"out\[1\] overlaps w"),
+        (free, (at(1, 8, 5), *back[1:]), r"out\[0\] overlaps X"),
+        (free, (back[0], at(83, 5, 3), back[2]), r"out\[1\] overlaps grad_a"),
+        (free, (*back[:2], at(42, 3)), r"out\[2\] overlaps W"),
+        (free, (back[0], at(261, 5, 3), back[2]), r"out\[0\] overlaps out\[1\]"),
+        (free, (*back[:2], at(312, 3)), r"out\[2\] overlaps out\[1\]"),
+        (free, (*back[:2], at(262, 3)), r"out\[2\] overlaps out\[0\]"),
+    ):  # fmt: skip
+        memory[:] = before
+        with pytest.raises(ValueError, match=words):
+            layer_into(X, W, b, grad_a, forward, backward)
+        np.testing.assert_array_equal(memory[:124], before[:124])
+    memory[:] = before
+    for out, words in ((at(3, 3), "X"), (b, "w"), (at(101, 3), "y")):
+        with pytest.raises(ValueError, match=f"out overlaps {words}"):
+            neuron_into(b, 0.5, at(0, 8, 3), at(100, 8), out)
+    for out, free_mask in ((at(101, 8, 3), mask), (z.copy(), at(102, 3).view(bool).reshape(8, 3))):
+        with pytest.raises(ValueError, match="out overlaps Z"):
+            elementwise_into(z, out, free_mask)
+    np.testing.assert_array_equal(memory, before)
+    elementwise_into(z, z, mask)  # the same array: in place
+
+
+@pytest.mark.parametrize("dtype, tiny, great", [("f4", 1e-40, 1e38), ("f8", 1e-300, 1e307)])
+def test_weights_have_the_bounds_of_python_in_compiled_code(rng, dtype, tiny, great):
+    X, w, y = (rng.standard_normal(shape).astype(dtype) for shape in ((9, 4), 4, 9))
+    net = fg.MLP([4, 1], dtype=dtype)
+    handle, theta = network(net, 9, weighted=True), net.init(0)
+    for value in (tiny, great):
+        s = np.full(9, value, dtype)
+        with pytest.raises(ValueError, match="sample_weight sums to"):
+            fg.neuron_loss_and_grad(w, 0.5, X, y, s)
+        with pytest.raises(ValueError, match="sample_weight has a sum out of range"):
+            one_weighted_neuron(w, 0.5, X, y, s)
+        with pytest.raises(ValueError, match="sample_weight has a sum out of range"):
+            weighted(handle, theta, X, y[:, None].copy(), s)
+    s = np.full(9, np.nan, dtype)  # not hidden
+    assert np.isnan(one_weighted_neuron(w, 0.5, X, y, s)[0])
+
+
+def test_a_learning_rate_written_in_compiled_code_is_checked():
+    net = fg.MLP([2, 1], dtype="float32")
+    theta = net.init(0)
+    handle = optimizer(fg.SGD(0.1), net)
+    for rate in (1e39, -1.0, np.nan):
+        handle.hyper[0] = rate
+        with pytest.raises(ValueError, match="the learning rate, is negative, NaN or"):
+            optimizer_step(handle, theta, theta.copy())
+    handle.hyper[0] = 0.5
+    optimizer_step(handle, theta, theta.copy())
+    with pytest.raises(ValueError, match="theta overlaps grad"):
+        optimizer_step(handle, theta, theta)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
+
+from ...kernels.arrays import disjoint, is_native
+from ...kernels.jit import OPTIONS
+from ...kernels.simd import pointer
+from ...kernels.sums import sum_of
+from ...kernels.validate import weight_bounds
 
 
 def given(kind) -> bool:
@@ -57,14 +64,53 @@ def parts(kind, name: str, count: int):
     return tuple(kind)
 
 
+def require_native(array, name):
+    """An error where an array from Python has its bytes in another order than this machine."""
+
+
+@overload(require_native, jit_options=OPTIONS, prefer_literal=True)
+def _require_native(array, name):
+    if not isinstance(array, types.Array):
+        return lambda array, name: None
+    name = name.literal_value
+    message = f"{name} is byte-swapped: convert it with {name}.astype({name}.dtype.type)"
+
+    def implementation(array, name):
+        if not is_native(array):
+            raise ValueError(message)
+
+    return implementation
+
+
+def require_disjoint(out, name, other, other_name):
+    """An error where an array to write to and another have a byte in common."""
+
+
+@overload(require_disjoint, jit_options=OPTIONS, prefer_literal=True)
+def _require_disjoint(out, name, other, other_name):
+    if not (isinstance(out, types.Array) and isinstance(other, types.Array)):
+        return lambda out, name, other, other_name: None
+    message = f"{name.literal_value} overlaps {other_name.literal_value}; pass an array of its own"
+
+    def implementation(out, name, other, other_name):
+        if not disjoint(out, other):
+            raise ValueError(message)
+
+    return implementation
+
+
 @register_jitable
 def check_weights(sample_weight, n):
     if sample_weight.size != n:
         raise ValueError("sample_weight has another number of rows than X")
-    total = sample_weight.dtype.type(0)
+    finite = True
     for i in range(n):
         if sample_weight[i] < 0:
             raise ValueError("sample_weight has a negative value")
-        total += sample_weight[i]
+        finite &= sample_weight[i] < np.inf
+    total = sum_of(pointer(sample_weight), n)
+    least, most = weight_bounds(sample_weight.itemsize)
     if total == 0:
         raise ValueError("sample_weight is zero everywhere")
+    if total < least or (total > most and finite):
+        raise ValueError("sample_weight has a sum out of range; scale it, only its ratios count")

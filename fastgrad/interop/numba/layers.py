@@ -17,7 +17,16 @@ from ...kernels import layout as at
 from ...kernels.calls import call
 from ...kernels.jit import OPTIONS
 from ...kernels.network import step
-from .checks import constant, given, parts, require, require_float, require_output
+from .checks import (
+    constant,
+    given,
+    parts,
+    require,
+    require_disjoint,
+    require_float,
+    require_native,
+    require_output,
+)
 from .lazy import address_by, enlist
 from .workspaces import buffer_of, claim, plan_of, release, spare
 
@@ -62,6 +71,30 @@ def _check_layer(X, w):
         raise ValueError("w is empty; expected at least one input and one output")
     if X.shape[1] != w.shape[0]:
         raise ValueError("X has the wrong number of columns for w")
+
+
+@register_jitable
+def _check_native_layer(X, w, b):
+    require_native(X, "X")
+    require_native(w, "w")
+    require_native(b, "b")
+
+
+def _check_output(out, name, X, w, b):
+    """Native, and disjoint from the layer's inputs."""
+
+
+@overload(_check_output, jit_options=OPTIONS, prefer_literal=True)
+def _check_output_typed(out, name, X, w, b):
+    label = name.literal_value
+
+    def implementation(out, name, X, w, b):
+        require_native(out, label)
+        require_disjoint(out, label, X, "X")
+        require_disjoint(out, label, w, "w")
+        require_disjoint(out, label, b, "b")
+
+    return implementation
 
 
 @register_jitable
@@ -115,6 +148,8 @@ def _affine(X, w, b, out=None, threads=None):
     def implementation(X, w, b, out=None, threads=None):
         _check_layer(X, w)
         check_bias(w, b)
+        _check_native_layer(X, w, b)
+        _check_output(out, "out", X, w, b)
         n, d = X.shape
         z = np.empty(shape(X, w), w.dtype) if out is None else out
         if z.shape != shape(X, w):
@@ -146,6 +181,7 @@ def _affine_relu(X, w, b, out=None, threads=None):
         def outputs(X, w, out):
             if out[0].shape != shape(X, w) or out[1].shape != shape(X, w):
                 raise ValueError("out has the wrong shape for X and w")
+            require_disjoint(out[1], "out[1]", out[0], "out[0]")
             return out
 
     else:
@@ -157,8 +193,11 @@ def _affine_relu(X, w, b, out=None, threads=None):
     def implementation(X, w, b, out=None, threads=None):
         _check_layer(X, w)
         check_bias(w, b)
+        _check_native_layer(X, w, b)
         n, d = X.shape
         a, mask = outputs(X, w, out)
+        _check_output(a, "out[0]", X, w, b)
+        _check_output(mask, "out[1]", X, w, b)
         if n:
             address = address_by(number)
             work = claim(n, d, w.size // d, w.itemsize, at.FORWARD, 1)
@@ -176,6 +215,9 @@ def _check_gradients(grad_a, X, W, mask):
     n, k = X.shape[0], W.size // W.shape[0]
     if grad_a.shape[0] != n or grad_a.size != n * k or grad_a.shape != mask.shape:
         raise ValueError("grad_a or mask has the wrong shape for X and W")
+    require_native(grad_a, "grad_a")
+    require_native(X, "X")
+    require_native(W, "W")
 
 
 @register_jitable
@@ -223,29 +265,53 @@ def _affine_relu_backward(grad_a, X, W, mask, need_gX=True, out=None, threads=No
     return _backward_fresh(number, job, single, need_input)
 
 
+def _check_gradient(out, name, grad_a, X, W, mask):
+    """Native, and disjoint from the inputs of the way back."""
+
+
+@overload(_check_gradient, jit_options=OPTIONS, prefer_literal=True)
+def _check_gradient_typed(out, name, grad_a, X, W, mask):
+    label = name.literal_value
+
+    def implementation(out, name, grad_a, X, W, mask):
+        require_native(out, label)
+        require_disjoint(out, label, grad_a, "grad_a")
+        require_disjoint(out, label, X, "X")
+        require_disjoint(out, label, W, "W")
+        require_disjoint(out, label, mask, "mask")
+
+    return implementation
+
+
 def _backward_into(number, job, single: bool, need_input: bool):
     @register_jitable
-    def check(X, W, gX, gW):
+    def check(grad_a, X, W, mask, gX, gW):
         if gW.shape != W.shape:
             raise ValueError("out[1] has the wrong shape for W")
+        _check_gradient(gW, "out[1]", grad_a, X, W, mask)
         if need_input:
             if gX.shape != X.shape:
                 raise ValueError("out[0] has the wrong shape for X")
+            _check_gradient(gX, "out[0]", grad_a, X, W, mask)
+            require_disjoint(gX, "out[0]", gW, "out[1]")
 
     def neuron(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
         _check_layer(X, W)
         _check_gradients(grad_a, X, W, mask)
         gX, gW = out
-        check(X, W, gX, gW)
+        check(grad_a, X, W, mask, gX, gW)
         return gX, gW, _back(number, job, grad_a, X, W, mask, gX, gW, None)
 
     def layer(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
         _check_layer(X, W)
         _check_gradients(grad_a, X, W, mask)
         gX, gW, gb = out
-        check(X, W, gX, gW)
+        check(grad_a, X, W, mask, gX, gW)
         if gb.size != W.shape[1]:
             raise ValueError("out[2] has the wrong size; expected one bias for each column of W")
+        _check_gradient(gb, "out[2]", grad_a, X, W, mask)
+        require_disjoint(gb, "out[2]", gW, "out[1]")
+        require_disjoint(gb, "out[2]", gX, "out[0]")
         _back(number, job, grad_a, X, W, mask, gX, gW, gb)
         return gX, gW, gb
 

@@ -13,11 +13,17 @@ from ...kernels import layout as at
 from ...kernels.calls import address_of, call
 from ...kernels.jit import OPTIONS
 from ...kernels.network import step
-from ...kernels.quick import apart
 from ...kernels.simd import VECTOR_BYTES
 from ...runtime import max_threads
 from .._network import checked_network
-from .checks import check_weights, given, require, require_output
+from .checks import (
+    check_weights,
+    given,
+    require,
+    require_disjoint,
+    require_native,
+    require_output,
+)
 from .lazy import check_version
 from .locks import LINE, free_after_fork, give_back, take
 
@@ -200,6 +206,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
             return net.nothing
         if not net.weighted:
             raise ValueError("sample_weight is given: prepare the network with weighted=True")
+        require_native(sample_weight, "sample_weight")
         check_weights(sample_weight, net.rows)
         return sample_weight
 
@@ -223,13 +230,19 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
     def implementation(net, theta, X, y, sample_weight=None, out=None):
         check_version()
         _check_sizes(net, theta, X)
+        require_native(theta, "theta")
+        require_native(X, "X")
+        require_native(y, "y")
         check_targets(net, y)
         weight = weights_of(net, sample_weight)
         grad = np.empty_like(theta) if out is None else out
         if grad.size != net.parameters:
             raise ValueError("out has the wrong size for this network")
-        if not (apart(grad, theta) and apart(grad, X) and apart(grad, y) and apart(grad, weight)):
-            raise ValueError("out overlaps theta, X, y or sample_weight; pass an array of its own")
+        require_native(out, "out")
+        require_disjoint(out, "out", theta, "theta")
+        require_disjoint(out, "out", X, "X")
+        require_disjoint(out, "out", y, "y")
+        require_disjoint(out, "out", sample_weight, "sample_weight")
         number = _acquire(net.busy)
         loss = call(
             0.0,
@@ -254,11 +267,14 @@ def _predict(net, theta, X, out=None):
     def implementation(net, theta, X, out=None):
         check_version()
         _check_sizes(net, theta, X)
+        require_native(theta, "theta")
+        require_native(X, "X")
         outputs = np.empty((net.rows, net.outputs), theta.dtype) if out is None else out
         if outputs.shape != (net.rows, net.outputs):
             raise ValueError("out has the wrong shape for X and this network")
-        if not (apart(outputs, theta) and apart(outputs, X)):
-            raise ValueError("out overlaps theta or X; pass an array of its own")
+        require_native(out, "out")
+        require_disjoint(out, "out", theta, "theta")
+        require_disjoint(out, "out", X, "X")
         number = _acquire(net.busy)
         call(0.0, net.address,
             (theta, theta, X, net.no_targets, net.nothing, outputs.reshape(-1), net.nothing,

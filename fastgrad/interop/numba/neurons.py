@@ -11,7 +11,15 @@ from ... import neuron
 from ...kernels import neuron as kernels
 from ...kernels.calls import call
 from ...kernels.jit import OPTIONS
-from .checks import check_weights, given, require, require_float, require_output
+from .checks import (
+    check_weights,
+    given,
+    require,
+    require_disjoint,
+    require_float,
+    require_native,
+    require_output,
+)
 from .lazy import address_by, enlist
 from .workspaces import NEURON, buffer_of, claim, release
 
@@ -41,6 +49,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
     def weights_of(w, sample_weight, n):
         if not weighted:
             return w
+        require_native(sample_weight, "sample_weight")
         check_weights(sample_weight, n)
         return sample_weight
 
@@ -50,10 +59,18 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
             raise ValueError("X has no rows, or the wrong number of columns for w")
         if y.size != n:
             raise ValueError("y has another number of rows than X")
+        require_native(w, "w")
+        require_native(X, "X")
+        require_native(y, "y")
         weight = weights_of(w, sample_weight, n)
         gw = np.empty_like(w) if out is None else out
         if gw.size != d:
             raise ValueError("out has the wrong size for w")
+        require_native(out, "out")
+        require_disjoint(out, "out", w, "w")
+        require_disjoint(out, "out", X, "X")
+        require_disjoint(out, "out", y, "y")
+        require_disjoint(out, "out", sample_weight, "sample_weight")
         address = address_by(number)
         work = claim(n, d, 1, w.itemsize, NEURON, weighted)
         args = (gw, w, float(b), X, y, weight, buffer_of(work))
@@ -76,9 +93,13 @@ def _relu(Z, out=None):
     _elementwise(Z, out)
 
     def implementation(Z, out=None):
+        require_native(Z, "Z")
+        require_native(out, "out")
         result = np.empty_like(Z) if out is None else out
         if result.shape != Z.shape:
             raise ValueError("out has the wrong shape for Z")
+        if result.ctypes.data != Z.ctypes.data:
+            require_disjoint(out, "out", Z, "Z")
         kernels.relu(result.reshape(-1), Z.reshape(-1))
         return result
 
@@ -90,9 +111,11 @@ def _relu_mask(Z, out=None):
     _elementwise(Z, out, types.boolean)
 
     def implementation(Z, out=None):
+        require_native(Z, "Z")
         result = np.empty(Z.shape, np.bool_) if out is None else out
         if result.shape != Z.shape:
             raise ValueError("out has the wrong shape for Z")
+        require_disjoint(out, "out", Z, "Z")
         kernels.relu_mask(result.reshape(-1), Z.reshape(-1))
         return result
 

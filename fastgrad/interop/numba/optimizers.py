@@ -8,13 +8,14 @@ import numpy as np
 from numba import types
 from numba.extending import overload_method
 
+from ..._core import check
 from ...kernels.calls import address_of, call
 from ...kernels.jit import OPTIONS
 from ...kernels.optimizers import LR
 from ...optimizers import Optimizer
 from ...schedules import Constant
 from .._network import checked_network
-from .checks import require, require_output
+from .checks import require, require_disjoint, require_native, require_output
 from .lazy import check_version
 
 
@@ -91,11 +92,17 @@ def _optimizer_step(opt, theta, grad):
     dtype = dict(zip(opt.fields, opt.types))["state"].dtype
     require_output(theta, "theta", dtype, 1)
     require(grad, "grad", dtype, 1)
+    greatest = check.greatest_rate(dtype == types.float32)
 
     def implementation(opt, theta, grad):
         check_version()
         if theta.size != opt.parameters or grad.size != opt.parameters:
             raise ValueError("theta or grad has the wrong size for this optimiser")
+        require_native(theta, "theta")
+        require_native(grad, "grad")
+        require_disjoint(theta, "theta", grad, "grad")
+        if not 0.0 <= opt.hyper[LR] < greatest:
+            raise ValueError("hyper[0], the learning rate, is negative, NaN or too large")
         call(0.0, opt.address, (theta, grad, opt.state, opt.hyper))
 
     return implementation
