@@ -10,23 +10,12 @@ row of W (B) or by every panel (A), so the copies cost a hundredth of the produc
 from __future__ import annotations
 
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from .gemm import KC_COLUMNS, NV, STORE, whole_gemm
 from .jit import pasted
+from .routines import routine
 from .rows import sum_rows
-from .simd import (
-    I64,
-    VOID,
-    Vectors,
-    define,
-    element_type,
-    is_null,
-    lanes,
-    llvm_arguments,
-    name_of,
-    shift,
-)
+from .simd import I64, VOID, Vectors, is_null, lanes, shift
 
 
 def _copy_body(elem):
@@ -50,21 +39,18 @@ def _copy_body(elem):
     return body
 
 
-@intrinsic
-def copy_rows(typingctx, out, width, source, ld, rows, columns):
-    """out[r*width + j] = source[r*ld + j] for j < columns; whole vectors are written, zeros behind.
+copy_rows = routine(
+    "copy_rows",
+    "out width source ld rows columns",
+    VOID,
+    lambda p: [p, I64, p, I64, I64, I64],
+    _copy_body,
+    """out[r*width + j] = source[r*ld + j] for j < columns;
+    whole vectors are written, zeros behind.
 
     `width` is at least `columns`, in whole vectors.
-    """
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        kinds = [elem.as_pointer(), I64, elem.as_pointer(), I64, I64, I64]
-        function = define(builder, f"fastgrad_copy_{name_of(elem)}", VOID, kinds, _copy_body(elem))
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(out, width, source, ld, rows, columns), codegen
+    """,
+)
 
 
 def scratch_elements(lanes: int, m: int) -> int:

@@ -7,12 +7,12 @@ targets, which are few and may be whole numbers, one by one.
 
 from __future__ import annotations
 
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from .jit import inner
+from .routines import routine
 from .rows import RowGroup
-from .simd import I64, VOID, Vectors, define, element_type, llvm_arguments, name_of, shift
+from .simd import I64, VOID, Vectors, shift
 
 
 def _gather_body(elem):
@@ -32,20 +32,15 @@ def _gather_body(elem):
     return body
 
 
-@intrinsic
-def gather_rows(typingctx, out, source, order, rows, columns):
-    """out[r*columns + j] = source[order[r]*columns + j] for j < columns, and nothing else."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        p = elem.as_pointer()
-        kinds = [p, p, I64.as_pointer(), I64, I64]
-        name = f"fastgrad_gather_{name_of(elem)}"
-        function = define(builder, name, VOID, kinds, _gather_body(elem))
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(out, source, order, rows, columns), codegen
+gather_rows = routine(
+    "gather_rows",
+    "out source order rows columns",
+    VOID,
+    lambda p: [p, p, I64.as_pointer(), I64, I64],
+    _gather_body,
+    """out[r*columns + j] = source[order[r]*columns + j] for
+    j < columns, and nothing else.""",
+)
 
 
 @inner

@@ -19,6 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .jit import inner, pasted
+from .routines import Routine
 from .simd import (
     I64,
     LANES_F32,
@@ -26,12 +27,10 @@ from .simd import (
     VOID,
     Vectors,
     as_it_stands,
-    define,
     element_type,
     hidden,
     lanes,
     llvm_arguments,
-    name_of,
     shift,
 )
 
@@ -211,7 +210,7 @@ def _halved_panel(nv: int, elem: ir.Type, whole):
         vectors = [vec] * (nv - 1) + [half]
         row = _rows_of_tiles(vectors, TILE_ROWS[nv][0], I64(0), tail, given)
         with builder.if_then(builder.icmp_signed("<", row, given.m)):
-            builder.call(whole, given.from_row(builder, row))
+            whole.call(builder, elem, given.from_row(builder, row))
         builder.ret_void()
 
     return body
@@ -238,14 +237,19 @@ def _rows_of_tiles(vectors, mr, first, tail, given):
     return row
 
 
-def _define_panels(builder, elem, nv):
-    """The functions for panels of `nv` vectors: whole, and with half a vector at the right."""
-    name, kinds = f"fastgrad_panel_{name_of(elem)}_{nv}", Operands.kinds(elem)
-    whole = define(builder, name, VOID, kinds, _panel(nv, elem))
+def _panel_routines(nv: int):
+    """For panels of `nv` vectors: whole, and with half a vector at the right."""
+
+    def routine_of(name, body):
+        return Routine(name, VOID, lambda elem: list(Operands.kinds(elem)), body)
+
+    whole = routine_of(f"panel_{nv}", lambda elem: _panel(nv, elem))
     if not HALVES:
         return whole, whole
-    halved = _halved_panel(nv, elem, whole)
-    return whole, define(builder, f"{name}_half", VOID, kinds, halved)
+    return whole, routine_of(f"panel_{nv}_half", lambda elem: _halved_panel(nv, elem, whole))
+
+
+PANELS = {nv: _panel_routines(nv) for nv in TILE_ROWS}
 
 
 @intrinsic
@@ -270,12 +274,18 @@ def panel(typingctx, nv, operands):
         halved = builder.icmp_signed("<=", last, I64(vl // 2))
         done = builder.append_basic_block("panel_done")
         switch = builder.switch(width, done)
-        for vectors in TILE_ROWS:
+        for vectors, (whole, half) in PANELS.items():
             block = builder.append_basic_block(f"panel{vectors}")
             switch.add_case(I64(vectors), block)
             builder.position_at_end(block)
-            whole, half = _define_panels(builder, elem, vectors)
-            builder.call(builder.select(halved, half, whole), given)
+            if half is whole:
+                whole.call(builder, elem, given)
+            else:
+                with builder.if_else(halved) as (then, otherwise):
+                    with then:
+                        half.call(builder, elem, given)
+                    with otherwise:
+                        whole.call(builder, elem, given)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()

@@ -119,6 +119,11 @@ class _Store:
                 pass
 
 
+def _folders(path: str) -> list[str]:
+    """Where to read: what is written to comes first."""
+    return [path] if numba.config.CACHE_DIR or path == BESIDE else [path, BESIDE]
+
+
 class _KernelCache(FunctionCache):
     """Numba's function cache over `_Store`; failures to read or write are not errors."""
 
@@ -126,10 +131,7 @@ class _KernelCache(FunctionCache):
 
     def __init__(self, function, digest: str):
         super().__init__(function)
-        folders = [self._cache_path]
-        if not numba.config.CACHE_DIR and self._cache_path != BESIDE:
-            folders.append(BESIDE)
-        self._cache_file = _Store(folders, self._impl.filename_base, digest)
+        self._cache_file = _Store(_folders(self._cache_path), self._impl.filename_base, digest)
 
     def holds(self, sig, target_context) -> bool:
         return self._index_key(sig, target_context.codegen()) in self._cache_file
@@ -145,6 +147,19 @@ class _KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError:
             pass
+
+
+def library_store(name: str):
+    """Where the machine code of a routine is kept; None where nothing is."""
+    if os.environ.get("FASTGRAD_CACHE", "1") == "0":
+        return None
+    try:
+        implementation = _Implementation(library_store)
+    except (RuntimeError, OSError):
+        return None
+    return _Store(
+        _folders(implementation.locator.get_cache_path()), f"routine.{name}", SOURCES_DIGEST
+    )
 
 
 def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST) -> None:
@@ -187,7 +202,7 @@ def pasted(function):
     Each level of calls is optimised again with all that it calls: pasting the thin levels halves
     the compilation of a network step.
     """
-    return numba.njit(inline="always", **OPTIONS)(function)
+    return numba.njit(**OPTIONS)(function)
 
 
 def kernel(function, sources=()):

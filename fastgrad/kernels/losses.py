@@ -13,12 +13,13 @@ Formulas 18 to 20 and 25 to 27; normalised by the caller through `scale`.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from . import vmath
 from .classes import MOST_VECTORS, few_classes_body, weighed
-from .simd import DOUBLE, I1, I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
+from .jit import inner
+from .routines import routine
+from .simd import DOUBLE, I1, I64, VOID, Vectors, lanes
 from .sums import Sum
 
 MSE, HUBER, LOGISTIC, CROSS_ENTROPY = 0, 1, 2, 3
@@ -114,31 +115,19 @@ def _elementwise_body(elem, value_and_derivative):
 
 
 def _elementwise(value_and_derivative, name):
-    """Sum of s * loss(z, y) over an (m, k) block; z becomes scale * s * loss'(z, y).
+    """the sum of s * loss(z, y)
+    over an (m, k) block; z becomes scale * s * loss'(z, y).
 
     `gated`: the outputs went through a ReLU, so the derivative passes where `not (z <= 0)`.
     """
-
-    def typed(typingctx, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated):
-        def codegen(context, builder, signature, args):
-            elem = element_type(signature.args[0])
-            pointer = elem.as_pointer()
-            kinds = [pointer, I64, pointer, I64, pointer, I64, I64, I64, I64, elem, elem, I1]
-            function = define(
-                builder,
-                f"fastgrad_{name}_{name_of(elem)}",
-                DOUBLE,
-                kinds,
-                _elementwise_body(elem, value_and_derivative),
-            )
-            return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-
-        sig = types.float64(z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated)
-        return sig, codegen
-
-    typed.__name__ = typed.__qualname__ = name
-    typed.__doc__ = _elementwise.__doc__
-    return intrinsic(typed)
+    return routine(
+        name,
+        "z ldz y ldy s s_row s_column m k scale parameter gated",
+        DOUBLE,
+        lambda p: [p, I64, p, I64, p, I64, I64, I64, I64, p.pointee, p.pointee, I1],
+        lambda elem: _elementwise_body(elem, value_and_derivative),
+        _elementwise.__doc__,
+    )
 
 
 mse = _elementwise(_mse, "mse")
@@ -230,27 +219,38 @@ def _cross_entropy_body(elem):
     return body
 
 
-@intrinsic
-def cross_entropy(typingctx, z, ldz, labels, s, m, k, scale):
-    """Sum of s * (log sum exp z - z_label) over m rows; z becomes scale * s * (softmax - onehot).
+def _cross_entropy_kinds(p):
+    return [p, I64, I64.as_pointer(), p, I64, I64, p.pointee]
+
+
+many_classes = routine(
+    "many_classes",
+    "z ldz labels s m k scale",
+    DOUBLE,
+    _cross_entropy_kinds,
+    _cross_entropy_body,
+    """the sum of s * (log sum exp z - z_label) over m rows; z
+    becomes scale * s * (softmax - onehot).
 
     Rows of z are padded to whole vectors, which may be written.
     The row maximum is taken out, so logits of any size are safe (formula 25).
-    """
+    """,
+)
+few_classes = routine(
+    "few_classes",
+    "z ldz labels s m k scale",
+    DOUBLE,
+    _cross_entropy_kinds,
+    few_classes_body,
+    "As `many_classes`, of at most `MOST_VECTORS` vectors of classes.",
+)
 
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        pointer = elem.as_pointer()
-        kinds = [pointer, I64, I64.as_pointer(), pointer, I64, I64, elem]
-        values = llvm_arguments(context, builder, signature, args, kinds)
-        name = f"fastgrad_cross_entropy_{name_of(elem)}"
-        wide = define(builder, name, DOUBLE, kinds, _cross_entropy_body(elem))
-        narrow = define(builder, f"{name}_few", DOUBLE, kinds, few_classes_body(elem))
-        most = I64(MOST_VECTORS * Vectors(builder, elem).lanes)
-        few = builder.icmp_signed("<=", values[5], most)
-        return builder.call(builder.select(few, narrow, wide), values)
 
-    return types.float64(z, ldz, labels, s, m, k, scale), codegen
+@inner
+def cross_entropy(z, ldz, labels, s, m, k, scale):
+    if k <= MOST_VECTORS * lanes(z):
+        return few_classes(z, ldz, labels, s, m, k, scale)
+    return many_classes(z, ldz, labels, s, m, k, scale)
 
 
 def _softmax_body(elem):
@@ -285,23 +285,19 @@ def _sigmoid_body(elem):
     return body
 
 
-def _in_place(make_body, name, doc):
-    def typed(typingctx, z, m, k):
-        def codegen(context, builder, signature, args):
-            elem = element_type(signature.args[0])
-            kinds = [elem.as_pointer(), I64, I64]
-            function = define(
-                builder, f"fastgrad_{name}_{name_of(elem)}", VOID, kinds, make_body(elem)
-            )
-            builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-            return context.get_dummy_value()
-
-        return types.void(z, m, k), codegen
-
-    typed.__name__ = typed.__qualname__ = name
-    typed.__doc__ = doc
-    return intrinsic(typed)
-
-
-softmax = _in_place(_softmax_body, "softmax", "Rows of a contiguous (m, k) block to softmax.")
-sigmoid = _in_place(_sigmoid_body, "sigmoid", "A contiguous (m, k) block to 1 / (1 + exp(-z)).")
+softmax = routine(
+    "softmax",
+    "z m k",
+    VOID,
+    lambda p: [p, I64, I64],
+    _softmax_body,
+    "Rows of a contiguous (m, k) block to softmax.",
+)
+sigmoid = routine(
+    "sigmoid",
+    "z m k",
+    VOID,
+    lambda p: [p, I64, I64],
+    _sigmoid_body,
+    "A contiguous (m, k) block to 1 / (1 + exp(-z)).",
+)

@@ -13,10 +13,10 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .jit import inner, kernel, parallel_kernel
 from .rounding import control_word, set_control_word
+from .routines import routine
 from .rows import RowGroup, broadcast, group_rows, load_vector
 from .simd import (
     DOUBLE,
@@ -25,11 +25,7 @@ from .simd import (
     I64,
     VOID,
     Vectors,
-    define,
-    element_type,
     integers,
-    llvm_arguments,
-    name_of,
     null_like,
     pointer,
     retype,
@@ -100,25 +96,19 @@ def _block_body(elem):
     return body
 
 
-@intrinsic
-def neuron_block(typingctx, dw, sums, x, d, w, b, y, s, m):
-    """dw += sum of s e x over active rows; sums[0] += sum of s e^2, sums[2] += sum of s e.
+neuron_block = routine(
+    "neuron_block",
+    "dw sums x d w b y s m",
+    VOID,
+    lambda p: [p, DOUBLE.as_pointer(), p, I64, p, p.pointee, p, p, I64],
+    _block_body,
+    """dw += sum of s e x over active rows; sums[0] += sum of s e^2,
+    sums[2] += sum of s e.
 
     e is activation - y; `s` may be null. dw is (d,), sums two pairs of float64 as `add_exactly`
     has them. A row of weight 0 does not count, whatever its target.
-    """
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        p = elem.as_pointer()
-        kinds = [p, DOUBLE.as_pointer(), p, I64, p, elem, p, p, I64]
-        function = define(
-            builder, f"fastgrad_neuron_{name_of(elem)}", VOID, kinds, _block_body(elem)
-        )
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(dw, sums, x, d, w, b, y, s, m), codegen
+    """,
+)
 
 
 @inner

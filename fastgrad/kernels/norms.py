@@ -8,10 +8,10 @@ four to a `Sum`; the order depends on the length alone. NaN and infinity come th
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
-from .simd import DOUBLE, I64, Vectors, define, element_type, llvm_arguments, name_of
+from .routines import routine
+from .simd import DOUBLE, I64, Vectors
 from .sums import Sum
 
 GROUP = 4  # vectors added in a tree
@@ -56,29 +56,19 @@ def _body(elem):
     return body
 
 
-@intrinsic
-def sum_of_squares(typingctx, x, n):
-    """The sum of x[i]^2, i < n, of a pointer."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        kinds = [elem.as_pointer(), I64]
-        name = f"fastgrad_sum_of_squares_{name_of(elem)}"
-        function = define(builder, name, DOUBLE, kinds, _body(elem))
-        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-
-    return types.float64(x, n), codegen
-
-
-@intrinsic
-def penalty(typingctx, x, n, out, factor):
-    """`sum_of_squares`, and out[i] += factor * x[i]."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        kinds = [elem.as_pointer(), I64, elem.as_pointer(), elem]
-        name = f"fastgrad_penalty_{name_of(elem)}"
-        function = define(builder, name, DOUBLE, kinds, _body(elem))
-        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-
-    return types.float64(x, n, out, factor), codegen
+sum_of_squares = routine(
+    "sum_of_squares",
+    "x n",
+    DOUBLE,
+    lambda p: [p, I64],
+    _body,
+    "The sum of x[i]^2, i < n, of a pointer.",
+)
+penalty = routine(
+    "penalty",
+    "x n out factor",
+    DOUBLE,
+    lambda p: [p, I64, p, p.pointee],
+    _body,
+    "(x, n, out, factor): `sum_of_squares`, and out[i] += factor * x[i].",
+)

@@ -79,7 +79,7 @@ def sgd(theta, grad, state, hyper):
     real = theta.dtype.type
     factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
     numbers = real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR])
-    updates.sgd(x, g, slots, stride, count, numbers)
+    updates.sgd(x, g, slots, stride, count, *numbers)
     return 0.0
 
 
@@ -96,7 +96,7 @@ def momentum(theta, grad, state, hyper):
         real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR]), real(mu), real(direct),
         real(carried),
     )  # fmt: skip
-    updates.momentum(x, g, slots, stride, count, numbers)
+    updates.momentum(x, g, slots, stride, count, *numbers)
     return 0.0
 
 
@@ -110,7 +110,7 @@ def rmsprop(theta, grad, state, hyper):
         real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR]), real(rho), rest,
         real(hyper[OWN + 1]), real(_least_squared(theta, rest)),
     )  # fmt: skip
-    updates.rmsprop(x, g, slots, stride, count, numbers)
+    updates.rmsprop(x, g, slots, stride, count, *numbers)
     return 0.0
 
 
@@ -134,5 +134,5 @@ def adam(theta, grad, state, hyper):
         real(_least_squared(theta, rest2)), real(lr / (1.0 - beta1**steps)), real(unbias),
         real(1.0 - lr * decay if decoupled else 1.0),
     )  # fmt: skip
-    updates.adam(x, g, slots, stride, count, numbers)
+    updates.adam(x, g, slots, stride, count, *numbers)
     return 0.0

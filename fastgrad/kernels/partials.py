@@ -8,12 +8,10 @@ along the partials, so a transpose (`TURNED`) is put in place number by number.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
-from .simd import I64, VOID, Vectors, define, element_type, llvm_arguments, name_of
-
-DOUBLE = ir.DoubleType()
+from .routines import routine
+from .simd import DOUBLE, I64, VOID, Vectors
 
 
 def _body(source, target):
@@ -73,25 +71,27 @@ def _body(source, target):
     return body
 
 
-@intrinsic
-def add_partials(typingctx, out, row_step, column_step, partial, ld, rows, columns, stride, tasks):
-    """out[r*row_step + c*column_step] = sum over t of partial[t*stride + r*ld + c], in order.
+def _kinds(source, target):
+    return [target.as_pointer(), I64, I64, source.as_pointer(), I64, I64, I64, I64, I64]
 
-    r < rows, c < columns; tasks >= 1. The partials and `out` may differ in dtype.
-    """
 
-    def codegen(context, builder, signature, args):
-        target, source = element_type(signature.args[0]), element_type(signature.args[3])
-        kinds = [target.as_pointer(), I64, I64, source.as_pointer(), I64, I64, I64, I64, I64]
-        function = define(
-            builder,
-            f"fastgrad_add_partials_{name_of(source)}_{name_of(target)}",
-            VOID,
-            kinds,
-            _body(source, target),
-        )
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
+add_partials = routine(
+    "add_partials",
+    "out row_step column_step partial ld rows columns stride tasks",
+    VOID,
+    lambda p: _kinds(p.pointee, p.pointee),
+    lambda elem: _body(elem, elem),
+    """(out, row_step, column_step, partial, ld, rows, columns, stride, tasks):
+    out[r*row_step + c*column_step] = sum over t of partial[t*stride + r*ld + c], in order.
 
-    sig = types.void(out, row_step, column_step, partial, ld, rows, columns, stride, tasks)
-    return sig, codegen
+    r < rows, c < columns; tasks >= 1.
+    """,
+)
+add_sums = routine(
+    "add_sums",
+    "out row_step column_step partial ld rows columns stride tasks",
+    VOID,
+    lambda p: _kinds(DOUBLE, p.pointee),
+    lambda elem: _body(DOUBLE, elem),
+    "As `add_partials`, of partials in float64.",
+)

@@ -11,23 +11,12 @@ a row's sum is the same in a group and alone.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from .gemm import GATE, STORE
 from .jit import inner
-from .simd import (
-    I1,
-    I32,
-    I64,
-    VOID,
-    Vectors,
-    define,
-    element_type,
-    llvm_arguments,
-    name_of,
-    shift,
-)
+from .routines import routine
+from .simd import I1, I32, I64, VOID, Vectors, shift
 
 BLOCK_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
 
@@ -228,59 +217,36 @@ def _sum_body(elem):
     return body
 
 
-@intrinsic
-def sum_rows(typingctx, out, x, ldx, d, fresh, m):
-    """out (d,) (+)= sum of m rows of x, in chains side by side: a group's rows each have their own,
-    so that many equal terms are not added to one large sum; `fresh` overwrites."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        p = elem.as_pointer()
-        kinds = [p, p, I64, I64, I1, I64]
-        function = define(
-            builder, f"fastgrad_sum_rows_{name_of(elem)}", VOID, kinds, _sum_body(elem)
-        )
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(out, x, ldx, d, fresh, m), codegen
-
-
-@intrinsic
-def dot_rows(typingctx, z, ldz, x, ldx, d, w, b, gate, ldg, mode, m):
-    """z[r*ldz] = epilogue(w . x[r] + b) for m rows of d; modes as in `gemm`.
+sum_rows = routine(
+    "sum_rows",
+    "out x ldx d fresh m",
+    VOID,
+    lambda p: [p, p, I64, I64, I1, I64],
+    _sum_body,
+    """out (d,) (+)= sum of m rows of x, in chains side by side: a group's
+    rows each have their own, so that many equal terms are not added to one large sum; `fresh`
+    overwrites.""",
+)
+dot_rows = routine(
+    "dot_rows",
+    "z ldz x ldx d w b gate ldg mode m",
+    VOID,
+    lambda p: [p, I64, p, I64, I64, p, p.pointee, p, I64, I64, I64],
+    _dot_body,
+    """z[r*ldz] = epilogue(w . x[r] + b) for m rows of
+    d; modes as in `gemm`.
 
     gate[r*ldg] is read in every mode, so it is a valid address always: z itself will do.
-    """
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        p = elem.as_pointer()
-        kinds = [p, I64, p, I64, I64, p, elem, p, I64, I64, I64]
-        function = define(
-            builder, f"fastgrad_dot_rows_{name_of(elem)}", VOID, kinds, _dot_body(elem)
-        )
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(z, ldz, x, ldx, d, w, b, gate, ldg, mode, m), codegen
-
-
-@intrinsic
-def add_rows(typingctx, out, x, ldx, d, factor, ldf, m):
-    """out (d,) += sum over m rows of factor[r*ldf] * x[r]."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        p = elem.as_pointer()
-        kinds = [p, p, I64, I64, p, I64, I64]
-        function = define(
-            builder, f"fastgrad_add_rows_{name_of(elem)}", VOID, kinds, _add_body(elem)
-        )
-        builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-        return context.get_dummy_value()
-
-    return types.void(out, x, ldx, d, factor, ldf, m), codegen
+    """,
+)
+add_rows = routine(
+    "add_rows",
+    "out x ldx d factor ldf m",
+    VOID,
+    lambda p: [p, p, I64, I64, p, I64, I64],
+    _add_body,
+    "out (d,) += sum over m rows of factor[r*ldf] * x[r].",
+)
 
 
 @inner

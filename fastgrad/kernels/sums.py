@@ -11,11 +11,11 @@ of float32 and by 786 in one of float64.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from .jit import shared
-from .simd import DOUBLE, I32, I64, Vectors, define, element_type, llvm_arguments, name_of
+from .routines import routine
+from .simd import DOUBLE, I32, I64, Vectors
 
 
 def _two_sum(builder, a, b):
@@ -114,14 +114,6 @@ def _body(elem):
     return body
 
 
-@intrinsic
-def sum_of(typingctx, x, n):
-    """The sum of x[i], i < n, of a pointer."""
-
-    def codegen(context, builder, signature, args):
-        elem = element_type(signature.args[0])
-        name, kinds = f"fastgrad_sum_{name_of(elem)}", [elem.as_pointer(), I64]
-        function = define(builder, name, DOUBLE, kinds, _body(elem))
-        return builder.call(function, llvm_arguments(context, builder, signature, args, kinds))
-
-    return types.float64(x, n), codegen
+sum_of = routine(
+    "sum_of", "x n", DOUBLE, lambda p: [p, I64], _body, "The sum of x[i], i < n, of a pointer."
+)

@@ -17,7 +17,7 @@ from .gather import gather, gather_rows
 from .jit import inner, pasted
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
-from .partials import add_partials
+from .partials import add_partials, add_sums
 from .rows import pack_skinny
 from .simd import integers, integers_at, lanes, pointer, pointer_at, retype, shift
 from .sums import add_exactly, settled
@@ -163,7 +163,7 @@ def _sum_partials(
     if plan[at.FLUSH_BLOCKS]:
         sums = shift(workspace64, plan[at.SUMS] + first - plan[at.HEADER + at.PARTIAL])
         size = plan[at.GRAD_SIZE]
-        add_partials(out, row_step, column_step, sums, ld, rows, columns, size, tasks)
+        add_sums(out, row_step, column_step, sums, ld, rows, columns, size, tasks)
     else:
         partial = shift(workspace, plan[at.TASK_BASE] + first)
         stride = plan[at.TASK_STRIDE]

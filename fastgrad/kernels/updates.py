@@ -16,10 +16,10 @@ smallest normal number it is 0.
 
 from __future__ import annotations
 
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
-from .simd import I64, VECTOR_BYTES, VOID, Vectors, define, element_type, llvm_arguments, name_of
+from .routines import routine
+from .simd import I64, VECTOR_BYTES, VOID, Vectors
 
 GROUP = min(8, max(1, 256 // VECTOR_BYTES))  # vectors of theta that are written at once
 
@@ -127,26 +127,17 @@ def _body(elem, formula, slots: int):
 
 
 def _update(formula, slots: int):
-    name = formula.__name__
-
-    @intrinsic
-    def update(typingctx, theta, grad, state, stride, count, numbers):
-        def codegen(context, builder, signature, args):
-            elem = element_type(signature.args[0])
-            p = elem.as_pointer()
-            kinds = [p, p, p, I64, I64]
-            values = llvm_arguments(context, builder, signature, args, kinds)
-            numbers = [builder.extract_value(args[5], i) for i in range(len(signature.args[5]))]
-            kinds += [elem] * len(numbers)
-            function = define(
-                builder, f"fastgrad{name}_{name_of(elem)}", VOID, kinds, _body(elem, formula, slots)
-            )
-            builder.call(function, values + numbers)
-            return context.get_dummy_value()
-
-        return types.void(theta, grad, state, stride, count, numbers), codegen
-
-    return update
+    """(theta, grad, state, stride, count, numbers of the formula, one by one)."""
+    code = formula.__code__
+    numbers = code.co_varnames[3 + slots : code.co_argcount]  # behind v, x, g and the state
+    return routine(
+        f"update{formula.__name__}",
+        f"theta grad state stride count {' '.join(numbers)}",
+        VOID,
+        lambda p: [p, p, p, I64, I64] + [p.pointee] * len(numbers),
+        lambda elem: _body(elem, formula, slots),
+        formula.__doc__,
+    )
 
 
 sgd, momentum = _update(_sgd, 0), _update(_momentum, 1)
