@@ -19,12 +19,13 @@ import traceback
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, fastmathpass, types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.cpu_options import FastMathOptions
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import library_store
+from .jit import OPTIONS, library_store
 from .simd import I64, VOID, element_type, llvm_arguments, name_of
 
 _RESOLVER = "fastgrad_resolver"
@@ -83,6 +84,7 @@ class Routine:
             function = ir.Function(module, self.function_type(elem), name)
             builder = ir.IRBuilder(function.append_basic_block("entry"))
             self.body(elem)(builder, *function.args)
+            fastmathpass.rewrite_module(module, FastMathOptions(OPTIONS["fastmath"]))
             library.add_ir_module(module)
             library.finalize()
             if store:
