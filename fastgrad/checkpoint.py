@@ -67,14 +67,7 @@ def specification(net: MLP) -> dict:
     >>> specification(fg.MLP([2, 3]))["layer_sizes"]
     [2, 3]
     """
-    return {
-        "layer_sizes": list(net.layer_sizes),
-        "loss": net.loss_name,
-        "output_activation": net.output_activation,
-        "dtype": net.dtype.name,
-        "l2": net.l2,
-        "huber_delta": net.huber_delta,
-    }
+    return net.spec.settings()
 
 
 def network_of(spec: dict) -> MLP:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
-from ._core.plan import network_plan, place_bias
-from ._core.share import share_step
-from .kernels import layout as at
-from .kernels.network import step
-from .runtime import check_threads, launch
-
-_NO_LOSS = -1
-_NOTHING = {dtype: np.zeros(1, dtype) for dtype in (check.F32, check.F64)}
+from ._core.plan import layer_plan
+from ._core.run import run
+from .kernels import records as at
+from .kernels.bind import run_backward, run_forward
+from .kernels.gemm import RELU, STORE
+from .runtime import check_threads
 
 
 def _layer(X, W, b):
@@ -56,22 +54,15 @@ def _result(out, name: str, shape, dtype, *inputs):
     return check.output(out, name, shape, dtype, *inputs)
 
 
-def _forward(X, W, b, out, dtype, relu, mask, threads):
+def _forward(X, W, b, out, mask, threads):
+    """Z, or A and its mask where there is one."""
     n, (d, k) = X.shape[0], W.shape
-    nothing = _NOTHING[dtype]
     if threads is not None:
         check_threads(threads)
     if n:
-        plan = network_plan((d, k), n, dtype, at.FORWARD, _NO_LOSS, relu, False, flat=False)
-        buffer = plan.acquire()
-        try:
-            launch(
-                step, share_step, plan.parallel, threads,
-                (W.reshape(-1), b, X, nothing if mask is None else mask, nothing, out.reshape(-1),
-                 nothing, buffer),
-            )  # fmt: skip
-        finally:
-            plan.free.append(buffer)
+        want, activation = (at.OUTPUTS, STORE) if mask is None else (at.OUTPUTS | at.MASK, RELU)
+        plan = layer_plan(d, k, n, X.dtype, want, activation)
+        run(plan, run_forward, (W, b, X, out, mask), threads)
 
 
 def affine(X, w, b, *, out=None, threads: int | None = None):
@@ -110,7 +101,7 @@ def affine(X, w, b, *, out=None, threads: int | None = None):
     X, W, b, dtype, single = _layer(X, w, b)
     shape = X.shape[:1] if single else (X.shape[0], W.shape[1])
     Z = _result(out, "out", shape, dtype, *given, (X, "X"), (W, "w"), (b, "b"))
-    _forward(X, W, b, Z, dtype, False, None, threads)
+    _forward(X, W, b, Z, None, threads)
     return Z
 
 
@@ -156,7 +147,7 @@ def affine_relu(X, w, b, *, out=None, threads: int | None = None):
     shape = X.shape[:1] if single else (X.shape[0], W.shape[1])
     a = _result(a, "out[0]", shape, dtype, *given)
     mask = _result(mask, "out[1]", shape, check.BOOL, *given, (a, "out[0]"))
-    _forward(X, W, b, a, dtype, True, mask.view(np.uint8).reshape(-1), threads)
+    _forward(X, W, b, a, mask.view(np.uint8), threads)
     return a, mask
 
 
@@ -232,7 +223,7 @@ def affine_relu_backward(
         given = (*given, (grad_a, "grad_a"), (X, "X"), (W, "W"), (mask, "mask"))
         gX, gW, gb = _gradients(out, need_gX, (n, d), W.shape, dtype, given)
     if n:
-        _backward(grad_a, X, W, mask, gX, gW, gb, out is not None, threads)
+        _backward(grad_a, X, W, mask, gX, gW, gb, threads)
     else:
         gW[...], gb[...] = 0, 0
     return gX, gW, gb[0] if single else gb
@@ -252,26 +243,8 @@ def _gradients(out, need_gX: bool, X_shape, W_shape, dtype, given):
     return gX, gW, gb
 
 
-def _backward(grad_a, X, W, mask, gX, gW, gb, apart: bool, threads):
-    """`apart`: gb does not lie behind gW."""
-    (n, d), dtype, nothing = X.shape, X.dtype, _NOTHING[X.dtype]
-    job = at.GRADIENT if gX is None else at.GRADIENT_AND_INPUT
-    plan = network_plan((d, W.size // d), n, dtype, job, _NO_LOSS, False, False, flat=False)
-    buffer = plan.acquire()
-    try:
-        if apart:
-            place_bias(buffer[: plan.vector.size].view(np.int64), _elements_between(gW, gb))
-        launch(
-            step, share_step, plan.parallel, threads,
-            (W.reshape(-1), nothing, X, grad_a.reshape(-1), mask.reshape(-1), gW.reshape(-1),
-             nothing if gX is None else gX.reshape(-1), buffer),
-        )  # fmt: skip
-    finally:
-        if apart:
-            place_bias(buffer[: plan.vector.size].view(np.int64), gW.size)
-        plan.free.append(buffer)
-
-
-def _elements_between(first, second) -> int:
-    first_at, second_at = (a.__array_interface__["data"][0] for a in (first, second))
-    return (second_at - first_at) // first.itemsize
+def _backward(grad_a, X, W, mask, gX, gW, gb, threads):
+    n, d = X.shape
+    want = at.GRADIENT if gX is None else at.GRADIENT | at.INPUT_GRADIENT
+    plan = layer_plan(d, W.size // d, n, X.dtype, want, STORE)
+    run(plan, run_backward, (W, X, grad_a, mask, gW, gb, gX), threads)

@@ -1,26 +1,82 @@
-"""The losses by name: what each asks of the targets, and what its outputs are.
+"""The losses: one row a loss, and whoever needs to know something of a loss asks its row.
 
-The mathematics is in `kernels/losses.py` (compiled) and `reference.py` (NumPy).
+A row names the loss, what it takes as targets, what its mean is over, what its outputs mean, the
+score that goes with it, the setting of a network that is its parameter, and its formula: value,
+slope and curvature by the output, as vectors (`kernels/arithmetic.py`). The kernels' loop is in
+`kernels/losses.py`; the twins in `reference.py` are written by hand, as an oracle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ._core import check
 from .kernels import losses as kernels
 
 
-@dataclass(frozen=True)
+def _mse(v, z, y, _):
+    """(z - y)^2 (formula 18)."""
+    e = v.sub(z, y)
+    return v.mul(e, e), v.add(e, e), v.const(2.0)
+
+
+def _huber(v, z, y, threshold):
+    """Quadratic within the threshold, linear outside (formula 27)."""
+    e = v.sub(z, y)
+    size = v.abs(e)
+    outside = v.greater(size, threshold)
+    half = v.mul(v.const(0.5), v.mul(e, e))
+    linear = v.mul(threshold, v.fma(v.const(-0.5), threshold, size))
+    slope = v.select(v.less(e, v.const(0.0)), v.neg(threshold), threshold)
+    curvature = v.select(outside, v.const(0.0), v.const(1.0))
+    return v.select(outside, linear, half), v.select(outside, slope, e), curvature
+
+
+def _logistic(v, z, y, _):
+    """log(1 + exp(-|z|)) + max(z, 0) - y z; slope sigmoid(z) - y (formula 26)."""
+    one, zero = v.const(1.0), v.const(0.0)
+    e = v.exp(v.neg(v.abs(z)))
+    positive = v.passes(z)
+    # max(z, 0) - y z first: on the right side of the label it is 0 and the small log stays whole.
+    line = v.sub(v.select(positive, z, zero), v.mul(y, z))
+    value = v.add(v.log1p(e), line)
+    below = v.add(one, e)
+    sigmoid = v.div(v.select(positive, one, e), below)
+    return value, v.sub(sigmoid, y), v.div(e, v.mul(below, below))
+
+
+@dataclass(frozen=True, eq=False)
 class Loss:
-    """One loss as a network knows it."""
+    """One loss."""
 
     name: str
-    code: int
+    formula: Callable | None  # (v, z, y, parameter) -> value, slope, curvature; None: of labels
     targets: Callable  # (value, name, dtype, n, k) -> checked array
-    probabilities: str | None = None  # what turns outputs into probabilities
-    takes_logits: bool = False
+    mean_over_outputs: bool  # besides samples
+    link: str = "identity"  # what turns outputs into what they predict
+    score: str = "r2"
+    labelled: bool = False  # targets are classes, one a row
+    least_outputs: int = 1
+    parameter: str | None = None  # the setting of a network that its formula takes
+    code: int = field(init=False)
+
+    def __post_init__(self):
+        if self.labelled:
+            code = kernels.LABELLED.add(self.name, kernels.cross_entropy_body)
+        else:
+            code = kernels.add_elementwise(self.name, self.formula)
+        object.__setattr__(self, "code", code)
+
+    @property
+    def unit_targets(self) -> bool:
+        """Whether targets lie between 0 and 1."""
+        return self.targets is check.unit_targets
+
+    @property
+    def takes_logits(self) -> bool:
+        """Whether outputs become probabilities."""
+        return self.link in ("sigmoid", "softmax")
 
 
 def _labels(value, name, dtype, n, k):
@@ -30,12 +86,15 @@ def _labels(value, name, dtype, n, k):
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("mse", kernels.MSE, check.targets),
-        Loss("huber", kernels.HUBER, check.targets),
-        Loss("logistic", kernels.LOGISTIC, check.unit_targets, "sigmoid", True),
-        Loss("cross_entropy", kernels.CROSS_ENTROPY, _labels, "softmax", True),
+        Loss("mse", _mse, check.targets, True),
+        Loss("huber", _huber, check.targets, True, parameter="huber_delta"),
+        Loss("logistic", _logistic, check.unit_targets, False, "sigmoid", "accuracy"),
+        Loss(
+            "cross_entropy", None, _labels, False, "softmax", "accuracy", labelled=True,
+            least_outputs=2,
+        ),
     )
-}
+}  # fmt: skip
 
 
 def get_loss(name) -> Loss:

@@ -38,7 +38,7 @@ class Scores(NamedTuple):
 
 def score_name(net) -> str:
     """What `Scores.score` is for this network: "accuracy" or "r2"."""
-    return "r2" if net._loss.probabilities is None else "accuracy"
+    return net.spec.loss.score
 
 
 def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None) -> Scores:
@@ -104,9 +104,9 @@ def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True
 
     `scaled`: nothing but the ratios of these weights will count.
     """
-    if net.loss_name != "cross_entropy":
+    if not net.spec.loss.labelled:
         y = _converted(y, f"{prefix}y", net.dtype)
-    y = net._loss.targets(y, f"{prefix}y", net.dtype, n, net.n_outputs)
+    y = net.spec.loss.targets(y, f"{prefix}y", net.dtype, n, net.n_outputs)
     if sample_weight is not None:
         name = f"{prefix}sample_weight"
         kind, checked = (check.F64, check.scaled_weights) if scaled else (net.dtype, check.weights)
@@ -131,7 +131,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     if threads is None:
         threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
     rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * (d + net.n_outputs)))
-    labelled = net._loss.probabilities is not None
+    loss = net.spec.loss
+    counted = loss.score == "accuracy"
     y = y.reshape(n, -1)
     blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
     losses, weights, right = [], [], 0.0
@@ -143,28 +144,28 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
         if not share:
             continue
-        flat = target[:, 0] if net.loss_name == "cross_entropy" else target
+        flat = target[:, 0] if loss.labelled else target
         near = None if s is None else check.near_one(s)  # a block's may all be very small
         losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         weights.append(share)
         out = net.predict(theta, x, threads=threads)
-        if not labelled:
+        if not counted:
             left += _sum(np.square(out - target, dtype=np.float64), s)
-        elif net.loss_name == "cross_entropy":
+        elif loss.labelled:
             right += _sum(_known(out.argmax(axis=1) == flat, out), s)
         else:
             hits = ((out > 0) == (target > 0.5)).mean(axis=1)
             right += _sum(_known(hits, out, target), s)
     weight = float(np.sum(weights))
-    loss = float(np.sum(losses)) / weight  # in pairs
-    if labelled:
-        return Scores(loss, float(right) / weight)
+    mean_loss = float(np.sum(losses)) / weight  # in pairs
+    if counted:
+        return Scores(mean_loss, float(right) / weight)
     mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
     about = sum(
         _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
         for block in blocks
     )
-    return Scores(loss, _r2(left, about))
+    return Scores(mean_loss, _r2(left, about))
 
 
 def _known(hits, *arrays):

@@ -87,7 +87,7 @@ class Model:
     @property
     def task(self) -> str:
         """Whether this is a "regression" or a "classification"."""
-        return "regression" if self.net._loss.probabilities is None else "classification"
+        return "classification" if self.net.spec.loss.takes_logits else "regression"
 
     def inputs(self, X) -> np.ndarray:
         """What the network is given for X (n, d) of any dtype of numbers.

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._core import check
+from ._core import check, spec
 from ._core.plan import network_plan
-from ._core.share import share_step
-from ._core.short import SHUT, ShortWay
-from .kernels import layout as at
-from .kernels.network import probabilities, step, step_parallel
-from .kernels.quick import REFUSED, quick_step, shared_step
-from .losses import get_loss
-from .runtime import check_threads, launch
+from ._core.run import SHUT, FastPath, run
+from .kernels import records as at
+from .kernels.bind import REFUSED, quick_step, run_forward, run_step, shared_step
+from .kernels.engine import parallel_step, probabilities
+from .runtime import check_threads
 
-_NO_LABELS = np.zeros(1, np.int64)
 _quick_step = quick_step.call
 _ndarray, _empty = np.ndarray, np.empty
 
 
-def _short_way() -> ShortWay:
-    return ShortWay(step, step_parallel, quick_step, shared_step, leading=(1,))
+def _fast_path() -> FastPath:
+    return FastPath(parallel_step, quick_step, shared_step)
 
 
 class MLP:
@@ -90,7 +87,6 @@ class MLP:
     (33,)
     """
 
-    _SETTINGS = ("layer_sizes", "loss_name", "output_activation", "dtype", "l2", "huber_delta")
     _made = False
 
     def __init__(
@@ -103,52 +99,22 @@ class MLP:
         l2: float = 0.0,
         huber_delta: float = 1.0,
     ):
-        try:
-            sizes = list(layer_sizes)
-        except TypeError:
-            raise TypeError(
-                f"layer_sizes is {layer_sizes!r}; expected a sequence of integers"
-            ) from None
-        if len(sizes) < 2:
-            raise ValueError(
-                f"layer_sizes is {sizes}; expected at least two sizes, inputs and outputs"
-            )
-        self.layer_sizes = tuple(
-            check.integer(size, f"layer_sizes[{i}]") for i, size in enumerate(sizes)
-        )
-        self._loss = get_loss(loss)
-        self.loss_name = self._loss.name
-        if output_activation not in ("identity", "relu"):
-            raise ValueError(
-                f"output_activation is {output_activation!r}; expected 'identity' or 'relu'"
-            )
-        if output_activation == "relu" and self._loss.takes_logits:
-            raise ValueError(
-                f"output_activation is 'relu', but the loss {loss!r} takes logits; "
-                f"expected 'identity'"
-            )
-        if self.loss_name == "cross_entropy" and self.layer_sizes[-1] == 1:
-            raise ValueError(
-                "layer_sizes ends with 1 output; cross_entropy needs one for each class, "
-                "2 or more (for two classes on one logit use loss='logistic')"
-            )
-        self.output_activation = output_activation
-        self.dtype = check.float_dtype(dtype)
-        self.l2 = check.non_negative(l2, "l2")
-        check.held(self.l2, "l2", self.dtype)
-        self.huber_delta = check.positive(huber_delta, "huber_delta")
-        check.held(self.huber_delta, "huber_delta", self.dtype, zero=False)
-        self.n_inputs, self.n_outputs = self.layer_sizes[0], self.layer_sizes[-1]
-        pairs = list(zip(self.layer_sizes, self.layer_sizes[1:]))
-        self.n_parameters = sum((d + 1) * k for d, k in pairs)
-        check.addressable(self.n_parameters, self.dtype, "layer_sizes")
+        made = spec.network(
+            layer_sizes, loss, output_activation=output_activation, dtype=dtype, l2=l2,
+            huber_delta=huber_delta,
+        )  # fmt: skip
+        self._set(made)
+
+    def _set(self, made: spec.Network):
+        self.spec, self._loss = made, made.loss
+        self.layer_sizes, self.dtype = made.layer_sizes, made.dtype
+        self.loss_name, self.output_activation = made.loss.name, made.output_activation.name
+        self.l2, self.huber_delta = made.l2, made.huber_delta
+        self.n_inputs, self.n_outputs = made.layer_sizes[0], made.layer_sizes[-1]
+        self.n_parameters = made.n_parameters
         self._plans: dict = {}
-        self._quick: dict = {}  # by rows: plans of loss_and_grad that may take the short way
-        self._short = _short_way()
-        self._no_targets = (
-            _NO_LABELS if self.loss_name == "cross_entropy" else np.zeros(1, self.dtype)
-        )
-        self._nothing = np.zeros(1, self.dtype)
+        self._fast: dict = {}  # by rows: plans of loss_and_grad that may take the fast path
+        self._path = _fast_path()
         self._made = True
 
     # Plans and compiled calls hold what the network was made with, so that stays as it is. Not by
@@ -168,16 +134,13 @@ class MLP:
             return f"an MLP has no attribute {name!r}, and takes no new ones"
         return f"{name} of an MLP is read-only; make another network, as MLP(...) with your {name}"
 
-    def _settings(self) -> tuple:
-        return tuple(getattr(self, name) for name in self._SETTINGS)
-
     def __eq__(self, other):
         if type(other) is not type(self):
             return NotImplemented
-        return self._settings() == other._settings()
+        return self.spec == other.spec
 
     def __hash__(self):
-        return hash(self._settings())
+        return hash(self.spec)
 
     def __repr__(self) -> str:
         parts = [str(list(self.layer_sizes)), f"loss={self.loss_name!r}"]
@@ -186,16 +149,12 @@ class MLP:
         parts.append(f"dtype={self.dtype.name!r}")
         if self.l2:
             parts.append(f"l2={self.l2}")
-        if self.loss_name == "huber":
-            parts.append(f"huber_delta={self.huber_delta}")
+        if self._loss.parameter:
+            parts.append(f"{self._loss.parameter}={getattr(self, self._loss.parameter)}")
         return f"MLP({', '.join(parts)})"
 
-    def __getstate__(self):
-        made = {"_plans": {}, "_quick": {}, "_short": None}
-        return {**self.__dict__, **made, "_loss": self.loss_name}
-
-    def __setstate__(self, state):
-        self.__dict__.update(state, _loss=get_loss(state["_loss"]), _short=_short_way())
+    def __reduce__(self):
+        return _restored, (type(self), self.spec.settings())
 
     # parameters
 
@@ -325,51 +284,38 @@ class MLP:
 
     # what every method does
 
-    def _plan(self, n: int, job: int, weighted: bool):
-        plan = self._plans.get((n, job, weighted))
+    def _plan(self, n: int, want: int, weighted: bool):
+        plan = self._plans.get((n, want, weighted))
         if plan is not None:
             return plan
         if len(self._plans) >= 32:
             self._plans.clear()
-            self._quick.clear()
-        plan = self._plans[n, job, weighted] = network_plan(
-            self.layer_sizes, n, self.dtype, job, self._loss.code,
-            self.output_activation == "relu", weighted, (self.huber_delta, self.l2),
-        )  # fmt: skip
+            self._fast.clear()
+        plan = self._plans[n, want, weighted] = network_plan(self.spec, n, want, weighted)
         return plan
 
     def _inputs(self, theta, X, nonempty: bool):
         theta = check.vector(theta, "theta", self.dtype, self.n_parameters, ": one flat vector")
         return theta, check.matrix(X, "X", self.dtype, self.n_inputs, nonempty)
 
-    def _run(self, job, theta, X, y, sample_weight, out, dx, threads):
-        """Checked arrays to the loss; `out` and `dx` are written."""
-        plan = self._plan(len(X), job, sample_weight is not None)
-        if sample_weight is None:
-            sample_weight = self._nothing
-        buffer = plan.acquire()
-        try:
-            if plan.parallel or threads is not None:
-                args = (theta, theta, X, y, sample_weight, out, dx, buffer)
-                return launch(step, share_step, plan.parallel, threads, args)
-            return step(theta, theta, X, y, sample_weight, out, dx, buffer)
-        finally:
-            plan.free.append(buffer)
+    def _run(self, want, theta, X, y, sample_weight, out, dx, threads):
+        """Checked arrays to the loss; `out` and `dx` are written where they are not None."""
+        plan = self._plan(len(X), at.LOSS | want, sample_weight is not None)
+        return run(plan, run_step, (theta, X, y, sample_weight, out, dx), threads)
 
-    def _open_short_way(self, theta, X, y, grad):
-        """After a call of this size took the long way: the next may take the short one."""
-        plan = self._plans.get((len(X), at.GRADIENT, False))
+    def _open_fast_path(self, theta, X, y, grad):
+        """After a call of this size was checked in Python: the next may take the fast path."""
+        plan = self._plans.get((len(X), at.LOSS | at.GRADIENT, False))
         if plan is None:  # another thread made room for other sizes
             return
-        shapes = [y] if self.loss_name == "cross_entropy" else [y.reshape(len(X), -1)]
+        shapes = [y] if self._loss.labelled else [y.reshape(len(X), -1)]
         if self.n_outputs == 1:
             shapes.append(y)
         buffer = plan.acquire()
         try:
-            args = (theta, theta, X, y, theta, grad, theta, buffer)
             given = [(theta, X, targets, grad, buffer) for targets in shapes]
-            if self._short.open(plan, args, *given):
-                self._quick[len(X)] = plan
+            if self._path.open(plan, (theta, buffer), *given):
+                self._fast[len(X)] = plan
         finally:
             plan.free.append(buffer)
 
@@ -420,10 +366,8 @@ class MLP:
         if threads is not None:
             check_threads(threads)
         if X.shape[0]:
-            self._run(
-                at.FORWARD, theta, X, self._no_targets, None, out.reshape(-1), self._nothing,
-                threads,
-            )  # fmt: skip
+            plan = self._plan(len(X), at.OUTPUTS, False)
+            run(plan, run_forward, (theta, theta, X, out, None), threads)
         return out
 
     def predict_proba(self, theta, X, *, threads: int | None = None) -> np.ndarray:
@@ -453,11 +397,11 @@ class MLP:
         >>> net.predict_proba(np.zeros(net.n_parameters), np.ones((1, 2)))
         array([[0.25, 0.25, 0.25, 0.25]])
         """
-        if self._loss.probabilities is None:
+        if not self._loss.takes_logits:
             raise ValueError(f"the loss {self.loss_name!r} has no probabilities; use predict")
         out = self.predict(theta, X, threads=threads)
         if out.size:
-            probabilities(out, self._loss.probabilities == "softmax")
+            probabilities(out, self._loss.link == "softmax")
         return out
 
     def classify(self, theta, X, *, threads: int | None = None) -> np.ndarray:
@@ -487,13 +431,13 @@ class MLP:
         >>> net.classify(net.init(seed=0), np.ones((4, 2))).shape
         (4,)
         """
-        if self._loss.probabilities is None:
+        if not self._loss.takes_logits:
             raise ValueError(f"the loss {self.loss_name!r} has no classes; use predict")
         out = self.predict(theta, X, threads=threads)
         unknown = np.isnan(out).any(axis=1)
         if unknown.any():
             raise ValueError(f"the outputs of row {unknown.argmax()} of X are NaN: it has no class")
-        if self.loss_name == "cross_entropy":
+        if self._loss.labelled:
             return out.argmax(axis=1)
         labels = (out > 0).astype(np.int64)
         return labels[:, 0] if self.n_outputs == 1 else labels
@@ -512,9 +456,7 @@ class MLP:
         9.0
         """
         theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
-        return self._run(
-            at.LOSS_ONLY, theta, X, y, sample_weight, self._nothing, self._nothing, threads
-        )
+        return self._run(0, theta, X, y, sample_weight, None, None, threads)
 
     def loss_and_grad(
         self, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None
@@ -568,7 +510,7 @@ class MLP:
         plain = plain and (out is None or type(out) is _ndarray)
         if plain and sample_weight is threads is None:
             try:
-                plan = self._quick[len(X)]
+                plan = self._fast[len(X)]
                 buffer = plan.acquire()
             except (KeyError, TypeError):
                 pass
@@ -576,9 +518,9 @@ class MLP:
                 grad = _empty(self.n_parameters, self.dtype) if out is None else out
                 try:
                     if plan.parallel:
-                        loss = self._short.launch((theta, X, y, grad, buffer))
+                        loss = self._path.launch((theta, X, y, grad, buffer))
                     else:
-                        loss = _quick_step(self._short.address, theta, X, y, grad, buffer)
+                        loss = _quick_step(theta, X, y, grad, buffer)
                 except SHUT:
                     loss = REFUSED
                 plan.free.append(buffer)
@@ -594,9 +536,9 @@ class MLP:
                 *zip(given, ("theta", "X", "y", "sample_weight")),
                 (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
-        loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, self._nothing, threads)
+        loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, None, threads)
         if sample_weight is None and threads is None:
-            self._open_short_way(theta, X, y, out)
+            self._open_fast_path(theta, X, y, out)
         return loss, out
 
     def grad_input(
@@ -615,5 +557,11 @@ class MLP:
         """
         theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
         dx = np.empty(X.shape, self.dtype)
-        self._run(at.INPUT, theta, X, y, sample_weight, self._nothing, dx.reshape(-1), threads)
+        self._run(at.INPUT_GRADIENT, theta, X, y, sample_weight, None, dx, threads)
         return dx
+
+
+def _restored(kind, settings: dict) -> MLP:
+    net = kind.__new__(kind)
+    net._set(spec.network(**settings))
+    return net

@@ -10,16 +10,15 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import neuron_plan
-from ._core.short import SHUT, ShortWay
+from ._core.run import SHUT, FastPath
 from .kernels import neuron as kernels
-from .kernels.quick import REFUSED, quick_neuron, shared_neuron
+from .kernels.bind import REFUSED
+from .kernels.neuron import quick_neuron, shared_neuron
 from .runtime import launch
 
-_quick: dict = {}  # by shape and dtype of X: plans that may take the short way, and that way
-_short = {
-    np.dtype(kind): ShortWay(
-        kernels.neuron_step, kernels.neuron_step_parallel, quick_neuron, shared_neuron
-    )
+_fast: dict = {}  # by shape and dtype of X: plans that may take the fast path, and that path
+_paths = {
+    np.dtype(kind): FastPath(kernels.neuron_step_parallel, quick_neuron, shared_neuron)
     for kind in (np.float32, np.float64)
 }
 _quick_neuron = quick_neuron.call
@@ -87,7 +86,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, _FLOATS)
     if plain and out is sample_weight is threads is None:
         try:
-            plan, short = _quick[X.shape, X.dtype]
+            plan, path = _fast[X.shape, X.dtype]
             buffer = plan.acquire()
         except KeyError:
             pass
@@ -97,9 +96,9 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
                 b = float(b)
             try:
                 if plan.parallel:
-                    loss, gb = short.launch((w, b, X, y, gw, buffer))
+                    loss, gb = path.launch((w, b, X, y, gw, buffer))
                 else:
-                    loss, gb = _quick_neuron(short.address, w, b, X, y, gw, buffer)
+                    loss, gb = _quick_neuron(w, b, X, y, gw, buffer)
             except SHUT:
                 loss = REFUSED
             plan.free.append(buffer)
@@ -126,8 +125,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     plan = neuron_plan(n, d, dtype, sample_weight is not None)
     buffer = plan.acquire()
     try:
-        weights = w if sample_weight is None else sample_weight
-        args = (gw, w, b, X, y, weights, buffer)
+        args = (gw, w, b, X, y, sample_weight, buffer)
         if plan.parallel or threads is not None:
             loss, gb = launch(
                 kernels.neuron_step, kernels.neuron_step_parallel, plan.parallel, threads, args
@@ -137,19 +135,19 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     finally:
         plan.free.append(buffer)
     if sample_weight is None and threads is None:
-        _open_short_way(plan, w, b, X, y, gw)
+        _open_fast_path(plan, w, b, X, y, gw)
     return loss, gw, gb
 
 
-def _open_short_way(plan, w, b, X, y, gw):
-    """After a call of this size took the long way: the next may take the short one."""
-    short = _short[X.dtype]
+def _open_fast_path(plan, w, b, X, y, gw):
+    """After a call of this size was checked in Python: the next may take the fast path."""
+    path = _paths[X.dtype]
     buffer = plan.acquire()
     try:
-        if short.open(plan, (gw, w, b, X, y, w, buffer), (w, b, X, y, gw, buffer)):
-            if len(_quick) >= 256:
-                _quick.clear()
-            _quick[X.shape, X.dtype] = plan, short
+        if path.open(plan, (gw, w, b, X, y, None, buffer), (w, b, X, y, gw, buffer)):
+            if len(_fast) >= 256:
+                _fast.clear()
+            _fast[X.shape, X.dtype] = plan, path
     finally:
         plan.free.append(buffer)
 

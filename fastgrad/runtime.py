@@ -200,9 +200,9 @@ def config() -> dict[str, object]:
 
     from . import __version__
     from .kernels import gemm, simd
-    from .kernels.network import step
+    from .kernels.engine import serial_step
 
-    cache = getattr(step._cache, "cache_path", None)
+    cache = getattr(serial_step._cache, "cache_path", None)
     layer = numba.threading_layer() if _layer_started() else "not started"
     return {
         "fastgrad": __version__,

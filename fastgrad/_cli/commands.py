@@ -121,7 +121,7 @@ def warmup(args) -> int:
             theta = net.init(seed=0)
             net.loss_and_grad(theta, X, y)  # enough rows for threads
             stepper = Stepper(net, theta, optimizers.BY_NAME["sgd"](), False, None)
-            stepper.compile_parallel(X, y.reshape(-1), net._nothing, 600)
+            stepper.compile_parallel(X, y.reshape(-1), None, 600)
             if loss == "cross_entropy":
                 net.predict_proba(theta, X[:1])
             done.append(_warmed(args, f"network, {loss}, {dtype}", began))

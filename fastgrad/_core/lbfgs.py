@@ -23,11 +23,10 @@ def fit_lbfgs(run, source, progress):
         ) from None
     net, result = run.net, run.result
     X = np.ascontiguousarray(source.X, net.dtype)
-    y = source.y if net.loss_name == "cross_entropy" else source.y.reshape(X.shape[0], -1)
-    s = source.s if source.weighted else None
+    y = source.y if net.spec.loss.labelled else source.y.reshape(X.shape[0], -1)
 
     def loss_and_grad(theta):
-        loss, grad = net.loss_and_grad(theta.astype(net.dtype), X, y, s, threads=run.threads)
+        loss, grad = net.loss_and_grad(theta.astype(net.dtype), X, y, source.s, threads=run.threads)
         return loss, grad.astype(np.float64)
 
     def after(intermediate_result):

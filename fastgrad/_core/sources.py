@@ -30,7 +30,7 @@ class Arrays:
         y, sample_weight = metrics.targets(net, n, y, sample_weight)
         self.y = y.reshape(-1)
         self.weighted = sample_weight is not None
-        self.s = sample_weight if self.weighted else net._nothing
+        self.s = sample_weight
         self.rows = min(batch_size, n)
         self._shuffle = shuffle
         self._converted = isinstance(self.X, np.memmap)
@@ -56,7 +56,7 @@ class Arrays:
         rows = np.sort(order)
         x = np.ascontiguousarray(self.X[rows], self._net.dtype)
         y = self.y.reshape(self.X.shape[0], -1)[rows].reshape(-1)
-        s = self.s[rows] if self.weighted else self.s
+        s = self.s[rows] if self.weighted else None
         return x, y, s, np.searchsorted(rows, order)
 
     def weight(self, s, order) -> float:

@@ -7,10 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..kernels import layout as at
+from ..kernels import records as at
 from ..kernels.calls import address_of
 from ..kernels.jit import place_of
-from ..kernels.network import step
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
 from ..runtime import get_num_threads, launch, max_threads
@@ -32,8 +31,8 @@ class Stepper:
         self.weighted, self.threads = weighted, threads
         self.gradient = np.empty_like(theta)
         self._state, self._hyper = self._prepared()
-        self._outputs = 1 if net.loss_name == "cross_entropy" else net.n_outputs
-        self._label_type = np.dtype(np.int64) if net.loss_name == "cross_entropy" else net.dtype
+        labelled = net.spec.loss.labelled
+        self._targets = (1, np.dtype(np.int64)) if labelled else (net.n_outputs, net.dtype)
         self._buffers: dict = {}
         self._hypers = np.zeros((max_threads(), SIZE))
         self._parallel_code = ""
@@ -47,13 +46,8 @@ class Stepper:
     def _compile(self):
         """All serial kernels, before any clock runs."""
         args = (self.theta, self.gradient, self._state, self._hyper)
-        theta, (x, y, s) = self.theta, self._batch(1)
-        buffer = self.net._plan(1, at.GRADIENT, self.weighted).acquire()
-        nothing = self.net._nothing
-        self._kernels = (
-            address_of(step, (theta, theta, x, y, s, self.gradient, nothing, buffer)),
-            address_of(self.optimizer.kernel, args),
-        )
+        self._update = address_of(self.optimizer.kernel, args)
+        x, y, s = self._batch(1)
         self._call(False, NO_LOSS, x, y, s, np.zeros(0, np.int64), 1)
 
     def compile_parallel(self, x, y, s, m: int):
@@ -69,8 +63,8 @@ class Stepper:
                 self._buffers.clear()
             batch = self._buffers[m] = (
                 np.empty((m, self.net.n_inputs), self.net.dtype),
-                np.zeros(m * self._outputs, self._label_type),
-                np.empty(m, self.net.dtype) if self.weighted else self.net._nothing,
+                np.zeros(m * self._targets[0], self._targets[1]),
+                np.empty(m, self.net.dtype) if self.weighted else None,
             )
         return batch
 
@@ -114,7 +108,7 @@ class Stepper:
         return _choices.setdefault(key, Choice())
 
     def _plan(self, m: int):
-        return self.net._plan(m, at.GRADIENT, self.weighted)
+        return self.net._plan(m, at.LOSS | at.GRADIENT, self.weighted)
 
     def _place(self, x, y, s, m: int) -> str:
         """Where the parallel kernel's code is."""
@@ -127,10 +121,9 @@ class Stepper:
         """Of `train_steps` and its parallel twin."""
         count = -(-order.size // m)
         return (
-            *self._kernels, total, self.theta, self.gradient, self._state, self._hyper,
-            self.optimizer.rates(count), x, y, s, self.weighted,
-            order.astype(np.int64, copy=False), *self._batch(m), self.net._nothing,
-            buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
+            self._update, total, self.theta, self.gradient, self._state, self._hyper,
+            self.optimizer.rates(count), x, y, s,
+            order.astype(np.int64, copy=False), *self._batch(m), buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, m) -> tuple:

@@ -1,7 +1,6 @@
 """Workspaces: what a step's kernel writes beside the user's arrays, kept for the next step.
 
-A workspace is one buffer: the plan's vector, then float64 numbers, then numbers of the parameters'
-type. A plan keeps as many as were ever in use at once; but where all plans together keep too much,
+A workspace is one buffer. A plan keeps as many as were ever in use at once; but where all plans together keep too much,
 those that made theirs longest ago let go of them.
 """
 
@@ -12,7 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..kernels import neuron as one
 from ..kernels.jit import shared
+from ..kernels.records import CALL, LINE, WORKER_STRIDE
 from ..kernels.simd import VECTOR_BYTES
 
 IDLE_BYTES = 256 * 2**20  # of workspaces that no step is using
@@ -28,24 +29,28 @@ def round_up(value: int, unit: int) -> int:
 
 
 @shared
-def workspace_size(length, elements, doubles, itemsize):
-    """(where the elements begin, words in all) of a vector's length, doubles and elements."""
-    first = round_up(length + doubles, VECTOR_BYTES // 8)
-    return first, first + -(-elements * itemsize // 8)
+def workspace_layout(length, workers, doubles, elements, itemsize):
+    """(first word of the workers, of the plan, of the sums, of the work, words in all), of a plan
+    of `length` words; the CALL comes first."""
+    first_worker = round_up(CALL.size, LINE)
+    plan = first_worker + workers * WORKER_STRIDE
+    sums = plan + round_up(length, LINE)
+    work = round_up(sums + doubles, VECTOR_BYTES // 8)
+    return first_worker, plan, sums, work, work + -(-elements * itemsize // 8)
 
 
 @dataclass
-class Plan:
-    """What a step needs beside the user's arrays: the kernels' vector and workspaces."""
+class _Workspaces:
+    """What a step's kernel needs beside the user's arrays, for plans of one kind."""
 
     vector: np.ndarray
     parallel: bool
     dtype: np.dtype
     elements: int
     doubles: int
-    positions: tuple[int, int]  # of BUFFER64 and BUFFER in the vector
     cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
     # costs some processors 100 cycles an operation
+    workers: int = 1
     scalars: tuple[float, ...] = ()
     free: list = field(default_factory=list)  # give a workspace back by appending it
 
@@ -56,24 +61,50 @@ class Plan:
         except IndexError:
             return self._new_workspace()
 
-    def _new_workspace(self) -> np.ndarray:
+    def _memory(self, words: int) -> np.ndarray:
         unit = VECTOR_BYTES // 8
-        first64 = self.vector.size
-        first, words = workspace_size(first64, self.elements, self.doubles, self.dtype.itemsize)
         _let_go(self, 8 * words)
         memory = np.empty(words + unit)
         start = -(memory.__array_interface__["data"][0] // 8) % unit
-        buffer = memory[start : start + words]
-        vector = buffer[:first64].view(np.int64)
-        vector[:] = self.vector
-        vector[list(self.positions)] = first64, first
-        buffer[first64 : first64 + len(self.scalars)] = self.scalars
-        workspace = buffer[first:].view(self.dtype)
-        workspace[: self.cleared] = 0
+        return memory[start : start + words]
+
+
+class Plan(_Workspaces):
+    """A step's PLAN, and workspaces for it: CALL, WORKERs, the PLAN, float64 numbers, then numbers
+    of the parameters' type."""
+
+    def _new_workspace(self) -> np.ndarray:
+        worker, plan, sums, work, words = workspace_layout(
+            self.vector.size, self.workers, self.doubles, self.elements, self.dtype.itemsize
+        )
+        buffer = self._memory(words)
+        records = buffer.view(np.int64)
+        records[:sums] = 0
+        records[plan : plan + self.vector.size] = self.vector
+        start = buffer.__array_interface__["data"][0]
+        for field_, place in (
+            (CALL.worker, worker), (CALL.plan, plan), (CALL.sums, sums), (CALL.work, work),
+        ):  # fmt: skip
+            records[field_] = start + 8 * place
+        buffer[sums : sums + len(self.scalars)] = self.scalars
+        buffer[work:].view(self.dtype)[: self.cleared] = 0
         return buffer
 
 
-def _let_go(plan: Plan, size: int) -> None:
+class NeuronPlan(_Workspaces):
+    """The same for one neuron: its vector, then float64 numbers, then numbers of its dtype."""
+
+    def _new_workspace(self) -> np.ndarray:
+        first64 = self.vector.size
+        first = round_up(first64 + self.doubles, VECTOR_BYTES // 8)
+        buffer = self._memory(first + -(-self.elements * self.dtype.itemsize // 8))
+        vector = buffer[:first64].view(np.int64)
+        vector[:] = self.vector
+        vector[[one.BUFFER64, one.BUFFER]] = first64, first
+        return buffer
+
+
+def _let_go(plan: _Workspaces, size: int) -> None:
     """Before a plan makes a workspace of `size` bytes: the oldest that are too much, now and then.
 
     Without a lock, which a child made by `fork` could find locked: every step is one operation.

@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .._core.plan import network_plan
-from .._core.share import share_step
-from ..kernels import layout as at
-from ..kernels.network import step
+from .._core.run import run
+from ..kernels import records as at
+from ..kernels.bind import run_backward
 from ..network import MLP
-from ..runtime import launch
 
 
 def checked_network(net) -> MLP:
@@ -29,11 +28,9 @@ def output_mask(net, outputs) -> np.ndarray:
     return np.ones(outputs.shape, np.uint8)
 
 
-def backward_plan(net, n: int, job: int):
+def backward_plan(net, n: int, want: int):
     """The plan of a step whose output gradient is given."""
-    gated = net.output_activation == "relu"
-    # The loss is never evaluated, but a code of one asks for the forward pass.
-    return network_plan(net.layer_sizes, n, net.dtype, job, 0, gated, False, (net.huber_delta, 0.0))
+    return network_plan(net.spec.without_penalty(), n, at.COTANGENT | want, False)
 
 
 def network_backward(net, theta, X, grad_out, outputs, *, theta_out=None, X_out=None):
@@ -48,25 +45,16 @@ def network_backward(net, theta, X, grad_out, outputs, *, theta_out=None, X_out=
         if theta_out is not None:
             theta_out[:] = 0
         return
-    job = {(True, False): at.GRADIENT, (False, True): at.INPUT}.get(
-        (theta_out is not None, X_out is not None), at.GRADIENT_AND_INPUT
-    )
-    plan, nothing = backward_plan(net, n, job), net._nothing
-    buffer = plan.acquire()
-    try:
-        launch(
-            step, share_step, plan.parallel, None,
-            (theta, theta, X, grad_out.reshape(-1), output_mask(net, outputs).reshape(-1),
-             nothing if theta_out is None else theta_out,
-             nothing if X_out is None else X_out.reshape(-1), buffer),
-        )  # fmt: skip
-    finally:
-        plan.free.append(buffer)
+    want = at.GRADIENT if theta_out is not None else 0
+    want |= at.INPUT_GRADIENT if X_out is not None else 0
+    plan, mask = backward_plan(net, n, want), output_mask(net, outputs)
+    run(plan, run_backward, (theta, X, grad_out, mask, theta_out, None, X_out))
 
 
 def loss_and_grads(net, theta, X, y, sample_weight=None):
     """The loss, its gradient (p,) and its gradient with respect to X (n, d), in one pass."""
     theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
     grad, dx = np.empty_like(theta), np.empty_like(X)
-    loss = net._run(at.GRADIENT_AND_INPUT, theta, X, y, sample_weight, grad, dx.reshape(-1), None)
+    want = at.GRADIENT | at.INPUT_GRADIENT
+    loss = net._run(want, theta, X, y, sample_weight, grad, dx, None)
     return loss, grad, dx

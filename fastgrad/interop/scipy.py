@@ -14,10 +14,11 @@ except ImportError:
     raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
 
 from .._core import check
-from ..kernels import layout as at
-from ..kernels.calls import address_of, call
+from ..kernels import records as at
+from ..kernels.bind import bind_backward, run_bound
 from ..kernels.jit import kernel
-from ..kernels.network import step
+from ..kernels.records import call_in
+from ..kernels.simd import pointer
 from ._network import backward_plan, checked_network, output_mask
 
 __all__ = ["LeastSquares", "objective"]
@@ -66,14 +67,15 @@ def objective(net, X, y, sample_weight=None):
 
 
 @kernel
-def _jacobian(address, jacobian_out, theta, x, one_hot, mask, nothing, buffer):
+def _jacobian(jacobian_out, theta, x, one_hot, mask, buffer):
     """Row i * k + j is the gradient of output j of row i: one step of a single row each."""
     n, k = mask.shape
+    call = call_in(buffer, pointer(theta))
     for i in range(n):
         for j in range(k):
             row = jacobian_out[i * k + j]
-            args = (theta, theta, x[i : i + 1], one_hot[j], mask[i], row, nothing, buffer)
-            call(0.0, address, args)
+            bind_backward(call, theta, x[i : i + 1], one_hot[j], mask[i], row, None, None)
+            run_bound(call, True)
 
 
 class LeastSquares:
@@ -143,10 +145,7 @@ class LeastSquares:
         out, one_hot = np.empty((outputs.size, net.n_parameters)), np.eye(k)
         buffer = self._plan.acquire()
         try:
-            args = (theta, theta, self.X[:1], one_hot[0], mask[0], out[0], net._nothing, buffer)
-            _jacobian(
-                address_of(step, args), out, theta, self.X, one_hot, mask, net._nothing, buffer
-            )
+            _jacobian(out, theta, self.X, one_hot, mask, buffer)
         finally:
             self._plan.free.append(buffer)
         if self._root is not None:

@@ -31,7 +31,7 @@ def address_of(dispatcher, args) -> int:
 
 
 @intrinsic
-def call(typingctx, like, address, args):
+def call_address(typingctx, like, address, args):
     """The kernel at an address, with the arguments of a tuple; it returns the type of `like`."""
     result_type = types.unliteral(like)
     signature = result_type(like, address, args)

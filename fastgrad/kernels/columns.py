@@ -12,8 +12,7 @@ from __future__ import annotations
 from numba.core import cgutils, types
 
 from .gemm import KC_COLUMNS, NV, STORE, whole_gemm
-from .jit import pasted
-from .routines import routine
+from .routines import procedure, routine
 from .rows import sum_rows
 from .simd import I64, VOID, Vectors, is_null, lanes, shift
 
@@ -58,7 +57,12 @@ def scratch_elements(lanes: int, m: int) -> int:
     return KC_COLUMNS * (NV + -(-m // lanes)) * lanes
 
 
-@pasted
+def _arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, i, p, i, p, i, i, i, i, p, i, p, types.boolean, p, types.boolean
+
+
+@procedure(types.none, _arguments)
 def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy_a, sums, fresh):
     """c (m, n) = init (m, n) + a (k, m)^T b (k, n); the order of a sum depends on k alone.
 

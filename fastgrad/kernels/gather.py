@@ -1,8 +1,7 @@
 """A minibatch's rows, put side by side.
 
 In: an array of rows, the numbers of those wanted (int64). Out: these rows, contiguous, in that
-order. Rows of X are copied in vectors, the last one masked, so nothing beside them is written;
-targets, which are few and may be whole numbers, one by one.
+order. Rows are copied in vectors, the last one masked, so nothing beside them is written.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from numba.core import cgutils
 from .jit import inner
 from .routines import routine
 from .rows import RowGroup
-from .simd import I64, VOID, Vectors, shift
+from .simd import I64, VOID, Vectors
 
 
 def _gather_body(elem):
@@ -44,9 +43,7 @@ gather_rows = routine(
 
 
 @inner
-def gather(out, source, order, m, width):
-    """m targets of `width` numbers of any type, of the rows in `order`."""
+def gather_labels(out, source, order, m):
+    """out[r] = source[order[r]], of int64."""
     for i in range(m):
-        target, row = shift(out, i * width), shift(source, order[i] * width)
-        for j in range(width):
-            target[j] = row[j]
+        out[i] = source[order[i]]

@@ -18,8 +18,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .jit import inner, pasted
-from .routines import Routine
+from .jit import inner
+from .routines import Routine, procedure
 from .simd import (
     I64,
     LANES_F32,
@@ -249,7 +249,7 @@ def _panel_routines(nv: int):
     return whole, routine_of(f"panel_{nv}_half", lambda elem: _halved_panel(nv, elem, whole))
 
 
-PANELS = {nv: _panel_routines(nv) for nv in TILE_ROWS}
+_ROUTINES = {nv: _panel_routines(nv) for nv in TILE_ROWS}
 
 
 @intrinsic
@@ -274,7 +274,7 @@ def panel(typingctx, nv, operands):
         halved = builder.icmp_signed("<=", last, I64(vl // 2))
         done = builder.append_basic_block("panel_done")
         switch = builder.switch(width, done)
-        for vectors, (whole, half) in PANELS.items():
+        for vectors, (whole, half) in _ROUTINES.items():
             block = builder.append_basic_block(f"panel{vectors}")
             switch.add_case(I64(vectors), block)
             builder.position_at_end(block)
@@ -293,7 +293,7 @@ def panel(typingctx, nv, operands):
     return types.void(nv, operands), codegen
 
 
-PACKED = 0  # as `ldb`: B lies in the panels that `pack` wrote
+PANELS = 0  # as `ldb`: B lies in the panels that `pack` wrote
 
 
 @inner
@@ -319,7 +319,7 @@ def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, s
         columns = min(nr, n - j)
         nv = (columns + vl - 1) // vl
         b_j, step, wanted = shift(b, j), ldb, shift(soon, j)
-        if ldb == PACKED:
+        if ldb == PANELS:
             b_j, step = shift(b, j * k), nv * vl
             pace, drift = ahead_of(nr, k, m)
         for p in range(0, max(k, 1), kc):
@@ -341,44 +341,30 @@ def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, s
                 ldg,
                 mode if last else STORE,
                 columns,
-                shift(b_j, (p + kc) * step) if ldb == PACKED else shift(wanted, p * pace),
+                shift(b_j, (p + kc) * step) if ldb == PANELS else shift(wanted, p * pace),
                 pace,
                 drift,
             )
             panel(nv, operands)
 
 
-@pasted
-def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead=0):
+def _arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, i, p, i, i, p, i, i, i, i, p, i, p, i, i, i
+
+
+@procedure(types.none, _arguments)
+def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead):
     """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
 
-    a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PACKED), or row-major with leading
+    a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PANELS), or row-major with leading
     dimension ldb in memory that may be read to a whole vector past the last column.
     mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0. The gate may be c
     itself, so a gated product is not cut along k: c holds no partial sums before it is read.
     Asked into the L2 meanwhile: the next columns of b where a is row-major, else a[ahead:].
     """
-    soon, pace, drift = shift(a, ahead), types.int64(cs), types.int64(rs)
+    soon, pace, drift = shift(a, ahead), cs, rs
     if cs == 1:
         nr = NV * lanes(c)
-        soon, pace, drift = shift(b, nr), types.int64(ldb), max(nr // m, 1)
-    whole_gemm(
-        c,
-        types.int64(ldc),
-        a,
-        types.int64(rs),
-        types.int64(cs),
-        b,
-        types.int64(ldb),
-        types.int64(m),
-        types.int64(n),
-        types.int64(k),
-        init,
-        types.int64(ldi),
-        gate,
-        types.int64(ldg),
-        types.int64(mode),
-        soon,
-        pace,
-        drift,
-    )
+        soon, pace, drift = shift(b, nr), ldb, max(nr // m, 1)
+    whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, soon, pace, drift)

@@ -188,7 +188,7 @@ def place_of(dispatcher, args) -> str:
 
 def inner(function):
     """A function that kernels call: compiled into its callers, so not cached itself."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 def shared(function):
@@ -196,13 +196,12 @@ def shared(function):
     return register_jitable(**OPTIONS)(function)
 
 
-def pasted(function):
-    """An `inner` function that is pasted into its callers before they are typed.
-
-    Each level of calls is optimised again with all that it calls: pasting the thin levels halves
-    the compilation of a network step.
-    """
-    return numba.njit(**OPTIONS)(function)
+def procedure_kernel(function):
+    """What `routines.Procedure` compiles: kernels alone call it, so it has no wrapper for Python."""
+    options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher = numba.njit(**options)(function)
+    _attach_cache(dispatcher)
+    return dispatcher
 
 
 def kernel(function, sources=()):
@@ -210,7 +209,7 @@ def kernel(function, sources=()):
 
     `sources`: the paths of files outside this folder whose functions it calls.
     """
-    dispatcher = inner(function)
+    dispatcher = numba.njit(**OPTIONS)(function)
     _attach_cache(dispatcher, digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST)
     return dispatcher
 

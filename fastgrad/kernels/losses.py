@@ -1,11 +1,11 @@
 """The losses on a block of outputs: value summed, derivative written over the outputs.
 
-In: outputs z (m, k) with a leading dimension, targets, optional sample weights. Out: z becomes
-delta = d loss / d z (already divided by the normalisation), and the sum of s * loss is returned.
-Element-wise losses (mse, huber, logistic) walk rows, then vectors of columns; a one-column output
-is walked as one long row. Cross-entropy takes a row at a time: maximum, exponentials and their sum,
-then the logarithms of all the sums together, so that no scalar log is called; with few classes it
-takes a vector of rows at a time (`classes.py`).
+In: outputs z (m, k) with a leading dimension, targets or labels, optional sample weights. Out: z
+becomes delta = d loss / d z (already divided by the normalisation), and the sum of s * loss is
+returned. Element-wise losses walk rows, then vectors of columns; a block without gaps is walked as
+one long row. Their formulas are the rows of `fastgrad/losses.py`. Cross-entropy takes a row at a
+time: maximum, exponentials and their sum, then the logarithms of all the sums together, so that no
+scalar log is called; with few classes it takes a vector of rows at a time (`classes.py`).
 
 Formulas 18 to 20 and 25 to 27; normalised by the caller through `scale`.
 """
@@ -16,45 +16,38 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from . import vmath
+from .arithmetic import Arithmetic
 from .classes import MOST_VECTORS, few_classes_body, weighed
-from .jit import inner
-from .routines import routine
-from .simd import DOUBLE, I1, I64, VOID, Vectors, lanes
+from .routines import Routine, routine, table
+from .simd import DOUBLE, I1, I64, VOID, Vectors
 from .sums import Sum
 
-MSE, HUBER, LOGISTIC, CROSS_ENTROPY = 0, 1, 2, 3
+ELEMENTWISE, elementwise = table(
+    "loss",
+    "z ldz y ldy s s_row s_column m k scale parameter gated",
+    DOUBLE,
+    lambda p: [p, I64, p, I64, p, I64, I64, I64, I64, p.pointee, p.pointee, I1],
+    """The sum of s * loss(z, y) over an (m, k) block, by the loss's code; z becomes
+    scale * s * loss'(z, y).
+
+    s may be null; s_row and s_column are its strides, one of them 0. `gated`: the outputs went
+    through a ReLU, so the derivative passes where `not (z <= 0)`. A row of weight 0 does not count.
+    """,
+)
+LABELLED, labelled = table(
+    "labelled_loss",
+    "z ldz labels s m k scale",
+    DOUBLE,
+    lambda p: [p, I64, I64.as_pointer(), p, I64, I64, p.pointee],
+    """The sum of s * loss(z, label) over m rows, by the loss's code; z becomes
+    scale * s * d loss / d z. Rows of z are padded to whole vectors, which may be written.""",
+)
 
 
-def _mse(vec, z, y, _):
-    """e^2 and 2 e."""
-    e = vec.builder.fsub(z, y)
-    return vec.builder.fmul(e, e), vec.builder.fadd(e, e)
-
-
-def _huber(vec, z, y, threshold):
-    """Quadratic within the threshold, linear outside (formula 27)."""
-    b = vec.builder
-    e = b.fsub(z, y)
-    size = vmath.absolute(vec, e)
-    outside = b.fcmp_ordered(">", size, threshold)
-    half = b.fmul(vec.const(0.5), b.fmul(e, e))
-    linear = b.fmul(threshold, vec.fma(vec.const(-0.5), threshold, size))
-    negative = b.fcmp_ordered("<", e, vec.const(0.0))
-    slope = b.select(negative, b.fsub(vec.const(-0.0), threshold), threshold)
-    return b.select(outside, linear, half), b.select(outside, slope, e)
-
-
-def _logistic(vec, z, y, _):
-    """log(1 + exp(-|z|)) + max(z, 0) - y z and sigmoid(z) - y (formula 26)."""
-    b = vec.builder
-    one, zero = vec.const(1.0), vec.const(0.0)
-    e = vmath.exp(vec, b.fsub(vec.const(-0.0), vmath.absolute(vec, z)))
-    positive = vec.passes(z)
-    # max(z, 0) - y z first: on the right side of the label it is 0 and the small log stays whole.
-    line = b.fsub(b.select(positive, z, zero), b.fmul(y, z))
-    value = b.fadd(vmath.log1p(vec, e), line)
-    sigmoid = b.fdiv(b.select(positive, one, e), b.fadd(one, e))
-    return value, b.fsub(sigmoid, y)
+def add_elementwise(name: str, formula) -> int:
+    """The code of a loss: formula(v, z, y, parameter) -> (value, slope, curvature), in
+    `Arithmetic`."""
+    return ELEMENTWISE.add(name, lambda elem: _elementwise_body(elem, formula))
 
 
 def _without_weight(vec, weight, output):
@@ -63,10 +56,9 @@ def _without_weight(vec, weight, output):
     return vec.builder.and_(vec.builder.fcmp_ordered("==", weight, vec.const(0.0)), finite)
 
 
-def _elementwise_body(elem, value_and_derivative):
+def _elementwise_body(elem, formula):
     def body(builder, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated):
-        """s is null without weights; s_row and s_column are its strides, one of them 0."""
-        vec = Vectors(builder, elem)
+        vec = Arithmetic(builder, elem)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         scale_vector, parameter = vec.splat(scale), vec.splat(parameter)
         total = Sum(builder, vec.type)
@@ -94,9 +86,8 @@ def _elementwise_body(elem, value_and_derivative):
                         with b:
                             builder.store(vec.load_masked(here, mask), weight)
                     builder.store(_without_weight(vec, builder.load(weight), output), ignored)
-                value, derivative = value_and_derivative(
-                    vec, output, vec.load_masked(at(y, ldy), mask), parameter
-                )
+                target = vec.load_masked(at(y, ldy), mask)
+                value, derivative, _ = formula(vec, output, target, parameter)
                 w = builder.load(weight)
                 counts = builder.not_(builder.load(ignored))
                 derivative = builder.fmul(derivative, builder.fmul(w, scale_vector))
@@ -112,27 +103,6 @@ def _elementwise_body(elem, value_and_derivative):
         builder.ret(total.result())
 
     return body
-
-
-def _elementwise(value_and_derivative, name):
-    """the sum of s * loss(z, y)
-    over an (m, k) block; z becomes scale * s * loss'(z, y).
-
-    `gated`: the outputs went through a ReLU, so the derivative passes where `not (z <= 0)`.
-    """
-    return routine(
-        name,
-        "z ldz y ldy s s_row s_column m k scale parameter gated",
-        DOUBLE,
-        lambda p: [p, I64, p, I64, p, I64, I64, I64, I64, p.pointee, p.pointee, I1],
-        lambda elem: _elementwise_body(elem, value_and_derivative),
-        _elementwise.__doc__,
-    )
-
-
-mse = _elementwise(_mse, "mse")
-huber = _elementwise(_huber, "huber")
-logistic = _elementwise(_logistic, "logistic")
 
 
 def _softmax_row(vec, row, k, mask_of, blocks):
@@ -174,7 +144,7 @@ def _columns(vec, k):
     return lambda column: vec.first_lanes(builder.sub(k, column)), blocks
 
 
-def _cross_entropy_body(elem):
+def _many_classes_body(elem):
     def body(builder, z, ldz, labels, s, m, k, scale):
         vec = Vectors(builder, elem)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
@@ -219,38 +189,21 @@ def _cross_entropy_body(elem):
     return body
 
 
-def _cross_entropy_kinds(p):
-    return [p, I64, I64.as_pointer(), p, I64, I64, p.pointee]
+_FEW = Routine("few_classes", DOUBLE, LABELLED.kinds, few_classes_body)
+_MANY = Routine("many_classes", DOUBLE, LABELLED.kinds, _many_classes_body)
 
 
-many_classes = routine(
-    "many_classes",
-    "z ldz labels s m k scale",
-    DOUBLE,
-    _cross_entropy_kinds,
-    _cross_entropy_body,
-    """the sum of s * (log sum exp z - z_label) over m rows; z
-    becomes scale * s * (softmax - onehot).
+def cross_entropy_body(elem):
+    """log sum exp z - z_label and softmax - onehot; the row maximum is taken out, so logits of any
+    size are safe (formula 25)."""
 
-    Rows of z are padded to whole vectors, which may be written.
-    The row maximum is taken out, so logits of any size are safe (formula 25).
-    """,
-)
-few_classes = routine(
-    "few_classes",
-    "z ldz labels s m k scale",
-    DOUBLE,
-    _cross_entropy_kinds,
-    few_classes_body,
-    "As `many_classes`, of at most `MOST_VECTORS` vectors of classes.",
-)
+    def body(builder, z, ldz, labels, s, m, k, scale):
+        values, most = (z, ldz, labels, s, m, k, scale), MOST_VECTORS * Vectors(builder, elem).lanes
+        with builder.if_then(builder.icmp_signed("<=", k, I64(most))):
+            builder.ret(_FEW.call(builder, elem, values))
+        builder.ret(_MANY.call(builder, elem, values))
 
-
-@inner
-def cross_entropy(z, ldz, labels, s, m, k, scale):
-    if k <= MOST_VECTORS * lanes(z):
-        return few_classes(z, ldz, labels, s, m, k, scale)
-    return many_classes(z, ldz, labels, s, m, k, scale)
+    return body
 
 
 def _softmax_body(elem):
@@ -272,14 +225,11 @@ def _sigmoid_body(elem):
         vec = Vectors(builder, elem)
         size = builder.mul(m, k)
         mask_of, blocks = _columns(vec, size)
-        one = vec.const(1.0)
         with cgutils.for_range(builder, blocks) as block:
             column = builder.mul(block.index, I64(vec.lanes))
             mask, place = mask_of(column), builder.gep(z, [column])
             value = vec.load_masked(place, mask)
-            e = vmath.exp(vec, builder.fsub(vec.const(-0.0), vmath.absolute(vec, value)))
-            top = builder.select(vec.passes(value), one, e)
-            vec.store_masked(builder.fdiv(top, builder.fadd(one, e)), place, mask)
+            vec.store_masked(vmath.sigmoid(vec, value), place, mask)
         builder.ret_void()
 
     return body

@@ -14,9 +14,12 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 
-from .jit import inner, kernel, parallel_kernel
+from .arrays import is_plain
+from .bind import REFUSED, pointer_or_null
+from .calls import call_address, thread_bound
+from .jit import brief_kernel, inner, kernel, long_kernel, parallel_kernel
 from .rounding import control_word, set_control_word
-from .routines import routine
+from .routines import procedure, routine
 from .rows import RowGroup, broadcast, group_rows, load_vector
 from .simd import (
     DOUBLE,
@@ -111,14 +114,19 @@ neuron_block = routine(
 )
 
 
-@inner
-def _task(index, w, b, x, y, s, buffer):
+def _task_arguments(real):
+    p = types.CPointer(real)
+    return p, types.float64, p, p, p, types.CPointer(types.float64), types.int64
+
+
+@procedure(types.none, _task_arguments)
+def neuron_task(w, b, x, y, s, workspace, index):
     """One row task: its float64 sums of dw, loss and db into its own part of workspace64."""
-    plan = integers(pointer(buffer))
+    plan = integers(workspace)
     d, stride = plan[INPUTS], plan[STRIDE]
-    dw = retype(shift(pointer(buffer), plan[BUFFER]), pointer(w))
+    dw = retype(shift(workspace, plan[BUFFER]), w)
     dw = shift(dw, index * stride)
-    sums = shift(pointer(buffer), plan[BUFFER64] + index * stride)
+    sums = shift(workspace, plan[BUFFER64] + index * stride)
     for j in range(d + SUMS):
         sums[j] = 0.0
     first = index * plan[TASK_ROWS]
@@ -127,29 +135,26 @@ def _task(index, w, b, x, y, s, buffer):
         m = min(plan[BLOCK_ROWS], stop - row)
         for j in range(d):
             dw[j] = 0
-        weights = shift(pointer(s), row) if plan[WEIGHTED] else null_like(pointer(s))
-        neuron_block(
-            dw,
-            shift(sums, d),
-            shift(pointer(x), row * d),
-            d,
-            pointer(w),
-            b,
-            shift(pointer(y), row),
-            weights,
-            m,
-        )
+        weights = shift(s, row) if plan[WEIGHTED] else null_like(s)
+        neuron_block(dw, shift(sums, d), shift(x, row * d), d, w, b, shift(y, row), weights, m)
         for j in range(d):
             sums[j] += dw[j]
 
 
-@inner
-def _finish(gw_out, s, buffer):
+_PAIR = types.UniTuple(types.float64, 2)
+
+
+@procedure(
+    _PAIR, lambda real: (types.CPointer(real), types.CPointer(real), types.CPointer(types.float64))
+)
+def neuron_finish(gw_out, s, workspace):
     """The tasks' sums added in order; normalised. Returns (loss, db)."""
-    plan = integers(pointer(buffer))
-    workspace64 = shift(pointer(buffer), plan[BUFFER64])
+    plan = integers(workspace)
+    workspace64 = shift(workspace, plan[BUFFER64])
     d, stride = plan[INPUTS], plan[STRIDE]
-    total = sum_of(pointer(s), plan[ROWS]) if plan[WEIGHTED] else float(plan[ROWS])
+    total = float(plan[ROWS])
+    if plan[WEIGHTED]:
+        total = sum_of(s, plan[ROWS])
     loss = loss_lost = db = db_lost = 0.0
     for t in range(plan[TASKS]):
         own = shift(workspace64, t * stride)
@@ -162,11 +167,18 @@ def _finish(gw_out, s, buffer):
     return settled(loss, loss_lost) / total, 2.0 * settled(db, db_lost) / total
 
 
+@inner
+def run_neuron(gw_out, w, b, x, y, s, buffer):
+    """A serial step of checked arrays; s is None without weights."""
+    weights, work = pointer_or_null(s, w), pointer(buffer)
+    for index in range(integers(work)[TASKS]):
+        neuron_task(pointer(w), b, pointer(x), pointer(y), weights, work, index)
+    return neuron_finish(pointer(gw_out), weights, work)
+
+
 @kernel
 def neuron_step(gw_out, w, b, x, y, s, buffer):
-    for index in range(integers(pointer(buffer))[TASKS]):
-        _task(index, w, b, x, y, s, buffer)
-    return _finish(gw_out, s, buffer)
+    return run_neuron(gw_out, w, b, x, y, s, buffer)
 
 
 @parallel_kernel
@@ -176,9 +188,39 @@ def neuron_step_parallel(gw_out, w, b, x, y, s, buffer):
     for index in prange(integers(pointer(buffer))[TASKS]):
         own_word = control_word()
         set_control_word(word)
-        _task(types.int64(index), w, b, x, y, s, buffer)
+        number = types.int64(index)
+        weights = pointer_or_null(s, w)
+        neuron_task(pointer(w), b, pointer(x), pointer(y), weights, pointer(buffer), number)
         set_control_word(own_word)
-    return _finish(gw_out, s, buffer)
+    return neuron_finish(pointer(gw_out), pointer_or_null(s, w), pointer(buffer))
+
+
+@inner
+def _takes_neuron(w, x, y, buffer):
+    plan = integers(pointer(buffer))
+    n, d = plan[ROWS], plan[INPUTS]
+    fit = w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
+    return fit and is_plain(w) and is_plain(x) and is_plain(y)
+
+
+@brief_kernel
+def quick_neuron(w, b, x, y, out, buffer):
+    """An unweighted step on the fast path, (loss, db); see `bind.quick_step`."""
+    if not _takes_neuron(w, x, y, buffer):
+        return REFUSED, 0.0
+    return run_neuron(out, w, b, x, y, None, buffer)
+
+
+@long_kernel
+def shared_neuron(parallel, threads, w, b, x, y, out, buffer):
+    """`neuron_step_parallel` to `quick_neuron` as `shared_step` is to `quick_step`."""
+    if threads and thread_bound() != threads:
+        return REFUSED, 0.0
+    if not _takes_neuron(w, x, y, buffer):
+        return REFUSED, 0.0
+    if threads == 0:
+        return run_neuron(out, w, b, x, y, None, buffer)
+    return call_address((0.0, 0.0), parallel, (out, w, b, x, y, None, buffer))
 
 
 @kernel

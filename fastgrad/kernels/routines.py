@@ -22,75 +22,154 @@ from llvmlite import ir
 from numba.core import cgutils, fastmathpass, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu_options import FastMathOptions
+from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import OPTIONS, library_store
-from .simd import I64, VOID, element_type, llvm_arguments, name_of
+from .jit import OPTIONS, library_store, procedure_kernel
+from .simd import I64, VOID, llvm_arguments
 
 _RESOLVER = "fastgrad_resolver"
-_by_cell: dict = {}  # (routine, its element type) by the cell's address
-_libraries: list = []  # machine code lives as long as the process
+_by_cell: dict = {}  # (routine or procedure, dtype) by the cell's address
+_tables: list = []  # cells, and machine code, live as long as the process
+_libraries: list = []
+_MOST_ROWS = 32
 
 
-class Routine:
-    """`body(elem)` writes the function whose argument types are `kinds(elem)`, for each dtype."""
+REALS = types.float32, types.float64
 
-    def __init__(self, name: str, result: ir.Type, kinds, body):
-        self.name, self.result, self.kinds, self.body = name, result, kinds, body
-        self._cells = np.zeros(2, np.int64)
-        for index, elem in enumerate((ir.FloatType(), ir.DoubleType())):
-            cell = self._cells.ctypes.data + 8 * index
-            _by_cell[cell] = self, elem
-            llvmlite.binding.add_symbol(f"{self._symbol(elem)}_address", cell)
 
-    def _symbol(self, elem) -> str:
-        return f"fastgrad_{self.name}_{name_of(elem)}"
+class _Code:
+    """Machine code for each dtype, and the cells with its addresses, filled when first wanted."""
 
-    def function_type(self, elem) -> ir.FunctionType:
-        return ir.FunctionType(self.result, self.kinds(elem))
+    def __init__(self, name: str, cells: np.ndarray):
+        """cells: (2,) of int64, one for each dtype."""
+        self.name, self._cells = name, cells
+        for real, place in zip(REALS, cells.strides[0] * np.arange(2) + cells.ctypes.data):
+            _by_cell[int(place)] = self, real
 
-    def pointer(self, builder, elem):
-        """The routine, to be called."""
-        cell = _external(builder, f"{self._symbol(elem)}_address")
-        address = cgutils.alloca_once_value(builder, builder.load(cell))
-        builder.store(builder.load(cell), address)
-        missing = builder.icmp_unsigned("==", builder.load(address), I64(0))
-        with builder.if_then(missing, likely=False):
-            resolver = builder.load(_external(builder, _RESOLVER))
-            kind = ir.FunctionType(VOID, [I64]).as_pointer()
-            builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
-            builder.store(builder.load(cell), address)
-        return builder.inttoptr(builder.load(address), self.function_type(elem).as_pointer())
-
-    def call(self, builder, elem, values):
-        return builder.call(self.pointer(builder, elem), values)
+    def symbol(self, real) -> str:
+        return f"fastgrad_{self.name}_{'f32' if real == types.float32 else 'f64'}"
 
     @global_compiler_lock
-    def resolve(self, elem) -> None:
-        """Load the routine, or compile it, and fill its cell."""
-        index = 0 if isinstance(elem, ir.FloatType) else 1
-        if self._cells[index]:
-            return
-        codegen, name = cpu_target.target_context.codegen(), self._symbol(elem)
-        store, key = library_store(self.name), (name, codegen.magic_tuple())
-        saved = store and store.load(key)
-        if saved:
-            library = codegen.unserialize_library(saved)
-        else:
-            library = codegen.create_library(name)
-            library.enable_object_caching()
-            module = library.create_ir_module(name)
-            function = ir.Function(module, self.function_type(elem), name)
-            builder = ir.IRBuilder(function.append_basic_block("entry"))
-            self.body(elem)(builder, *function.args)
-            fastmathpass.rewrite_module(module, FastMathOptions(OPTIONS["fastmath"]))
-            library.add_ir_module(module)
-            library.finalize()
-            if store:
-                store.save(key, library.serialize_using_object_code())
-        _libraries.append(library)
-        self._cells[index] = library.get_pointer_to_function(name)
+    def resolve(self, real) -> int:
+        """Load the machine code, or compile it, and fill its cell; its address."""
+        index = REALS.index(real)
+        if not self._cells[index]:
+            self._cells[index] = self._compile(real)
+        return int(self._cells[index])
+
+
+def _own_cells(name: str) -> np.ndarray:
+    """Cells that kernels find by the symbol `name` with the dtype behind it."""
+    return _table(name, 1)[:, 0]
+
+
+def _table(name: str, size: int) -> np.ndarray:
+    cells = np.zeros((2, size), np.int64)
+    for suffix, row in zip(("f32", "f64"), cells):
+        llvmlite.binding.add_symbol(f"fastgrad_{name}_{suffix}_at", row.ctypes.data)
+    _tables.append(cells)
+    return cells
+
+
+def _cell(builder, name: str, real, index=None):
+    suffix = "f32" if real == types.float32 else "f64"
+    first = _external(builder, f"fastgrad_{name}_{suffix}_at")
+    return first if index is None else builder.gep(first, [index])
+
+
+class Routine(_Code):
+    """`body(elem)` writes the function whose argument types are `kinds(elem)`."""
+
+    def __init__(self, name: str, result: ir.Type, kinds, body, cells=None):
+        super().__init__(name, _own_cells(name) if cells is None else cells)
+        self.result, self.kinds, self.body = result, kinds, body
+
+    def call(self, builder, elem, values):
+        return self.call_cell(builder, elem, _cell(builder, self.name, _real(elem)), values)
+
+    def call_cell(self, builder, elem, cell, values):
+        kind = ir.FunctionType(self.result, self.kinds(elem)).as_pointer()
+        return builder.call(builder.inttoptr(_resolved(builder, cell), kind), values)
+
+    def _compile(self, real) -> int:
+        return machine_code(self.symbol(real), self.result, self.kinds, self.body, _elem(real))
+
+
+def machine_code(name: str, result, kinds, body, elem) -> int:
+    """The address of a function written in LLVM, from the cache or compiled."""
+    codegen = cpu_target.target_context.codegen()
+    store, key = library_store(name), (name, codegen.magic_tuple())
+    saved = store and store.load(key)
+    if saved:
+        library = codegen.unserialize_library(saved)
+    else:
+        library = codegen.create_library(name)
+        library.enable_object_caching()
+        module = library.create_ir_module(name)
+        function = ir.Function(module, ir.FunctionType(result, kinds(elem)), name)
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        body(elem)(builder, *function.args)
+        fastmathpass.rewrite_module(module, FastMathOptions(OPTIONS["fastmath"]))
+        library.add_ir_module(module)
+        library.finalize()
+        if store:
+            store.save(key, library.serialize_using_object_code())
+    _libraries.append(library)
+    return library.get_pointer_to_function(name)
+
+
+def _elem(real) -> ir.Type:
+    return ir.FloatType() if real == types.float32 else ir.DoubleType()
+
+
+def _real(elem):
+    return types.float32 if isinstance(elem, ir.FloatType) else types.float64
+
+
+class RoutineTable:
+    """Routines of one type, called by their codes: the rows of a table of formulas."""
+
+    def __init__(self, name: str, result: ir.Type, kinds):
+        self.name, self.result, self.kinds = name, result, kinds
+        self._cells, self._rows = _table(name, _MOST_ROWS), []
+
+    def add(self, name: str, body) -> int:
+        """The code of one more row."""
+        code = len(self._rows)
+        cells = self._cells[:, code]
+        self._rows.append(Routine(f"{self.name}_{name}", self.result, self.kinds, body, cells))
+        return code
+
+    def call(self, builder, elem, code, values):
+        cell = _cell(builder, self.name, _real(elem), code)
+        return Routine.call_cell(self, builder, elem, cell, values)
+
+
+class Procedure(_Code):
+    """A Numba function of records, pointers and numbers, compiled by itself."""
+
+    def __init__(self, function, result, arguments):
+        super().__init__(function.__name__, _own_cells(function.__name__))
+        self.result, self.arguments = result, arguments
+        self._dispatcher = procedure_kernel(function)
+
+    def _compile(self, real) -> int:
+        signature = self.arguments(real)
+        self._dispatcher.compile(signature)
+        compiled = self._dispatcher.overloads[signature]
+        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+    def call(self, context, builder, real, values):
+        kinds, convention = self.arguments(real), context.call_conv
+        kind = convention.get_function_type(self.result, kinds)
+        address = _resolved(builder, _cell(builder, self.name, real))
+        function = builder.inttoptr(address, kind.as_pointer())
+        status, result = convention.call_function(builder, function, self.result, kinds, values)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return result
 
 
 def _external(builder, name: str):
@@ -100,14 +179,30 @@ def _external(builder, name: str):
     return module.globals[name]
 
 
+def _resolved(builder, cell):
+    """What is in a cell, once it is filled."""
+    address = builder.load(cell)
+    before = builder.block
+    missing = builder.icmp_unsigned("==", address, I64(0))
+    with builder.if_then(missing, likely=False):
+        resolver = builder.load(_external(builder, _RESOLVER))
+        kind = ir.FunctionType(VOID, [I64]).as_pointer()
+        builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
+        found, after = builder.load(cell), builder.block
+    known = builder.phi(I64)
+    known.add_incoming(address, before)
+    known.add_incoming(found, after)
+    return known
+
+
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
 def _resolve(cell):
     """Kernels cannot go on without the routine: Ctrl-C comes after it, other errors end it all."""
-    routine, elem = _by_cell[cell]
+    routine, real = _by_cell[cell]
     interrupted = False
     while True:
         try:
-            routine.resolve(elem)
+            routine.resolve(real)
             break
         except KeyboardInterrupt:
             interrupted = True
@@ -125,6 +220,23 @@ llvmlite.binding.add_symbol(_RESOLVER, _resolver.ctypes.data)
 _RESULTS = {VOID: types.void, ir.DoubleType(): types.float64}
 
 
+def _named(name: str, arguments, typed, doc: str):
+    """An intrinsic with these argument names, since Numba wants to see each: typed(their types)."""
+    names, scope = ", ".join(arguments), {"typed": typed}
+    exec(f"def {name}(typingctx, {names}):\n    return typed(({names},))", scope)
+    scope[name].__doc__ = doc
+    return intrinsic(scope[name])
+
+
+def _real_of(kinds):
+    """The dtype that the arguments of a call are for."""
+    for kind in kinds:
+        real = getattr(kind, "real", None) or getattr(kind, "dtype", None)
+        if real in (types.float32, types.float64):
+            return real
+    raise TypingError(f"no argument of {kinds} has a dtype")
+
+
 def routine(name: str, arguments: str, result: ir.Type, kinds, body, doc: str):
     """A `Routine` as an intrinsic: kernels call it with pointers and numbers, which are cast.
 
@@ -134,15 +246,57 @@ def routine(name: str, arguments: str, result: ir.Type, kinds, body, doc: str):
 
     def typed(args):
         def codegen(context, builder, signature, values):
-            elem = element_type(next(a for a in signature.args if isinstance(a, types.CPointer)))
+            elem = _elem(_real_of(signature.args))
             values = llvm_arguments(context, builder, signature, values, made.kinds(elem))
-            result = made.call(builder, elem, values)
-            return context.get_dummy_value() if made.result == VOID else result
+            value = made.call(builder, elem, values)
+            return context.get_dummy_value() if result == VOID else value
 
-        return _RESULTS[made.result](*args), codegen
+        return _RESULTS[result](*args), codegen
 
-    # Numba wants to see each argument.
-    names, scope = ", ".join(arguments.split()), {"typed": typed}
-    exec(f"def {name}(typingctx, {names}):\n    return typed(({names},))", scope)
-    scope[name].__doc__ = doc
-    return intrinsic(scope[name])
+    return _named(name, arguments.split(), typed, doc)
+
+
+def table(name: str, arguments: str, result: ir.Type, kinds, doc: str):
+    """(a `RoutineTable`, its intrinsic): as `routine`, with the code as the first argument."""
+    made = RoutineTable(name, result, lambda elem: kinds(elem.as_pointer()))
+
+    def typed(args):
+        def codegen(context, builder, signature, values):
+            elem = _elem(_real_of(signature.args))
+            code = context.cast(builder, values[0], signature.args[0], types.int64)
+            given = types.void(*signature.args[1:])
+            rest = llvm_arguments(context, builder, given, values[1:], made.kinds(elem))
+            value = made.call(builder, elem, code, rest)
+            return context.get_dummy_value() if result == VOID else value
+
+        return _RESULTS[result](*args), codegen
+
+    return made, _named(name, ["code", *arguments.split()], typed, doc)
+
+
+def procedure(result, arguments):
+    """A decorator: a function of `arguments(real)`, types of Numba, as a `Procedure` that kernels
+    call by its name; numbers are cast."""
+
+    def decorate(function):
+        made = Procedure(function, result, arguments)
+
+        def typed(args):
+            def codegen(context, builder, signature, values):
+                real = _real_of(signature.args)
+                kinds = arguments(real)
+                values = [
+                    context.cast(builder, value, given, kind)
+                    for value, given, kind in zip(values, signature.args, kinds)
+                ]
+                return made.call(context, builder, real, values)
+
+            return result(*args), codegen
+
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+        called = _named(function.__name__, names, typed, function.__doc__)
+        called.procedure = made
+        return called
+
+    return decorate

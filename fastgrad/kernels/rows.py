@@ -11,11 +11,12 @@ a row's sum is the same in a group and alone.
 from __future__ import annotations
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 
 from .gemm import GATE, STORE
 from .jit import inner
-from .routines import routine
+from .routines import procedure, routine
 from .simd import I1, I32, I64, VOID, Vectors, shift
 
 BLOCK_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
@@ -249,7 +250,12 @@ add_rows = routine(
 )
 
 
-@inner
+def _forward_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, i, p, i, p, p, i, i, i, i
+
+
+@procedure(types.none, _forward_arguments)
 def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, mode):
     """z (m, k) = epilogue(x (m, d) w + bias), w_t (k, d) its transpose."""
     for j in range(k):
@@ -257,7 +263,12 @@ def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, mode):
         dot_rows(column, ldz, x, ldx, d, shift(w_t, j * d), bias[j], column, ldz, mode, m)
 
 
-@inner
+def _back_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, i, p, i, p, i, i, i, p, i, i
+
+
+@procedure(types.none, _back_arguments)
 def few_rows_back(dx, ldx, delta, ld, w, m, d, k, gate, ldg, mode):
     """dx (m, d) = epilogue(delta (m, k) w^T): w (d, k) is read in place, once for all rows."""
     block = max(8, BLOCK_ELEMENTS // k // 8 * 8)
@@ -279,7 +290,12 @@ def few_rows_back(dx, ldx, delta, ld, w, m, d, k, gate, ldg, mode):
             )
 
 
-@inner
+def _gradient_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, i, p, i, p, i, i, i, i, types.boolean
+
+
+@procedure(types.none, _gradient_arguments)
 def skinny_gradient(dw_t, ldg, x, ldx, delta, ld, m, d, k, fresh):
     """dw_t (k, d) (+)= delta^T x; `fresh` overwrites."""
     for j in range(k):

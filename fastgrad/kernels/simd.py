@@ -254,6 +254,17 @@ def null_like(typingctx, base):
 
 
 @intrinsic
+def null_of(typingctx, like):
+    """The null pointer to an array's numbers; to bytes where `like` is None."""
+    pointed = like.dtype if isinstance(like, types.Array) else types.uint8
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(signature.return_type), None)
+
+    return types.CPointer(pointed)(like), codegen
+
+
+@intrinsic
 def is_null(typingctx, base):
     def codegen(context, builder, signature, args):
         return cgutils.is_null(builder, args[0])

@@ -1,110 +1,128 @@
 """The tasks of a step: what one thread does on its own, without waiting for another.
 
-In: the arrays of a step, a workspace with its plan, the number of the task. Out: the task's slice
-of the panels (PACK), its own part or rows of the workspace (ROWS), its rows of the gradient
-(WEIGHTS), its slice of the gradient (REDUCE), and nothing else; a row task of training first
-gathers its rows of X and the targets (`at.ORDER`). `network.py` says in which order.
+In: the records of a step, the number of the task. Out: the task's slice of the panels (pack), its
+own part or rows of the workspace (rows), its rows of the gradient (weights), its slice of the
+gradient (reduce), and nothing else; a row task of training first gathers its rows of X and the
+targets. `engine.py` says in which order.
 """
 
 from __future__ import annotations
 
 from numba import types
 
-from . import layout as at
-from . import losses
-from .blocks import backward, forward, output_delta, weight_gradient, write_mask
-from .gather import gather, gather_rows
-from .jit import inner, pasted
+from .blocks import backward, forward, output_delta, weight_gradient
+from .gather import gather_labels, gather_rows
+from .jit import inner
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
 from .partials import add_partials, add_sums
+from .records import (
+    CALL,
+    COTANGENT,
+    DOT_PRODUCTS,
+    DOT_ROWS,
+    GRADIENT,
+    INPUT_GRADIENT,
+    L2,
+    LOSS,
+    MASK,
+    OUTPUTS,
+    PACKED,
+    PLAN,
+    WORKER,
+    RecordType,
+    is_given,
+    layer_of,
+)
+from .routines import procedure
 from .rows import pack_skinny
-from .simd import integers, integers_at, lanes, pointer, pointer_at, retype, shift
+from .simd import lanes, shift
 from .sums import add_exactly, settled
 
-PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
+
+def _records(real):
+    return RecordType(CALL, real), RecordType(PLAN, real), RecordType(WORKER, real)
 
 
-@pasted
-def pack_slice(index, slices, theta, workspace, plan):
+@procedure(types.none, lambda real: (*_records(real)[:2], types.CPointer(real), *[types.int64] * 2))
+def pack_slice(call, plan, panels, index, slices):
     """Panels of one of `slices` parts of every W."""
-    job, vl = plan[at.JOB], lanes(workspace)
-    for layer in range(plan[at.LAYERS]):
-        r = at.HEADER + layer * at.RECORD
-        d, k = plan[r + at.D], plan[r + at.K]
+    vl = lanes(panels)
+    for number in range(plan.layers):
+        layer = layer_of(plan, number)
+        d, k = layer.d, layer.k
         blocks = (d + vl - 1) // vl
         start = min(d, blocks * index // slices * vl)
         stop = min(d, blocks * (index + 1) // slices * vl)
         if start == stop:
             continue
-        w = shift(theta, plan[r + at.WEIGHT])
-        if plan[at.LOSS] >= 0 or job == at.FORWARD:
-            panels = shift(workspace, plan[r + at.PANELS])
-            if plan[r + at.SKINNY]:
-                pack_skinny(panels, w, d, k, start, stop)
-            elif plan[r + at.IN_PLACE] == 0:
-                pack(panels, w, k, d, k, start, stop)
-        back = job >= at.GRADIENT_AND_INPUT or (job == at.GRADIENT and layer > 0)
-        if back and plan[r + at.FEW_BACK] == 0:
-            pack_transposed(shift(workspace, plan[r + at.PANELS_T]), w, k, d, k, start, stop)
+        w = shift(call.theta, layer.weight)
+        if plan.want & (LOSS | OUTPUTS | COTANGENT):
+            if layer.forward == DOT_PRODUCTS:
+                pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
+            elif layer.forward == PACKED:
+                pack(shift(panels, layer.panels), w, k, d, k, start, stop)
+        back = plan.want & INPUT_GRADIENT or (plan.want & GRADIENT and number > 0)
+        if back and layer.input_gradient != DOT_ROWS:
+            pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
 
 
-@pasted
-def rows_task(
-    index, origin, scale, theta, bias, x, y, s, out, dx, scratch, panels, workspace, workspace64,
-    plan
-):  # fmt: skip
+@inner
+def _gather(call, plan, worker, row, m, d, k):
+    """The rows of a block, in the order that the worker was given."""
+    order = shift(worker.order, row)
+    gather_rows(shift(call.x, row * d), call.x_source, order, m, d)
+    if plan.labelled:
+        gather_labels(shift(call.labels, row), call.labels_source, order, m)
+    else:
+        gather_rows(shift(call.targets, row * k), call.targets_source, order, m, k)
+
+
+@inner
+def _write_mask(call, row, m, k):
+    """mask = not (out <= 0)."""
+    mask, out = shift(call.mask, row * k), shift(call.out, row * k)
+    for i in range(m * k):
+        mask[i] = not (out[i] <= 0)
+
+
+@procedure(types.float64, lambda real: (*_records(real), types.CPointer(real), *[types.int64] * 2))
+def rows_task(call, plan, worker, panels, index, origin):
     """All blocks of one row task; returns its sum of losses."""
-    job, layers, wide = plan[at.JOB], plan[at.LAYERS], plan[at.WIDE]
-    stored = min(plan[at.ROWS], origin + plan[at.STORE_ROWS])
-    first = origin + index * plan[at.TASK_ROWS]
-    stop = min(stored, first + plan[at.TASK_ROWS])
-    part = shift(workspace, plan[at.TASK_BASE] + index * plan[at.TASK_STRIDE])
-    last = at.HEADER + (layers - 1) * at.RECORD
-    d, k, ld = plan[at.HEADER + at.D], plan[last + at.K], plan[last + at.LD]
-    grad = out if plan[at.DIRECT] else part
-    flush, size = plan[at.FLUSH_BLOCKS], plan[at.GRAD_SIZE]
-    partial = shift(part, plan[at.HEADER + at.PARTIAL])
-    sums = shift(workspace64, plan[at.SUMS] + index * size)
+    wide, flush, size = plan.wide, plan.flush_blocks, plan.grad_size
+    stored = min(plan.rows, origin + plan.store_rows)
+    first = origin + index * plan.task_rows
+    stop = min(stored, first + plan.task_rows)
+    part = shift(call.work, plan.task_base + index * plan.task_stride)
+    bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
+    d, k, ld = bottom.d, top.k, top.ld
+    grad = call.out if plan.direct else part
+    partial = shift(part, bottom.partial)
+    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
+    sums = shift(call.sums, plan.grad_sums + index * size)
     if flush and not wide:
         for i in range(size):
             sums[i] = 0.0
     loss, lost, waiting = 0.0, 0.0, 0
-    order = integers_at(plan[at.ORDER])
-    for row in range(first, stop, plan[at.BLOCK_ROWS]):
-        m = min(plan[at.BLOCK_ROWS], stop - row)
-        if plan[at.ORDER]:
-            gather_rows(shift(x, row * d), pointer_at(plan[at.X_FROM], x), shift(order, row), m, d)
-            if plan[at.LOSS] == losses.CROSS_ENTROPY:
-                gather(shift(y, row), pointer_at(plan[at.Y_FROM], y), shift(order, row), m, 1)
-            else:
-                gather(shift(y, row * k), pointer_at(plan[at.Y_FROM], y), shift(order, row), m, k)
-        x_block = shift(x, row * d)
+    for row in range(first, stop, plan.block_rows):
+        m = min(plan.block_rows, stop - row)
+        if is_given(worker.order):
+            _gather(call, plan, worker, row, m, d, k)
+        x = shift(call.x, row * d)
         place = row - origin if wide else 0
-        if plan[at.LOSS] >= 0 or job == at.FORWARD:
-            forward(x_block, m, place, part, theta, bias, shift(out, row * k), panels, plan)
-        if job == at.FORWARD:
-            write_mask(y, out, row, m, k)
+        if plan.want & (LOSS | OUTPUTS | COTANGENT):
+            forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
+        if plan.want & OUTPUTS:
+            if plan.want & MASK:
+                _write_mask(call, row, m, k)
             continue
-        delta = shift(part, plan[last + at.DELTA] + place * ld)
-        value = output_delta(delta, ld, y, s, row, m, k, scale, plan, workspace64)
+        value = output_delta(call, plan, shift(part, top.delta + place * ld), row, m)
         loss, lost = add_exactly(loss, lost, value)
-        if job == at.LOSS_ONLY:
+        if plan.want & (GRADIENT | INPUT_GRADIENT) == 0:
             continue
-        backward(
-            x_block,
-            (plan[at.ROWS] - row - m) * d,
-            m,
-            place,
-            part,
-            grad,
-            theta,
-            shift(dx, row * d),
-            waiting == 0,
-            scratch,
-            panels,
-            plan,
-        )
+        beyond = (plan.rows - row - m) * d
+        dx = shift(call.dx, row * d)
+        backward(call, plan, x, beyond, m, place, part, grad, dx, waiting == 0, scratch, panels)
         waiting += 1
         if flush and not wide and (waiting == flush or row + m == stop):
             for i in range(size):
@@ -113,157 +131,96 @@ def rows_task(
     return settled(loss, lost)
 
 
-@pasted
-def weights_task(index, origin, x, out, scratch, workspace, workspace64, plan):
+@procedure(types.none, lambda real: (*_records(real), *[types.int64] * 2))
+def weights_task(call, plan, worker, index, origin):
     """Some rows of one W: their gradient over all stored rows, added to the float64 sums if there
     will be more."""
-    layer = plan[at.LAYERS] - 1
-    while plan[at.HEADER + layer * at.RECORD + at.FIRST_WEIGHT_TASK] > index:
-        layer -= 1
-    r = at.HEADER + layer * at.RECORD
-    start = (index - plan[r + at.FIRST_WEIGHT_TASK]) * plan[at.WEIGHT_ROWS]
-    count = min(plan[at.WEIGHT_ROWS], plan[r + at.D] - start)
-    m = min(plan[at.STORE_ROWS], plan[at.ROWS] - origin)
-    part = shift(workspace, plan[at.TASK_BASE])
-    x_block = shift(x, origin * plan[at.HEADER + at.D])
-    grad = out if plan[at.DIRECT] else part
-    beyond = (plan[at.ROWS] - origin - m) * plan[at.HEADER + at.D]
-    first_row, fresh = types.int64(0), types.boolean(True)  # literals would compile it again
+    number = plan.layers - 1
+    while layer_of(plan, number).first_weight_task > index:
+        number -= 1
+    layer, bottom = layer_of(plan, number), layer_of(plan, 0)
+    start = (index - layer.first_weight_task) * plan.weight_rows
+    count = min(plan.weight_rows, layer.d - start)
+    m = min(plan.store_rows, plan.rows - origin)
+    part = shift(call.work, plan.task_base)
+    x = shift(call.x, origin * bottom.d)
+    beyond = (plan.rows - origin - m) * bottom.d
+    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
+    grad = call.out if plan.direct else part
     weight_gradient(
-        r, start, count, x_block, beyond, first_row, m, part, grad, fresh, scratch, workspace, plan
+        call,
+        plan,
+        number,
+        start,
+        count,
+        x,
+        beyond,
+        types.int64(0),
+        m,
+        part,
+        grad,
+        types.boolean(True),
+        scratch,
     )
-    if plan[at.FLUSH_BLOCKS]:
-        base = plan[at.HEADER + at.PARTIAL]
-        k, ldg = plan[r + at.K], plan[r + at.LDG]
-        if plan[r + at.TURNED]:
-            for j in range(k):
-                begin = plan[r + at.PARTIAL] + j * ldg + start
-                _add_to_sums(begin, count, base, part, workspace64, origin == 0, plan)
+    if plan.flush_blocks:
+        base, ldg, fresh = bottom.partial, layer.ldg, origin == 0
+        if layer.transposed:
+            for j in range(layer.k):
+                _add_to_sums(call, plan, part, layer.partial + j * ldg + start, count, base, fresh)
         else:
-            begin = plan[r + at.PARTIAL] + start * ldg
-            _add_to_sums(begin, count * ldg, base, part, workspace64, origin == 0, plan)
+            begin = layer.partial + start * ldg
+            _add_to_sums(call, plan, part, begin, count * ldg, base, fresh)
         if start == 0:
-            _add_to_sums(plan[r + at.PARTIAL_BIAS], k, base, part, workspace64, origin == 0, plan)
+            _add_to_sums(call, plan, part, layer.partial_bias, layer.k, base, fresh)
 
 
 @inner
-def _add_to_sums(begin, size, base, part, workspace64, fresh, plan):
-    sums = shift(workspace64, plan[at.SUMS] + begin - base)
-    partial = shift(part, begin)
+def _add_to_sums(call, plan, part, begin, size, base, fresh):
+    sums, partial = shift(call.sums, plan.grad_sums + begin - base), shift(part, begin)
     for i in range(size):
         sums[i] = partial[i] + (0.0 if fresh else sums[i])
 
 
 @inner
-def _sum_partials(
-    out, row_step, column_step, first, ld, rows, columns, workspace, workspace64, plan
-):
-    """out[r*row_step + c*column_step] from element `first` of every partial on, a row ld long."""
-    tasks = types.int64(1) if plan[at.WIDE] else plan[at.TASKS]
-    if plan[at.FLUSH_BLOCKS]:
-        sums = shift(workspace64, plan[at.SUMS] + first - plan[at.HEADER + at.PARTIAL])
-        size = plan[at.GRAD_SIZE]
-        add_sums(out, row_step, column_step, sums, ld, rows, columns, size, tasks)
+def _sum_partials(call, plan, out, row_step, column_step, first, ld, rows, columns):
+    """out[r*row_step + c*column_step] from element `first` of every task's gradient on."""
+    tasks = types.int64(1) if plan.wide else plan.tasks
+    if plan.flush_blocks:
+        sums = shift(call.sums, plan.grad_sums + first - layer_of(plan, 0).partial)
+        add_sums(out, row_step, column_step, sums, ld, rows, columns, plan.grad_size, tasks)
     else:
-        partial = shift(workspace, plan[at.TASK_BASE] + first)
-        stride = plan[at.TASK_STRIDE]
-        add_partials(out, row_step, column_step, partial, ld, rows, columns, stride, tasks)
+        partial = shift(call.work, plan.task_base + first)
+        add_partials(
+            out, row_step, column_step, partial, ld, rows, columns, plan.task_stride, tasks
+        )
 
 
-@pasted
-def reduce_slice(index, theta, out, workspace, workspace64, plan):
-    """A slice of the gradient from the partials; returns its sum of squared weights if l2."""
-    slices, l2 = plan[at.SLICES], workspace64[at.L2]
-    gradient = plan[at.JOB] == at.GRADIENT or plan[at.JOB] == at.GRADIENT_AND_INPUT
-    add_up = gradient and plan[at.DIRECT] == 0
+@procedure(types.float64, lambda real: (*_records(real)[:2], types.int64))
+def reduce_slice(call, plan, index):
+    """A slice of the gradient from those of the tasks; returns its sum of squared weights if l2."""
+    slices, l2, one = plan.slices, call.sums[L2], types.int64(1)
+    add_up = plan.want & GRADIENT and plan.direct == 0
     squares = 0.0
     if l2 == 0.0 and not add_up:
         return squares
-    for layer in range(plan[at.LAYERS]):
-        r = at.HEADER + layer * at.RECORD
-        d, k, ldg = plan[r + at.D], plan[r + at.K], plan[r + at.LDG]
+    for number in range(plan.layers):
+        layer = layer_of(plan, number)
+        d, k, ldg = layer.d, layer.k, layer.ldg
         start, stop = d * index // slices, d * (index + 1) // slices
-        rows, columns, row_step, column_step, step = stop - start, k, k, types.int64(1), ldg
-        if plan[r + at.TURNED]:
-            rows, columns, row_step, column_step, step = k, stop - start, types.int64(1), k, 1
-        offset = plan[r + at.WEIGHT] + start * k
+        offset = layer.weight + start * k
         if add_up:
-            _sum_partials(
-                shift(out, offset),
-                row_step,
-                column_step,
-                plan[r + at.PARTIAL] + start * step,
-                ldg,
-                rows,
-                columns,
-                workspace,
-                workspace64,
-                plan,
-            )
+            out, first = shift(call.out, offset), layer.partial
+            if layer.transposed:
+                _sum_partials(call, plan, out, one, k, first + start, ldg, k, stop - start)
+            else:
+                _sum_partials(call, plan, out, k, one, first + start * ldg, ldg, stop - start, k)
             if index == 0:
-                first = plan[r + at.PARTIAL_BIAS]
-                _sum_partials(
-                    shift(out, plan[r + at.BIAS_OUT]),
-                    k,
-                    types.int64(1),
-                    first,
-                    k,
-                    types.int64(1),
-                    k,
-                    workspace,
-                    workspace64,
-                    plan,
-                )
+                db = shift(call.out, layer.bias_out) if plan.flat else call.bias_gradient
+                _sum_partials(call, plan, db, k, one, layer.partial_bias, k, one, k)
         if l2 != 0.0:
-            w, count = shift(theta, offset), (stop - start) * k
-            if gradient:
-                squares += penalty(w, count, shift(out, offset), l2)
+            w, count = shift(call.theta, offset), (stop - start) * k
+            if plan.want & GRADIENT:
+                squares += penalty(w, count, shift(call.out, offset), l2)
             else:
                 squares += sum_of_squares(w, count)
     return squares
-
-
-@pasted
-def plan_of(buffer):
-    """(plan, workspace64) of a workspace."""
-    plan = integers(pointer(buffer))
-    return plan, shift(pointer(buffer), plan[at.BUFFER64])
-
-
-@pasted
-def task(phase, index, origin, thread, scale, theta, bias, x, y, s, out, dx, buffer):
-    """One task of a phase, by a thread with a number; `origin` is the first row of the store."""
-    theta, x, out = pointer(theta), pointer(x), pointer(out)
-    plan, workspace64 = plan_of(buffer)
-    workspace = retype(shift(pointer(buffer), plan[at.BUFFER]), theta)
-    scratch = shift(workspace, plan[at.SCRATCH] + thread * plan[at.SCRATCH_STRIDE])
-    panels, slices = workspace, plan[at.SLICES]
-    packs = phase == ROWS and plan[at.THREAD] and plan[at.PANEL_STRIDE]
-    if phase == PACK or packs:
-        if packs:
-            panels, slices = shift(workspace, index * plan[at.PANEL_STRIDE]), types.int64(1)
-        pack_slice(types.int64(0) if packs else index, slices, theta, panels, plan)
-    if phase == ROWS:
-        workspace64[plan[at.PARTS] + origin // plan[at.TASK_ROWS] + index] = rows_task(
-            index,
-            origin,
-            scale,
-            theta,
-            pointer(bias),
-            x,
-            pointer(y),
-            pointer(s),
-            out,
-            pointer(dx),
-            scratch,
-            panels,
-            workspace,
-            workspace64,
-            plan,
-        )
-    elif phase == WEIGHTS:
-        weights_task(index, origin, x, out, scratch, workspace, workspace64, plan)
-    elif phase == REDUCE:
-        workspace64[plan[at.PARTS] + plan[at.TASKS] + index] = reduce_slice(
-            index, theta, out, workspace, workspace64, plan
-        )

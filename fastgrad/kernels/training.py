@@ -1,7 +1,6 @@
 """Whole stretches of minibatch training in compiled code, by one thread or by several.
 
-In: the addresses of two compiled kernels (a network step and an optimiser's update), the data, the
-order of the rows. Out: parameters and optimiser state after a step for each batch, and the sum of
+In: the address of an optimiser's update, the data, the order of the rows. Out: parameters and optimiser state after a step for each batch, and the sum of
 their losses. For each batch: one network step, which gathers its rows block by block, and one
 update. All batches have one size, so one plan, but a shorter last one: the rest, with its own.
 
@@ -14,15 +13,17 @@ from __future__ import annotations
 import math
 
 from numba import prange, types
+from numba.extending import overload
 
-from . import layout as at
 from . import optimizers as opt
-from .calls import call
-from .jit import inner, kernel, parallel_kernel
-from .network import batch_scale, open_tasks, own_plan, plan_of, step_loss, turn_of
+from .bind import bind_step
+from .calls import call_address
+from .engine import batch_scale, join, leave, open_tasks, step, step_loss, turn_of
+from .jit import OPTIONS, inner, kernel, parallel_kernel
+from .records import LINE, SCALE, call_in, worker_of
 from .rounding import control_word, set_control_word
 from .sharing import claim, count_one, wait_until
-from .simd import integers, shift
+from .simd import integers, pointer, shift
 from .sums import add_exactly, settled
 
 SLICE = 16  # a slice of the update is a multiple of it
@@ -46,9 +47,9 @@ def _near_one(s, m, total):
 
 
 @inner
-def _weight(s_out, s, order, first, m, weighted):
+def _weight(s_out, s, order, first, m):
     """What a batch counts: its rows, or the sum of its weights, which are gathered into s_out."""
-    if not weighted:
+    if s is None:
         return float(m)
     total = lost = 0.0
     for i in range(m):
@@ -60,17 +61,39 @@ def _weight(s_out, s, order, first, m, weighted):
     return total
 
 
+def _bind_targets_source(call, y):
+    """Where targets are gathered from, by their dtype."""
+
+
+@overload(_bind_targets_source, jit_options=OPTIONS)
+def _bind_targets_source_typed(call, y):
+    if isinstance(y.dtype, types.Integer):
+
+        def labels(call, y):
+            call.labels_source = pointer(y)
+
+        return labels
+
+    def values(call, y):
+        call.targets_source = pointer(y)
+
+    return values
+
+
 @inner
-def _point_to(plan, x, y, order, first):
-    """The rows that the next step gathers."""
-    plan[at.ORDER] = types.int64(order.ctypes.data) + 8 * first
-    plan[at.X_FROM], plan[at.Y_FROM] = x.ctypes.data, y.ctypes.data
+def _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch):
+    """The CALL in a workspace, for steps whose rows are gathered from x and y."""
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x_batch, y_batch, s_batch, grad, None)
+    call.x_source = pointer(x)
+    _bind_targets_source(call, y)
+    return call
 
 
 @kernel
 def train_steps(
-    step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results, hypers,
+    update_address, total, theta, grad, state, hyper, rates, x, y, s, order, x_batch, y_batch,
+    s_batch, buffer, rest_buffer, results, hypers,
 ):  # fmt: skip
     """The batches of `order`; returns `total` plus their (loss * rows, or * sum of weights).
 
@@ -79,130 +102,138 @@ def train_steps(
 
     Batch b has the rows order[b * m], ... (int64), m as x_batch has; the rest, if there is one, has
     the workspace `rest_buffer`. Step i has the learning rate rates[i]: a batch whose weights are
-    all 0 is no step. `results` and `hypers` are the parallel twin's.
+    all 0 is no step. s and s_batch are None without weights. `results` and `hypers` are the
+    parallel twin's.
     """
     m, made = x_batch.shape[0], 0
+    call = _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
+    rest = _bind(rest_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
     for first in range(0, order.size, m):
         rows = min(m, order.size - first)
-        weight = _weight(s_batch, s, order, first, rows, weighted)
+        weight = _weight(s_batch, s, order, first, rows)
         if weight == 0.0:
             continue
-        view = buffer if rows == m else rest_buffer
-        plan, _ = plan_of(view)
-        _point_to(plan, x, y, order, first)
-        loss = call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, view))
-        plan[at.ORDER] = 0
+        now = call if rows == m else rest
+        worker = worker_of(now, 0)
+        worker.order = shift(pointer(order), first)
+        loss = step(now, worker)
         hyper[opt.LR] = rates[made]
-        call(0.0, update_address, (theta, grad, state, hyper))
+        call_address(0.0, update_address, (theta, grad, state, hyper))
         total = add_exactly(total[0], total[1], loss * weight)
         made += 1
+    leave(worker_of(call, 0))
+    leave(worker_of(rest, 0))
     return total
 
 
 @inner
-def _is_mine(plan, done):
+def _is_mine(worker, done):
     """Whether this thread does the only task of a stage."""
-    wait_until(done, plan[at.PASSED])
-    return claim(shift(done, at.LINE), plan[at.PASSED] + 1)
+    wait_until(done, worker.passed)
+    return claim(shift(done, LINE), worker.passed + 1)
 
 
 @inner
-def _wait_for_it(plan, done, mine):
+def _wait_for_it(worker, done, mine):
     """Leave that stage behind."""
     if mine:
         count_one(done)
-    plan[at.PASSED] += 1
-    wait_until(done, plan[at.PASSED])
+    worker.passed = worker.passed + 1
+    wait_until(done, worker.passed)
 
 
 @inner
-def _update(update_address, thread, theta, grad, state, own, result, plan, workspace64, done):
+def _update(update_address, call, worker, theta, grad, state, own, result, done):
     """This thread's slices of the optimiser's step, and the loss."""
-    p, slices = theta.size, plan[at.SLICES]
-    wait_until(done, plan[at.PASSED])
+    plan = call.plan
+    p, slices = theta.size, plan.slices
+    wait_until(done, worker.passed)
     own[opt.FACTOR] = result[FACTOR]
     for turn in range(slices):
-        index = turn_of(turn, thread, slices, plan)
-        if not claim(shift(done, (1 + index) * at.LINE), plan[at.PASSED] + 1):
+        index = turn_of(turn, worker, slices, plan)
+        if not claim(shift(done, (1 + index) * LINE), worker.passed + 1):
             continue
         if index == 0:
-            result[LOSS] = step_loss(workspace64[at.SCALE], workspace64, plan)
+            result[LOSS] = step_loss(call, plan)
         own[opt.FIRST] = p * index // slices // SLICE * SLICE
         own[opt.STOP] = p if index == slices - 1 else p * (index + 1) // slices // SLICE * SLICE
         if own[opt.STOP] > own[opt.FIRST]:
-            call(0.0, update_address, (theta, grad, state, own))
+            call_address(0.0, update_address, (theta, grad, state, own))
         count_one(done)
-    plan[at.PASSED] += slices
+    worker.passed = worker.passed + slices
 
 
 @inner
-def _join(thread, buffer):
-    """(workspace, plan, float64 part, counter of tasks done) as this thread sees them."""
-    view = own_plan(thread, buffer)
-    plan, workspace64 = plan_of(view)
-    return view, plan, workspace64, integers(shift(workspace64, plan[at.DONE]))
+def _done(call):
+    """The counter of tasks done."""
+    return integers(shift(call.sums, call.plan.done))
 
 
 @inner
 def _train(
-    thread, step_address, update_address, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results, hypers,
+    thread, update_address, theta, grad, state, hyper, rates, s, order, m, s_batch, buffer,
+    rest_buffer, results, hypers,
 ):  # fmt: skip
     """What one thread does of all batches."""
-    m, made, own = x_batch.shape[0], 0, hypers[thread]
-    view, plan, workspace64, done = _join(thread, buffer)
+    made, own = 0, hypers[thread]
+    call = call_in(buffer, pointer(theta))
+    worker, done = join(call, thread), _done(call)
     for i in range(opt.SIZE):
         own[i] = hyper[i]
     for first in range(0, order.size, m):
         result = results[first // m]
         rows = min(m, order.size - first)
         if rows < m:
-            if thread >= plan_of(rest_buffer)[0][at.SCRATCHES]:
-                return
-            wait_until(done, plan[at.PASSED])
-            view, plan, workspace64, done = _join(thread, rest_buffer)
-        if weighted:
-            mine = _is_mine(plan, done)
+            rest = call_in(rest_buffer, pointer(theta))
+            if thread >= rest.plan.workers:
+                break
+            wait_until(done, worker.passed)
+            leave(worker)
+            call = rest
+            worker, done = join(call, thread), _done(call)
+        if s is not None:
+            mine = _is_mine(worker, done)
             if mine:
-                result[WEIGHT] = _weight(s_batch, s, order, first, rows, True)
-                workspace64[at.SCALE] = batch_scale(s_batch, plan)
-            _wait_for_it(plan, done, mine)
+                result[WEIGHT] = _weight(s_batch, s, order, first, rows)
+                call.sums[SCALE] = batch_scale(call, call.plan)
+            _wait_for_it(worker, done, mine)
             if result[WEIGHT] == 0.0:
                 continue
-        _point_to(plan, x, y, order, first)
-        call(0.0, step_address, (theta, theta, x_batch, y_batch, s_batch, grad, dx, view))
+        worker.order = shift(pointer(order), first)
+        step(call, worker)
         if hyper[opt.CLIP_NORM] != 0.0:
-            mine = _is_mine(plan, done)
+            mine = _is_mine(worker, done)
             if mine:
                 result[FACTOR] = opt.factor_of(grad, hyper)
-            _wait_for_it(plan, done, mine)
+            _wait_for_it(worker, done, mine)
         own[opt.LR] = rates[made]
         own[opt.STEPS] += 1.0
-        _update(update_address, thread, theta, grad, state, own, result, plan, workspace64, done)
+        _update(update_address, call, worker, theta, grad, state, own, result, done)
         made += 1
+    leave(worker)
 
 
 @parallel_kernel
 def train_steps_parallel(
-    step_address, update_address, total, theta, grad, state, hyper, rates, x, y, s, weighted,
-    order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results, hypers,
+    update_address, total, theta, grad, state, hyper, rates, x, y, s, order, x_batch, y_batch,
+    s_batch, buffer, rest_buffer, results, hypers,
 ):  # fmt: skip
     """`train_steps` by several threads; both plans are parallel. `results` has a row for each
     batch, `hypers` for each thread."""
     m, made = x_batch.shape[0], 0
     for b in range(results.shape[0]):
         results[b, WEIGHT], results[b, FACTOR] = float(min(m, order.size - b * m)), 1.0
-    open_tasks(s_batch, buffer)
-    open_tasks(s_batch, rest_buffer)
-    plan, _ = plan_of(buffer)
+    rest = _bind(rest_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
+    open_tasks(rest, rest.plan)
+    call = _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
+    open_tasks(call, call.plan)
     word = control_word()
-    for thread in prange(plan[at.SCRATCHES]):
+    for thread in prange(call.plan.workers):
         own_word = control_word()
         set_control_word(word)
         _train(
-            types.int64(thread), step_address, update_address, theta, grad, state, hyper, rates,
-            x, y, s, weighted, order, x_batch, y_batch, s_batch, dx, buffer, rest_buffer, results,
-            hypers,
+            types.int64(thread), update_address, theta, grad, state, hyper, rates, s, order, m,
+            s_batch, buffer, rest_buffer, results, hypers,
         )  # fmt: skip
         set_control_word(own_word)
     for b in range(results.shape[0]):

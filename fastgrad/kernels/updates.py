@@ -18,38 +18,11 @@ from __future__ import annotations
 
 from numba.core import cgutils
 
+from .arithmetic import Arithmetic
 from .routines import routine
-from .simd import I64, VECTOR_BYTES, VOID, Vectors
+from .simd import I64, VECTOR_BYTES, VOID
 
 GROUP = min(8, max(1, 256 // VECTOR_BYTES))  # vectors of theta that are written at once
-
-
-class _Arithmetic(Vectors):
-    """What the formulas are written in: their numbers are vectors of one number too."""
-
-    def mul(self, a, b):
-        return self.builder.fmul(a, b)
-
-    def sub(self, a, b):
-        return self.builder.fsub(a, b)
-
-    def div(self, a, b):
-        return self.builder.fdiv(a, b)
-
-    def sqrt(self, a):
-        return self.builder.call(
-            self.declare(f"llvm.sqrt.{self.suffix}", self.type, [self.type]), [a]
-        )
-
-    def zero_below(self, value, least):
-        """0 in the place of what is smaller than `least`; NaN stays."""
-        size = self.declare(f"llvm.fabs.{self.suffix}", self.type, [self.type])
-        small = self.builder.fcmp_ordered("<", self.builder.call(size, [value]), least)
-        return self.select(small, self.const(0.0), value)
-
-    def settled(self, value):
-        """0 in the place of a subnormal number."""
-        return self.zero_below(value, self.const(2.0**-126 if self.is_f32 else 2.0**-1022))
 
 
 def _sgd(v, x, g, factor, decay, lr):
@@ -89,7 +62,7 @@ def _adam(
 
 def _body(elem, formula, slots: int):
     def body(builder, theta, grad, state, stride, count, *numbers):
-        v = _Arithmetic(builder, elem)
+        v = Arithmetic(builder, elem)
         numbers = [v.splat(number) for number in numbers]
         kept = [builder.gep(state, [builder.mul(stride, I64(slot))]) for slot in range(slots)]
 

@@ -117,4 +117,11 @@ def absolute(vec: Vectors, x):
     return vec.builder.bitcast(bits, vec.type)
 
 
-FUNCTIONS = {"exp": exp, "log": log, "log1p": log1p, "absolute": absolute}
+def sigmoid(vec: Vectors, x):
+    """1 / (1 + exp(-x)); no exponential is above 1, so nothing overflows."""
+    b, one = vec.builder, vec.const(1.0)
+    e = exp(vec, b.fsub(vec.const(-0.0), absolute(vec, x)))
+    return b.fdiv(b.select(vec.passes(x), one, e), b.fadd(one, e))
+
+
+FUNCTIONS = {"exp": exp, "log": log, "log1p": log1p, "absolute": absolute, "sigmoid": sigmoid}

@@ -1,7 +1,6 @@
 """One layer, or one neuron as a layer of one output: the twins of `fastgrad.dense`.
 
-A call takes a workspace with its plan (`workspaces`), then the network's kernel does one step of
-one layer, as it does for Python.
+A call takes a workspace with its plan (`workspaces`), binds it and runs it, as Python's does.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ from numba.core.errors import TypingError
 from numba.extending import overload, register_jitable
 
 from ... import dense
-from ..._core.plan import place_bias
-from ...kernels import layout as at
-from ...kernels.calls import call
+from ...kernels import records as at
+from ...kernels.bind import bind_backward, bind_forward, bytes_of, run_bound
+from ...kernels.gemm import RELU, STORE
 from ...kernels.jit import OPTIONS
-from ...kernels.network import step
+from ...kernels.records import call_at
+from ...kernels.simd import pointer
 from .checks import (
     constant,
     given,
@@ -27,31 +27,8 @@ from .checks import (
     require_native,
     require_output,
 )
-from .lazy import address_by, enlist
-from .workspaces import buffer_of, claim, plan_of, release, spare
-
-
-def _example(dtype, third, fourth):
-    """Arguments of `step`, with the dtypes of targets and weights."""
-
-    def make():
-        vector = np.zeros(1, dtype)
-        targets, weights = np.zeros(1, third), np.zeros(1, fourth)
-        X = np.zeros((1, 1), dtype)
-        return vector, vector, X, targets, weights, vector, vector, np.zeros(1)
-
-    return make
-
-
-def _steps(third=None, fourth=None) -> dict:
-    """The numbers of `step` by dtype, with masks or numbers in the place of targets and weights."""
-    return {
-        kind: enlist(step, _example(dtype, third or dtype, fourth or dtype))
-        for kind, dtype in ((types.float32, np.float32), (types.float64, np.float64))
-    }
-
-
-_AFFINE, _AFFINE_RELU, _BACKWARD = _steps(), _steps(third=np.uint8), _steps(fourth=np.uint8)
+from .lazy import check_version
+from .workspaces import claim, release, spare
 
 
 def _layer_types(X, w, b):
@@ -97,11 +74,6 @@ def _check_output_typed(out, name, X, w, b):
     return implementation
 
 
-@register_jitable
-def _bits(mask):
-    return mask.reshape(-1).view(np.uint8)
-
-
 def _forward_parts(single: bool):
     """The outputs' shape and the bias of a neuron (d,) or of a layer (d, k), compiled."""
     if single:
@@ -143,9 +115,9 @@ def _affine(X, w, b, out=None, threads=None):
     dtype, single = _layer_types(X, w, b)
     require_output(out, "out", dtype, w.ndim)
     shape, check_bias, bias = _forward_parts(single)
-    number = _AFFINE[dtype]
 
     def implementation(X, w, b, out=None, threads=None):
+        check_version()
         _check_layer(X, w)
         check_bias(w, b)
         _check_native_layer(X, w, b)
@@ -155,11 +127,10 @@ def _affine(X, w, b, out=None, threads=None):
         if z.shape != shape(X, w):
             raise ValueError("out has the wrong shape for X and w")
         if n:
-            address = address_by(number)
-            work = claim(n, d, w.size // d, w.itemsize, at.FORWARD, 0)
-            no, flat = spare(work, w.dtype), z.reshape(-1)
-            args = (w.reshape(-1), bias(work, w, b), X, no, no, flat, no, buffer_of(work))
-            call(0.0, address, args)
+            work = claim(n, d, w.size // d, w.itemsize, at.OUTPUTS, STORE)
+            call = call_at(work, pointer(w))
+            bind_forward(call, w, bias(work, w, b), X, z)
+            run_bound(call, True)
             release(work)
         return z
 
@@ -173,7 +144,6 @@ def _affine_relu(X, w, b, out=None, threads=None):
     require_output(a_type, "out[0]", dtype, w.ndim)
     require_output(mask_type, "out[1]", types.boolean, w.ndim)
     shape, check_bias, bias = _forward_parts(single)
-    number = _AFFINE_RELU[dtype]
 
     if given(out):
 
@@ -191,6 +161,7 @@ def _affine_relu(X, w, b, out=None, threads=None):
             return np.empty(shape(X, w), w.dtype), np.empty(shape(X, w), np.bool_)
 
     def implementation(X, w, b, out=None, threads=None):
+        check_version()
         _check_layer(X, w)
         check_bias(w, b)
         _check_native_layer(X, w, b)
@@ -199,11 +170,11 @@ def _affine_relu(X, w, b, out=None, threads=None):
         _check_output(a, "out[0]", X, w, b)
         _check_output(mask, "out[1]", X, w, b)
         if n:
-            address = address_by(number)
-            work = claim(n, d, w.size // d, w.itemsize, at.FORWARD, 1)
-            no, flat = spare(work, w.dtype), a.reshape(-1)
-            args = (w.reshape(-1), bias(work, w, b), X, _bits(mask), no, flat, no, buffer_of(work))
-            call(0.0, address, args)
+            work = claim(n, d, w.size // d, w.itemsize, at.OUTPUTS | at.MASK, RELU)
+            call = call_at(work, pointer(w))
+            bind_forward(call, w, bias(work, w, b), X, a)
+            call.mask = bytes_of(mask)
+            run_bound(call, True)
             release(work)
         return a, mask
 
@@ -221,25 +192,19 @@ def _check_gradients(grad_a, X, W, mask):
 
 
 @register_jitable
-def _back(number, job, grad_a, X, W, mask, gX, gW, gb):
-    """Write the gradients, to spare room where gX or gb is None; returns the first of gb."""
+def _back(want, grad_a, X, W, mask, gX, gW, gb):
+    """Write the gradients, to spare room where gb is None; returns the first of gb."""
     n, d = X.shape
     if n == 0:
         gW.reshape(-1)[:] = 0
         if gb is not None:
             gb[:] = 0
         return W.dtype.type(0)
-    address = address_by(number)
-    work = claim(n, d, W.size // d, W.itemsize, job, 0)
-    no = spare(work, W.dtype)
-    bias = no if gb is None else gb
-    inputs = no if gX is None else gX.reshape(-1)
-    place_bias(plan_of(work), (bias.ctypes.data - gW.ctypes.data) // W.itemsize)
-    args = (
-        W.reshape(-1), no, X, grad_a.reshape(-1), _bits(mask), gW.reshape(-1), inputs,
-        buffer_of(work),
-    )  # fmt: skip
-    call(0.0, address, args)
+    work = claim(n, d, W.size // d, W.itemsize, want, STORE)
+    bias = spare(work, W.dtype) if gb is None else gb
+    call = call_at(work, pointer(W))
+    bind_backward(call, W, X, grad_a, mask, gW, bias, gX)
+    run_bound(call, True)
     first = bias[0]
     release(work)
     return first
@@ -251,8 +216,8 @@ def _affine_relu_backward(grad_a, X, W, mask, need_gX=True, out=None, threads=No
     require(X, "X", dtype, 2)
     require(grad_a, "grad_a", dtype, W.ndim)
     require(mask, "mask", types.boolean, W.ndim)
-    need_input, single, number = constant(need_gX, "need_gX"), W.ndim == 1, _BACKWARD[dtype]
-    job = at.GRADIENT_AND_INPUT if need_input else at.GRADIENT
+    need_input, single = constant(need_gX, "need_gX"), W.ndim == 1
+    want = at.GRADIENT | at.INPUT_GRADIENT if need_input else at.GRADIENT
     if given(out):
         gX, *rest = parts(out, "out", 2 if single else 3)
         for index, (kind, rank) in enumerate(zip(rest, (W.ndim, 1)), 1):
@@ -261,8 +226,8 @@ def _affine_relu_backward(grad_a, X, W, mask, need_gX=True, out=None, threads=No
         if need_input != given(gX):
             raise TypingError(f"out[0] is a {gX}; expected {'an array' if need_input else 'None'}")
         require_output(gX, "out[0]", dtype, 2)
-        return _backward_into(number, job, single, need_input)
-    return _backward_fresh(number, job, single, need_input)
+        return _backward_into(want, single, need_input)
+    return _backward_fresh(want, single, need_input)
 
 
 def _check_gradient(out, name, grad_a, X, W, mask):
@@ -283,7 +248,7 @@ def _check_gradient_typed(out, name, grad_a, X, W, mask):
     return implementation
 
 
-def _backward_into(number, job, single: bool, need_input: bool):
+def _backward_into(want, single: bool, need_input: bool):
     @register_jitable
     def check(grad_a, X, W, mask, gX, gW):
         if gW.shape != W.shape:
@@ -296,13 +261,15 @@ def _backward_into(number, job, single: bool, need_input: bool):
             require_disjoint(gX, "out[0]", gW, "out[1]")
 
     def neuron(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        check_version()
         _check_layer(X, W)
         _check_gradients(grad_a, X, W, mask)
         gX, gW = out
         check(grad_a, X, W, mask, gX, gW)
-        return gX, gW, _back(number, job, grad_a, X, W, mask, gX, gW, None)
+        return gX, gW, _back(want, grad_a, X, W, mask, gX, gW, None)
 
     def layer(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        check_version()
         _check_layer(X, W)
         _check_gradients(grad_a, X, W, mask)
         gX, gW, gb = out
@@ -312,29 +279,31 @@ def _backward_into(number, job, single: bool, need_input: bool):
         _check_gradient(gb, "out[2]", grad_a, X, W, mask)
         require_disjoint(gb, "out[2]", gW, "out[1]")
         require_disjoint(gb, "out[2]", gX, "out[0]")
-        _back(number, job, grad_a, X, W, mask, gX, gW, gb)
+        _back(want, grad_a, X, W, mask, gX, gW, gb)
         return gX, gW, gb
 
     return neuron if single else layer
 
 
-def _backward_fresh(number, job, single: bool, need_input: bool):
+def _backward_fresh(want, single: bool, need_input: bool):
     @register_jitable
     def input_gradient(X):
         return np.empty(X.shape, X.dtype) if need_input else None
 
     def neuron(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        check_version()
         _check_layer(X, W)
         _check_gradients(grad_a, X, W, mask)
         gX, gW = input_gradient(X), np.empty(W.shape, W.dtype)
-        return gX, gW, _back(number, job, grad_a, X, W, mask, gX, gW, None)
+        return gX, gW, _back(want, grad_a, X, W, mask, gX, gW, None)
 
     def layer(grad_a, X, W, mask, need_gX=True, out=None, threads=None):
+        check_version()
         _check_layer(X, W)
         _check_gradients(grad_a, X, W, mask)
         gX, gW = input_gradient(X), np.empty(W.shape, W.dtype)
         gb = np.empty(W.shape[1], W.dtype)
-        _back(number, job, grad_a, X, W, mask, gX, gW, gb)
+        _back(want, grad_a, X, W, mask, gX, gW, gb)
         return gX, gW, gb
 
     return neuron if single else layer

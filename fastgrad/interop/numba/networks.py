@@ -9,11 +9,11 @@ from numba import types
 from numba.extending import overload_method, register_jitable
 
 from ..._core import check
-from ...kernels import layout as at
-from ...kernels.calls import address_of, call
+from ...kernels import records as at
+from ...kernels.bind import bind_forward, bind_step, run_bound
 from ...kernels.jit import OPTIONS
-from ...kernels.network import step
-from ...kernels.simd import VECTOR_BYTES
+from ...kernels.records import CALL, call_in
+from ...kernels.simd import VECTOR_BYTES, pointer
 from ...runtime import max_threads
 from .._network import checked_network
 from .checks import (
@@ -34,12 +34,11 @@ class Network(NamedTuple):
     In `@njit` code and in Python alike it has `loss_and_grad` and `predict`.
     """
 
-    address: int
     gradient: np.ndarray
     forward: np.ndarray
     busy: np.ndarray
-    nothing: np.ndarray
-    no_targets: np.ndarray
+    like: np.ndarray
+    targets_like: np.ndarray
     rows: int
     inputs: int
     outputs: int
@@ -65,9 +64,9 @@ class _Network(Network):
         return network, (self.net, self.rows, self.weighted, self.gradient.shape[0])
 
 
-def _buffers(net, n: int, job: int, weighted: bool, copies: int) -> np.ndarray:
+def _buffers(net, n: int, want: int, weighted: bool, copies: int) -> np.ndarray:
     """(copies, words): a workspace with its plan for each caller at a time, aligned."""
-    buffer = net._plan(n, job, weighted).acquire()
+    buffer = net._plan(n, want, weighted).acquire()
     unit = VECTOR_BYTES // 8
     words = -(-buffer.size // unit) * unit
     check.addressable(copies * words, buffer.dtype, "copies")
@@ -75,6 +74,10 @@ def _buffers(net, n: int, job: int, weighted: bool, copies: int) -> np.ndarray:
     start = -(memory.__array_interface__["data"][0] // 8) % unit
     rows = memory[start : start + copies * words].reshape(copies, words)
     rows[:, : buffer.size] = buffer
+    moved = np.arange(copies) * 8 * words
+    moved += rows.__array_interface__["data"][0] - buffer.__array_interface__["data"][0]
+    for place in (CALL.plan, CALL.worker, CALL.sums, CALL.work):
+        rows.view(np.int64)[:, place] += moved
     return rows
 
 
@@ -132,23 +135,18 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     check.addressable(n * (net.n_inputs + net.n_outputs), net.dtype, "n")
     copies = max_threads() if copies is None else check.integer(copies, "copies")
     weighted = bool(weighted)
-    theta, nothing = np.zeros(net.n_parameters, net.dtype), net._nothing
-    X = np.zeros((1, net.n_inputs), net.dtype)
-    buffer = net._plan(1, at.GRADIENT, False).acquire()
-    args = (theta, theta, X, net._no_targets, nothing, theta, nothing, buffer)
     handle = _Network(
-        address=address_of(step, args),
-        gradient=_buffers(net, n, at.GRADIENT, weighted, copies),
-        forward=_buffers(net, n, at.FORWARD, False, copies),
+        gradient=_buffers(net, n, at.LOSS | at.GRADIENT, weighted, copies),
+        forward=_buffers(net, n, at.OUTPUTS, False, copies),
         busy=np.zeros(copies * LINE, np.int64),
-        nothing=nothing,
-        no_targets=net._no_targets,
+        like=np.zeros(1, net.dtype),
+        targets_like=np.zeros(1, np.int64 if net.spec.loss.labelled else net.dtype),
         rows=n,
         inputs=net.n_inputs,
         outputs=net.n_outputs,
         parameters=net.n_parameters,
         weighted=weighted,
-        unit_targets=net.loss_name == "logistic",
+        unit_targets=net.spec.loss.unit_targets,
     )
     handle.net = net
     free_after_fork(handle.busy)
@@ -189,7 +187,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
     if not _is_network(net):
         return None
     fields = dict(zip(net.fields, net.types))
-    dtype, labels = fields["nothing"].dtype, fields["no_targets"].dtype
+    dtype, labels = fields["like"].dtype, fields["targets_like"].dtype
     is_labelled = isinstance(labels, types.Integer)
     require(theta, "theta", dtype, 1)
     require(X, "X", dtype, 2)
@@ -203,7 +201,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         if sample_weight is None:
             if net.weighted:
                 raise ValueError("sample_weight is missing: the network was prepared for it")
-            return net.nothing
+            return None
         if not net.weighted:
             raise ValueError("sample_weight is given: prepare the network with weighted=True")
         require_native(sample_weight, "sample_weight")
@@ -244,11 +242,9 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         require_disjoint(out, "out", y, "y")
         require_disjoint(out, "out", sample_weight, "sample_weight")
         number = _acquire(net.busy)
-        loss = call(
-            0.0,
-            net.address,
-            (theta, theta, X, y.reshape(-1), weight, grad, net.nothing, net.gradient[number]),
-        )
+        call = call_in(net.gradient[number], pointer(theta))
+        bind_step(call, theta, X, y, weight, grad, None)
+        loss = run_bound(call, True)
         _release(net.busy, number)
         return loss, grad
 
@@ -259,7 +255,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
 def _predict(net, theta, X, out=None):
     if not _is_network(net):
         return None
-    dtype = dict(zip(net.fields, net.types))["nothing"].dtype
+    dtype = dict(zip(net.fields, net.types))["like"].dtype
     require(theta, "theta", dtype, 1)
     require(X, "X", dtype, 2)
     require_output(out, "out", dtype, 2)
@@ -276,10 +272,9 @@ def _predict(net, theta, X, out=None):
         require_disjoint(out, "out", theta, "theta")
         require_disjoint(out, "out", X, "X")
         number = _acquire(net.busy)
-        call(0.0, net.address,
-            (theta, theta, X, net.no_targets, net.nothing, outputs.reshape(-1), net.nothing,
-             net.forward[number]),
-        )  # fmt: skip
+        call = call_in(net.forward[number], pointer(theta))
+        bind_forward(call, theta, theta, X, outputs)
+        run_bound(call, True)
         _release(net.busy, number)
         return outputs
 

@@ -9,7 +9,6 @@ from numba.extending import overload, register_jitable
 
 from ... import neuron
 from ...kernels import neuron as kernels
-from ...kernels.calls import call
 from ...kernels.jit import OPTIONS
 from .checks import (
     check_weights,
@@ -20,19 +19,8 @@ from .checks import (
     require_native,
     require_output,
 )
-from .lazy import address_by, enlist
+from .lazy import check_version
 from .workspaces import NEURON, buffer_of, claim, release
-
-
-def _example(dtype):
-    vector, X = np.zeros(1, dtype), np.zeros((1, 1), dtype)
-    return lambda: (vector, vector, 0.0, X, vector, vector, np.zeros(1))
-
-
-_STEP = {
-    kind: enlist(kernels.neuron_step, _example(dtype))
-    for kind, dtype in ((types.float32, np.float32), (types.float64, np.float64))
-}
 
 
 @overload(neuron.neuron_loss_and_grad, jit_options=OPTIONS)
@@ -41,14 +29,14 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
     require(X, "X", dtype, 2)
     require(y, "y", dtype, 1)
     require_output(out, "out", dtype, 1)
-    weighted, number = given(sample_weight), _STEP[dtype]
+    weighted = given(sample_weight)
     if weighted:
         require(sample_weight, "sample_weight", dtype, 1)
 
     @register_jitable
     def weights_of(w, sample_weight, n):
         if not weighted:
-            return w
+            return None
         require_native(sample_weight, "sample_weight")
         check_weights(sample_weight, n)
         return sample_weight
@@ -71,10 +59,9 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
         require_disjoint(out, "out", X, "X")
         require_disjoint(out, "out", y, "y")
         require_disjoint(out, "out", sample_weight, "sample_weight")
-        address = address_by(number)
+        check_version()
         work = claim(n, d, 1, w.itemsize, NEURON, weighted)
-        args = (gw, w, float(b), X, y, weight, buffer_of(work))
-        loss, gb = call((0.0, 0.0), address, args)
+        loss, gb = kernels.run_neuron(gw, w, float(b), X, y, weight, buffer_of(work))
         release(work)
         return loss, gw, gb
 

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import overload_method
 
 from ..._core import check
-from ...kernels.calls import address_of, call
+from ...kernels.calls import address_of, call_address
 from ...kernels.jit import OPTIONS
 from ...kernels.optimizers import LR
 from ...optimizers import Optimizer
@@ -103,6 +103,6 @@ def _optimizer_step(opt, theta, grad):
         require_disjoint(theta, "theta", grad, "grad")
         if not 0.0 <= opt.hyper[LR] < greatest:
             raise ValueError("hyper[0], the learning rate, is negative, NaN or too large")
-        call(0.0, opt.address, (theta, grad, opt.state, opt.hyper))
+        call_address(0.0, opt.address, (theta, grad, opt.state, opt.hyper))
 
     return implementation

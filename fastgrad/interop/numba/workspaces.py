@@ -17,27 +17,28 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
-from ..._core import plan
+from ..._core import plan, tuning, workspace
 from ..._core.plan import write_neuron_plan, write_plan
-from ..._core.workspace import workspace_size
-from ...kernels import layout as at
+from ..._core.workspace import round_up, workspace_layout
 from ...kernels import neuron as one
-from ...kernels.calls import call
+from ...kernels import records as at
+from ...kernels.calls import call_address
 from ...kernels.jit import inner, kernel
+from ...kernels.records import CALL, LAYER, PLAN
 from ...kernels.simd import VECTOR_BYTES
 from . import locks
 from .lazy import address_by, enlist, publish, published
 from .locks import LINE, free_after_fork, give_back, take
 
 SLOTS = 128  # calls at once; the next ones wait
-NEURON = 99  # the job of a neuron; a layer's are those of the kernels
+NEURON = 1024  # in the place of what is wanted of a layer
 
 # A slot, in int64; then the plan's vector
 BUSY = 0
 MEMORY, WORDS, WORK = LINE, LINE + 1, LINE + 2  # what was allocated, and the workspace in it
 N, D, K, WHAT = LINE + 3, LINE + 4, LINE + 5, LINE + 6  # the shapes of the plan
 VECTOR = 2 * LINE
-_LENGTH = at.HEADER + at.RECORD
+_LENGTH = PLAN.size + LAYER.size
 ROW = VECTOR + -(-_LENGTH // LINE) * LINE
 
 _slots = np.zeros((SLOTS, ROW), np.int64)
@@ -111,41 +112,52 @@ def _grow(slots, number, words):
 
 
 @inner
-def _prepare(slots, number, n, d, k, itemsize, job, flag):
-    """Write the plan and an empty workspace for it; whether there is memory for them."""
+def _prepare(slots, number, n, d, k, itemsize, want, flag):
+    """Write the plan and an empty workspace for it; whether there is memory for them.
+
+    `flag`: of a layer its activation, of a neuron whether there are weights.
+    """
     slot = slots[number]
     vector = slot[VECTOR:]
     vector[:] = 0
-    if job == NEURON:
+    if want == NEURON:
         _, elements = write_neuron_plan(vector, n, d, itemsize, flag)
-        doubles, length, place64, place = elements, one.HEADER, one.BUFFER64, one.BUFFER
+        length, first = one.HEADER, round_up(one.HEADER + elements, VECTOR_BYTES // 8)
+        vector[one.BUFFER64], vector[one.BUFFER] = length, first
+        words, place = first + -(-elements * itemsize // 8), 0
     else:
-        _, elements, doubles, _ = write_plan(
-            vector, (d, k), n, itemsize, job, -1, flag, 0, False, 1
+        _, elements, doubles, _, workers = write_plan(
+            vector, (d, k), n, itemsize, want, 0, False, False, 1, 0, flag, False, False, 1
         )  # fmt: skip
-        length, place64, place = _LENGTH, at.BUFFER64, at.BUFFER
-    first, words = workspace_size(length, elements, doubles, itemsize)
-    vector[place64], vector[place] = length, first
+        length = _LENGTH
+        layout = workspace_layout(length, workers, doubles, elements, itemsize)
+        place, words = layout[1], layout[4]
     if words > slot[WORDS] and not _grow(slots, number, words):
         return False
     work = carray(at_address(slot[WORK]), words, np.int64)
-    work[:length] = vector[:length]
-    work[length:] = 0
-    if job != NEURON:
-        numbers = carray(at_address(slot[WORK] + 8 * length), at.SCALARS, np.float64)
-        numbers[at.HUBER_DELTA], numbers[at.L2] = 1.0, 0.0
+    work[:] = 0
+    work[place : place + length] = vector[:length]
+    if want != NEURON:
+        layout = workspace_layout(length, workers, doubles, elements, itemsize)
+        work[CALL.worker], work[CALL.plan] = slot[WORK] + 8 * layout[0], slot[WORK] + 8 * layout[1]
+        work[CALL.sums], work[CALL.work] = slot[WORK] + 8 * layout[2], slot[WORK] + 8 * layout[3]
+        numbers = carray(at_address(slot[WORK] + 8 * layout[2]), at.SCALARS, np.float64)
+        numbers[at.LOSS_PARAMETER], numbers[at.L2] = 1.0, 0.0
     return True
 
 
-@partial(kernel, sources=[Path(plan.__file__), Path(__file__), Path(locks.__file__)])
-def _claim(n, d, k, itemsize, job, flag):
+_SOURCES = [Path(module.__file__) for module in (plan, tuning, workspace, locks)]
+
+
+@partial(kernel, sources=[*_SOURCES, Path(__file__)])
+def _claim(n, d, k, itemsize, want, flag):
     slots = carray(at_address(published(_TABLE)), (SLOTS, ROW), np.int64)
-    what = (job * 2 + flag) * 16 + itemsize
+    what = (want * 2 + flag) * 16 + itemsize
     number = _take_slot(slots, n, d, k, what)
     slot = slots[number]
     if slot[N] != n or slot[D] != d or slot[K] != k or slot[WHAT] != what:
         slot[N] = -1  # a child forked from here on finds no plan
-        if not _prepare(slots, number, n, d, k, itemsize, job, flag):
+        if not _prepare(slots, number, n, d, k, itemsize, want, flag):
             give_back(slots, number * ROW + BUSY)
             raise MemoryError("there is no memory for the workspace of this layer")
         slot[D], slot[K], slot[WHAT] = d, k, what
@@ -153,33 +165,27 @@ def _claim(n, d, k, itemsize, job, flag):
     return slot[WORK]
 
 
-_CLAIM = enlist(_claim, lambda: (1, 1, 1, 8, at.FORWARD, 0))
+_CLAIM = enlist(_claim, lambda: (1, 1, 1, 8, at.OUTPUTS, 0))
 
 
 @register_jitable
-def claim(n, d, k, itemsize, job, flag):
-    """The address of a workspace of nobody else's, with its plan; `flag`: ReLU, or weighted."""
+def claim(n, d, k, itemsize, want, flag):
+    """The address of a workspace of nobody else's, with its plan; `flag` as in `_prepare`."""
     args = (
         np.int64(n),
         np.int64(d),
         np.int64(k),
         np.int64(itemsize),
-        np.int64(job),
+        np.int64(want),
         np.int64(flag),
     )
-    return call(0, address_by(_CLAIM), args)
+    return call_address(0, address_by(_CLAIM), args)
 
 
 @register_jitable
 def buffer_of(work):
     """The workspace as an argument of a kernel, which knows its size from the plan."""
     return carray(at_address(work), 1, np.float64)
-
-
-@register_jitable
-def plan_of(work):
-    """The plan of a layer."""
-    return carray(at_address(work), _LENGTH, np.int64)
 
 
 @register_jitable

@@ -1,0 +1,77 @@
+"""The one way from checked arrays into a step: take a workspace, fill the call, go serial or
+parallel, give it back; and the fast path, which leaves the checks to compiled code too.
+
+A call whose arrays have been checked in Python ends in `run`. After it, `FastPath.open` prepares
+what the next call of this kind needs: a kernel compiled for these types of arguments and nothing
+else, which binds, checks and runs by itself, and refuses what does not fit. Then the checks in
+Python say what is wrong.
+"""
+
+from __future__ import annotations
+
+from .. import runtime
+from ..kernels.calls import address_of
+from ..kernels.engine import parallel_step, serial_step
+
+SHUT = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
+
+
+def run(plan, kernel, arrays, threads=None) -> float:
+    """A step: `kernel`, one of `bind.run_*`, of checked arrays, whose first is of the plan's dtype.
+
+    threads: the call's own bound (None: the process's).
+    """
+    buffer = plan.acquire()
+    try:
+        if not plan.parallel and threads is None:
+            return kernel(buffer, *arrays, True)
+        kernel(buffer, *arrays, False)
+        args = arrays[0], buffer
+        return runtime.launch(serial_step, parallel_step, plan.parallel, threads, args)
+    finally:
+        plan.free.append(buffer)
+
+
+class FastPath:
+    """Into one pair of kernels, for one set of argument types.
+
+    A plan that is not parallel is run by `brief`; a parallel one by `launch`.
+    """
+
+    def __init__(self, parallel, brief, shared):
+        self._parallel, self._brief, self._shared = parallel, brief, shared
+        self._address = [0, 0]  # of the parallel kernel; whether serial ones are open to `shared`
+
+    def open(self, plan, parallel_args, *given) -> bool:
+        """For plans like this one, under the rules of `runtime.launch` as they are now.
+
+        parallel_args: of the parallel kernel; given: one or several tuples of arguments of the fast
+        kernels. False if it cannot be opened.
+        """
+        if not plan.parallel:
+            for arguments in given:
+                self._brief.allow(arguments)
+        elif not self._address[0 if runtime.sharing() else 1]:
+            if not runtime.start_threads():
+                return False
+            for arguments in given:
+                self._shared.allow((1, 1, *arguments))
+            self._address[1] = 1
+            if runtime.sharing():
+                self._address[0] = address_of(self._parallel, parallel_args)
+        return True
+
+    def launch(self, args):
+        """A parallel plan's step, by the rules of `runtime.launch`; one of SHUT if it is not open
+        for them, or if another thread has the threads."""
+        address, is_open = self._address
+        threads = runtime.take_threads()
+        if threads > 1:
+            try:
+                if address:
+                    return self._shared.call(address, threads, *args)
+            finally:
+                runtime.return_threads()
+        elif threads and is_open:
+            return self._shared.call(0, 0, *args)
+        raise TypeError("no call of this kind was checked in Python yet, or the threads are taken")

@@ -1,0 +1,54 @@
+"""The activations of hidden layers: one row an activation (formula 28).
+
+A row names the activation, the gain of its initialisation (the weights' variance is gain^2 / d),
+its value and its slope. The slope is that of its output, so a network stores nothing more. The
+loop is in `kernels/activations.py`; the twins in `reference.py` are written by hand, as an oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .kernels import activations as kernels
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """One activation."""
+
+    name: str
+    gain: float
+    value: Callable  # (v, z) -> a, as vectors (`kernels/arithmetic.py`)
+    slope: Callable  # (v, a) -> da/dz
+    code: int = field(init=False)
+
+    def __post_init__(self):
+        code = kernels.add_activation(self.name, self.value, self.slope)
+        object.__setattr__(self, "code", code)
+
+
+# The first two are the micro-kernel's own epilogues, by these codes (`kernels/gemm.py`).
+ACTIVATIONS = {
+    activation.name: activation
+    for activation in (
+        Activation("identity", 1.0, lambda v, z: z, lambda v, a: v.const(1.0)),
+        Activation(
+            "relu",
+            2.0**0.5,
+            lambda v, z: v.select(v.passes(z), z, v.const(0.0)),
+            lambda v, a: v.select(v.passes(a), v.const(1.0), v.const(0.0)),
+        ),
+    )
+}
+
+
+def get_activation(name, argument: str = "activation") -> Activation:
+    """The activation of that name; an error that lists the names otherwise."""
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} is {name!r}; expected one of {', '.join(ACTIVATIONS)}")
+    try:
+        return ACTIVATIONS[name]
+    except KeyError:
+        names = ", ".join(ACTIVATIONS)
+        raise ValueError(f"{argument} is {name!r}; expected one of {names}") from None

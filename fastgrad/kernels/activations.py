@@ -1,0 +1,72 @@
+"""Activations of hidden layers, element by element over a block (formula 28).
+
+In: pre-activations z (m, k) with a leading dimension; out: activations, in their place. Back: the
+gradient by the activations, which becomes that by the pre-activations, and the activations, from
+which alone the slope is known, so nothing else is stored. The micro-kernel's epilogue does this for
+the identity and for ReLU (`gemm.py`); the others are rows of the two tables, which
+`fastgrad/activations.py` fills: a pass over a block in the L1 cache.
+"""
+
+from __future__ import annotations
+
+from numba.core import cgutils
+
+from .arithmetic import Arithmetic
+from .routines import table
+from .simd import I64, VOID
+
+
+def _kinds(p):
+    return [p, I64, p, I64, I64, I64]
+
+
+ACTIVATIONS, apply_activation = table(
+    "activation",
+    "z ldz a lda m k",
+    VOID,
+    _kinds,
+    """a[i*lda + j] = f(z[i*ldz + j]) for i < m, j < k, by the code of f.""",
+)
+SLOPES, apply_slope = table(
+    "slope",
+    "delta ldd a lda m k",
+    VOID,
+    _kinds,
+    """delta[i*ldd + j] *= f'(z) where f(z) = a[i*lda + j], by the code of f.""",
+)
+
+
+def _over_block(elem, step):
+    """`step(arithmetic, first, second)`: what goes in the second array's place (an activation), or
+    the first's (a slope); see `add_activation`."""
+
+    def body(builder, first, ld_first, second, ld_second, m, k):
+        v = Arithmetic(builder, elem)
+        blocks = builder.sdiv(builder.add(k, I64(v.lanes - 1)), I64(v.lanes))
+        with cgutils.for_range(builder, m) as row, cgutils.for_range(builder, blocks) as block:
+            column = builder.mul(block.index, I64(v.lanes))
+            mask = v.first_lanes(builder.sub(k, column))
+            one, other = (
+                builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
+                for base, ld in ((first, ld_first), (second, ld_second))
+            )
+            value, place = step(v, one, other, mask)
+            v.store_masked(value, place, mask)
+        builder.ret_void()
+
+    return body
+
+
+def add_activation(name: str, value, slope) -> int:
+    """The code of an activation: value(v, z) and slope(v, a), in `Arithmetic`."""
+
+    def forward(v, z, a, mask):
+        return value(v, v.load_masked(z, mask)), a
+
+    def backward(v, delta, a, mask):
+        factor = slope(v, v.load_masked(a, mask))
+        return v.mul(v.load_masked(delta, mask), factor), delta
+
+    code = ACTIVATIONS.add(name, lambda elem: _over_block(elem, forward))
+    SLOPES.add(name, lambda elem: _over_block(elem, backward))
+    return code

@@ -1,0 +1,190 @@
+"""From arrays to a CALL: the one place where compiled code binds a step to what it works on.
+
+Python's calls, its fast path, training and the user's own `@njit` code come through here, each with
+arrays that are checked already or are checked here (`takes_step`). Every `run_*` kernel binds a
+CALL in a workspace and, where it is to be serial, runs the step; an array that is not given is
+None.
+"""
+
+from __future__ import annotations
+
+from numba import types
+from numba.extending import overload
+
+from .arrays import disjoint, is_plain
+from .calls import call_address, thread_bound
+from .engine import step
+from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
+from .records import call_in, layer_of, worker_of
+from .simd import null_of, pointer, retype
+
+REFUSED = float("-inf")  # no loss is
+
+
+def pointer_or_null(array, like):
+    """The address of an optional array; null, of the type of `like`, where it is None."""
+
+
+@overload(pointer_or_null, jit_options=OPTIONS)
+def _pointer_or_null(array, like):
+    if isinstance(array, types.Array):
+        return lambda array, like: pointer(array)
+    return lambda array, like: null_of(like)
+
+
+def bind_targets(call, y):
+    """y as classes or as real numbers, by its dtype."""
+
+
+@overload(bind_targets, jit_options=OPTIONS)
+def _bind_targets(call, y):
+    if isinstance(y.dtype, types.Integer):
+
+        def labels(call, y):
+            call.labels = pointer(y)
+
+        return labels
+
+    def values(call, y):
+        call.targets = pointer(y)
+
+    return values
+
+
+@inner
+def bind_step(call, theta, x, y, s, out, dx):
+    """A network's loss, with what is wanted beside it."""
+    call.theta = call.bias = pointer(theta)
+    call.x = pointer(x)
+    bind_targets(call, y)
+    call.weights = pointer_or_null(s, theta)
+    call.out = pointer_or_null(out, theta)
+    call.dx = pointer_or_null(dx, theta)
+
+
+@inner
+def bind_forward(call, w, b, x, out):
+    """Outputs of a network (b is theta) or of a layer."""
+    call.theta, call.bias = pointer(w), pointer(b)
+    call.x, call.out = pointer(x), pointer(out)
+
+
+@inner
+def bytes_of(mask):
+    """The address of a bool array, as bytes."""
+    return retype(pointer(mask), null_of(None))
+
+
+@inner
+def bind_backward(call, w, x, grad_out, mask, out, bias_out, dx):
+    """The way back from a given output gradient, of a network (bias_out is None) or a layer."""
+    call.theta = call.bias = pointer(w)
+    call.x, call.targets, call.mask = pointer(x), pointer(grad_out), bytes_of(mask)
+    call.out = pointer_or_null(out, w)
+    call.bias_gradient = pointer_or_null(bias_out, w)
+    call.dx = pointer_or_null(dx, w)
+
+
+@inner
+def run_bound(call, serial):
+    return step(call, worker_of(call, 0)) if serial else 0.0
+
+
+@kernel
+def run_step(buffer, theta, x, y, s, out, dx, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x, y, s, out, dx)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_forward(buffer, w, b, x, out, mask, serial):
+    call = call_in(buffer, pointer(w))
+    bind_forward(call, w, b, x, out)
+    if mask is not None:
+        call.mask = bytes_of(mask)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_backward(buffer, w, x, grad_out, mask, out, bias_out, dx, serial):
+    call = call_in(buffer, pointer(w))
+    bind_backward(call, w, x, grad_out, mask, out, bias_out, dx)
+    return run_bound(call, serial)
+
+
+# The fast path: from Python into a kernel with the checks of shapes and labels in compiled code. A
+# look at an array's shape or flags costs Python some 40 ns, an argument of a kernel 60; on the
+# smallest networks they were two thirds of a call.
+
+
+def fits(y, n, k, plan, unit):
+    """Whether targets y are what a step of this loss reads, with no value out of range."""
+
+
+@overload(fits, jit_options=OPTIONS)
+def _fits(y, n, k, plan, unit):
+    if isinstance(y.dtype, types.Integer):
+        if y.dtype != types.int64:  # the step reads these
+            return lambda y, n, k, plan, unit: False
+
+        def labels(y, n, k, plan, unit):
+            if plan.labelled == 0 or y.size != n:
+                return False
+            outside = 0
+            for i in range(n):
+                outside |= (y[i] < 0) | (y[i] >= k)
+            return outside == 0
+
+        return labels
+
+    def values(y, n, k, plan, unit):
+        if plan.labelled or y.shape[0] != n or y.size != n * k:
+            return False
+        outside = 0
+        if unit:
+            flat = pointer(y)
+            for i in range(n * k):
+                outside |= (flat[i] < 0) | (flat[i] > 1)
+        return outside == 0
+
+    return values
+
+
+@inner
+def takes_step(plan, theta, x, y, out):
+    """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
+    n, d, k = plan.rows, layer_of(plan, 0).d, layer_of(plan, plan.layers - 1).k
+    if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
+        return False
+    if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
+        return False
+    if not (disjoint(out, theta) and disjoint(out, x) and disjoint(out, y)):
+        return False
+    return fits(y, n, k, plan, plan.unit_targets != 0)
+
+
+@brief_kernel
+def quick_step(theta, x, y, out, buffer):
+    """A serial step, unweighted: the loss, or REFUSED with nothing written where an array is not
+    plain, the plan is for other shapes or a label is out of range."""
+    call = call_in(buffer, pointer(theta))
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_step(call, theta, x, y, None, out, None)
+    return step(call, worker_of(call, 0))
+
+
+@long_kernel
+def shared_step(parallel, threads, theta, x, y, out, buffer):
+    """`quick_step` with `parallel_step`, which is at an address, and refused unless Numba's bound is
+    `threads`; serial with 0 threads."""
+    call = call_in(buffer, pointer(theta))
+    if threads and thread_bound() != threads:
+        return REFUSED
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_step(call, theta, x, y, None, out, None)
+    if threads == 0:
+        return step(call, worker_of(call, 0))
+    return call_address(0.0, parallel, (theta, buffer))

@@ -1,0 +1,301 @@
+"""What a step is told, declared once: records of eight-byte fields that kernels read by name.
+
+- CALL: where the caller's arrays are, and the workspace; 0 means not given or not wanted.
+- PLAN: immutable, from shapes and the network alone, with a LAYER for each layer behind it.
+- WORKER: what one thread changes.
+
+A record is memory: `_core/plan.py` and `_core/workspace.py` write it as a vector of int64 at the
+positions `PLAN.rows`, ...; in a kernel it is a pointer, and `plan.rows` is a load. A field that
+holds an address is read as a typed pointer, so it costs nothing to follow. Offsets count elements
+of `call.sums` (float64) or `call.work` (the parameters' type).
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_constant
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import (
+    infer_getattr,
+    intrinsic,
+    lower_getattr_generic,
+    lower_setattr_generic,
+    models,
+    register_model,
+    typeof_impl,
+)
+
+from .simd import I64
+
+INT, BYTES, INTS, FLOATS, REALS = "int", "bytes*", "int*", "float*", "real*"
+
+
+class Record:
+    """Field names in order; `record.field` is the field's position."""
+
+    def __init__(self, name: str, **fields):
+        self._name, self._kinds = name, fields
+        for position, field in enumerate(fields):
+            setattr(self, field, position)
+        self.size = len(fields)
+
+    def __reduce__(self):
+        return _record, (self._name,)
+
+
+class RecordType(types.Type):
+    """A pointer to a record; `real`: what its pointers to real numbers point to."""
+
+    def __init__(self, record: Record, real=None):
+        self.record, self.real = record, real
+        super().__init__(f"{record._name}*({real})")
+
+    def field(self, name: str):
+        """The type of a field as kernels read it."""
+        kind = self.record._kinds.get(name)
+        if kind == INT:
+            return types.int64
+        if isinstance(kind, Record):
+            return RecordType(kind, self.real)
+        pointed = {BYTES: types.uint8, INTS: types.int64, FLOATS: types.float64, REALS: self.real}
+        return types.CPointer(pointed[kind]) if kind else None
+
+
+LAYER = Record(
+    "layer",
+    d=INT,
+    k=INT,
+    forward=INT,  # variant of Z = X W + b
+    input_gradient=INT,  # variant of dX = dZ W^T
+    weight_gradient=INT,  # variant of dW = X^T dZ
+    activation=INT,  # code
+    weight=INT,  # theta: W (d, k)
+    bias=INT,  # bias: b (k,)
+    panels=INT,  # work: W in panels, or its transpose where forward is DOT_PRODUCTS
+    panels_t=INT,  # work: the transpose of W in panels
+    output=INT,  # task's part: activations (rows, ld)
+    delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
+    ld=INT,
+    partial=INT,  # task's part (direct: the gradient): its gradient of W, or the transpose (k, ldg)
+    ldg=INT,
+    partial_bias=INT,
+    bias_out=INT,  # flat gradient: where db goes
+    first_weight_task=INT,
+    transposed=INT,  # 1: `partial` is the transpose of dW, (k, ldg)
+)
+
+PLAN = Record(
+    "plan",
+    rows=INT,  # n
+    layers=INT,
+    want=INT,  # flags, below
+    loss=INT,  # code
+    labelled=INT,  # 1: the targets are classes
+    unit_targets=INT,  # 1: they lie between 0 and 1
+    averaged=INT,  # k where the loss is a mean over outputs, else 1
+    weighted=INT,
+    wide=INT,  # 1: deltas of all rows are stored and the weight gradient is split by rows of W
+    store_rows=INT,  # rows between two weight gradients if wide, else n
+    task_rows=INT,  # rows of a row task: fixed by the shapes, so that the order of every sum is
+    tasks=INT,  # row tasks in all
+    block_rows=INT,  # rows taken through the whole network while they are in cache
+    slices=INT,  # tasks of packing and of adding up the tasks' gradients
+    weight_rows=INT,  # wide: rows of W of a weight task
+    weight_tasks=INT,
+    direct=INT,  # 1: a single task's gradient is the caller's array itself
+    flat=INT,  # 1: biases lie behind their weights, in theta and in the gradient
+    flush_blocks=INT,  # tasks' gradients go to float64 after so many blocks; 0: never
+    zeros=INT,  # work: zeros as wide as the widest layer
+    task_base=INT,  # work: the first task's own part
+    task_stride=INT,  # 0 if wide: the tasks share one store, each its own rows
+    grad_size=INT,  # elements of a task's gradient
+    grad_sums=INT,  # sums: float64 gradients (where flush_blocks)
+    parts=INT,  # sums: loss of each row task, then sum of squared weights of each slice
+    done=INT,  # sums, as int64: tasks done; then a line for each task of a stage: the stage it was
+    # last claimed in, as the number of tasks before that, plus 1
+    scratch=INT,  # work: where a thread copies operands side by side
+    scratch_stride=INT,  # from one thread's scratch to the next one's
+    workers=INT,  # the most threads
+    panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
+    # packs for itself; 0: all read the same ones
+    claims=INT,  # the most tasks of a stage
+)
+
+WORKER = Record(
+    "worker",
+    number=INT,
+    shares=INT,  # 1: other threads are at the same step
+    passed=INT,  # the tasks of all stages that this thread has left behind
+    order=INTS,  # the numbers of the rows to gather; 0: they lie in order
+)
+LINE = 8  # eight-byte words of a cache line
+WORKER_STRIDE = LINE
+
+CALL = Record(
+    "call",
+    theta=REALS,
+    bias=REALS,  # theta, or the biases of a layer that has them apart
+    x=REALS,
+    targets=REALS,  # y, or the given d loss / d a
+    labels=INTS,  # y, where it is classes
+    weights=REALS,  # of the samples
+    mask=BYTES,  # beside a given d loss / d a; or where to write it
+    out=REALS,  # outputs (n, k), or the gradient
+    bias_gradient=REALS,  # where db goes unless the plan is flat
+    dx=REALS,
+    x_source=REALS,  # what rows of X, and of y, are gathered from
+    targets_source=REALS,
+    labels_source=INTS,
+    plan=PLAN,
+    worker=WORKER,  # the first of `plan.workers`
+    sums=FLOATS,  # the workspace: float64
+    work=REALS,  # and of the parameters' type
+)
+
+_RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
+
+# What is wanted
+OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
+COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
+
+# Variants of a layer's forward: W in panels; in place; dot products with the rows of its transpose.
+PACKED, IN_PLACE, DOT_PRODUCTS = 0, 1, 2
+# Of its input gradient: the transpose of W in panels; dot products with the rows of W in place.
+PACKED_T, DOT_ROWS = 0, 1
+# Of its weight gradient: X^T dZ in bands of rows of W; with both operands copied side by side; its
+# transpose dZ^T X; that of one output, as a sum of scaled rows.
+BANDS, COPIED, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
+
+# sums: numbers of the network before the parts
+LOSS_PARAMETER, L2 = 0, 1
+SCALE = 2  # of the loss: 1 / (what it is a mean over)
+SCALARS = 3
+
+
+def _record(name: str) -> Record:
+    return _RECORDS[name]
+
+
+class _Positions(types.Type):
+    """A `Record` as compiled code sees it where it is a global: positions are constants."""
+
+    def __init__(self, record: Record):
+        self.record = record
+        super().__init__(name=f"{record._name}'s positions")
+
+
+@typeof_impl.register(Record)
+def _typeof_record(record, context):
+    return _Positions(record)
+
+
+register_model(_Positions)(models.OpaqueModel)
+
+
+@infer_getattr
+class _PositionAttributes(AttributeTemplate):
+    key = _Positions
+
+    def generic_resolve(self, positions, name):
+        return types.int64 if isinstance(getattr(positions.record, name, None), int) else None
+
+
+@lower_getattr_generic(_Positions)
+def _position(context, builder, kind, value, name):
+    return I64(getattr(kind.record, name))
+
+
+@lower_constant(_Positions)
+def _positions(context, builder, kind, value):
+    return context.get_dummy_value()
+
+
+@register_model(RecordType)
+class _RecordModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, I64.as_pointer())
+
+
+@infer_getattr
+class _RecordAttributes(AttributeTemplate):
+    key = RecordType
+
+    def generic_resolve(self, record, name):
+        return record.field(name)
+
+
+def _place(builder, pointer, kind, name):
+    return builder.gep(pointer, [I64(getattr(kind.record, name))])
+
+
+@lower_getattr_generic(RecordType)
+def _read(context, builder, kind, pointer, name):
+    value = builder.load(_place(builder, pointer, kind, name))
+    field = context.get_value_type(kind.field(name))
+    return value if field == I64 else builder.inttoptr(value, field)
+
+
+@lower_setattr_generic(RecordType)
+def _write(context, builder, signature, args, name):
+    pointer, value = args
+    if isinstance(value.type, ir.PointerType):
+        value = builder.ptrtoint(value, I64)
+    builder.store(value, _place(builder, pointer, signature.args[0], name))
+
+
+@intrinsic
+def call_at(typingctx, address, like):
+    """The CALL at an address (int64), whose real numbers are of the dtype of an array or pointer."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], I64.as_pointer())
+
+    return RecordType(CALL, like.dtype)(types.int64, like), codegen
+
+
+@intrinsic
+def call_in(typingctx, buffer, like):
+    """The CALL at the beginning of a workspace, an array; `like` as in `call_at`."""
+
+    def codegen(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, value=args[0])
+        return builder.bitcast(array.data, I64.as_pointer())
+
+    return RecordType(CALL, like.dtype)(buffer, like), codegen
+
+
+@intrinsic
+def layer_of(typingctx, plan, index):
+    """The LAYER of that index behind a PLAN."""
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.int64)
+        offset = builder.add(I64(PLAN.size), builder.mul(index, I64(LAYER.size)))
+        return builder.gep(args[0], [offset])
+
+    return RecordType(LAYER, plan.real)(plan, index), codegen
+
+
+@intrinsic
+def worker_of(typingctx, call, index):
+    """The WORKER of that index."""
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.int64)
+        first = builder.load(_place(builder, args[0], signature.args[0], "worker"))
+        first = builder.inttoptr(first, I64.as_pointer())
+        return builder.gep(first, [builder.mul(index, I64(WORKER_STRIDE))])
+
+    return RecordType(WORKER, call.real)(call, index), codegen
+
+
+@intrinsic
+def is_given(typingctx, pointer):
+    """Whether a field that holds an address is not 0."""
+
+    def codegen(context, builder, signature, args):
+        return cgutils.is_not_null(builder, args[0])
+
+    return types.boolean(pointer), codegen
