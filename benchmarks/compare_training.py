@@ -201,28 +201,32 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     import numba
 
     from fastgrad._core.stepper import NO_LOSS, Stepper
-    from fastgrad.kernels.calls import call
+    from fastgrad.kernels.bind import run_step
+    from fastgrad.kernels.calls import call_address
 
     @numba.njit(nogil=True)
     def repeated(address, args, count):
         for _ in range(count):
-            call(0.0, address, args)
+            call_address(0.0, address, args)
+
+    @numba.njit(nogil=True)
+    def steps(args, count):
+        for _ in range(count):
+            run_step(*args)
 
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((1600, 8)).astype(np.float32), rng.integers(0, 3, 1600)
     net = fg.MLP([8, 64, 64, 3], "cross_entropy", dtype="float32")
     stepper = Stepper(net, net.init(seed=0), fg.Adam(LR), False, 1)
     order = rng.permutation(1600)
-    stepper.run(NO_LOSS, X, y, net._nothing, order, 16)
-    plan = net._plan(16, training_job(), False)
-    batch = stepper._batch(16)
+    stepper.run(NO_LOSS, X, y, None, order, 16)
+    x, y_batch, _ = stepper._batch(16)
     theta, grad = stepper.theta, stepper.gradient
-    step_address, update_address = stepper._kernels
-    step = step_address, (theta, theta, *batch, grad, net._nothing, plan.acquire())
-    update = update_address, (theta, grad, stepper._state, stepper._hyper)
+    step = stepper._plan(16).acquire(), theta, x, y_batch, None, grad, None, True
+    update = stepper._update, (theta, grad, stepper._state, stepper._hyper)
     works = {
-        "whole": lambda: stepper.run(NO_LOSS, X, y, net._nothing, order, 16),
-        "network step": lambda: repeated(*step, 100),
+        "whole": lambda: stepper.run(NO_LOSS, X, y, None, order, 16),
+        "network step": lambda: steps(step, 100),
         "Adam": lambda: repeated(*update, 100),
     }
     best = {name: [] for name in works}
@@ -234,12 +238,6 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     figures = {name: statistics.median(times) for name, times in best.items()}
     figures["outside kernels"] = figures["whole"] - figures["network step"] - figures["Adam"]
     return figures
-
-
-def training_job() -> int:
-    from fastgrad.kernels import layout
-
-    return layout.GRADIENT
 
 
 def peak_memory(rows: int, batch_size: int) -> float:

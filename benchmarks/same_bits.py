@@ -1,8 +1,8 @@
-"""The bits of losses, gradients, outputs and fitted parameters over many shapes, to compare trees.
+"""The bits of losses, gradients, outputs and fitted parameters over many shapes.
 
-`python -m benchmarks.same_bits > FILE` prints a line for each case: its name and a digest. Two trees
-compute the same where the files are equal; `--against FILE` compares with an earlier one and names
-the cases that differ. Shapes, seeds and data are fixed; serial and threaded calls must agree.
+`python -m benchmarks.same_bits > FILE` prints a line for each case: its name and a digest. Two
+trees compute the same where the files are equal; `--against FILE` compares with an earlier one and
+names the cases that differ. Shapes, seeds and data are fixed; serial and threaded calls must agree.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from llvmlite.binding import get_host_cpu_features
 
 from fastgrad import reference as ref
-from fastgrad._core import plan
+from fastgrad._core import plan, tuning
 from fastgrad.kernels import gemm, simd
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -168,7 +168,7 @@ CUTS = {
 
 
 def forget_plans():
-    for maker in (plan.network_plan, plan.neuron_plan):
+    for maker in (plan.network_plan, plan.layer_plan, plan.neuron_plan):
         maker.cache_clear()
 
 
@@ -177,7 +177,7 @@ def cut_plans(cut):
     awake = {"ASLEEP_FLOPS": 0, "ASLEEP_BYTES": 0}  # threads pay, however they wait
     neuron = {"NEURON_PARALLEL_BYTES": 0, "NEURON_BLOCK_ROWS": 16}
     for name, value in {**CUTS[cut], **neuron, **awake}.items():
-        setattr(plan, name, value)
+        setattr(tuning, name, value)
     forget_plans()
 
 

@@ -206,7 +206,7 @@ def test_a_bias_decides_the_dtype_where_no_array_does():
 )
 def test_arrays_of_another_dtype_and_what_is_no_real_number_are_no_bias(b):
     X, w, y = np.ones((5, 2), F32), np.ones(2, F32), np.ones(5, F32)
-    for _ in range(2):  # before and after the short way is open
+    for _ in range(2):  # before and after the fast path is open
         for call in (
             lambda: fg.affine(X, w, b),
             lambda: fg.neuron_grad(w, b, X),

@@ -7,8 +7,8 @@ from helpers import CUTS, forget_plans, run_python
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
-from fastgrad._core import workspace
-from fastgrad.kernels import layout as at
+from fastgrad._core import tuning, workspace
+from fastgrad.kernels.records import GRADIENT, LAYER, LOSS, PLAN
 
 # Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
 SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (3, 1100, 5)]
@@ -17,7 +17,7 @@ SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (
 @pytest.fixture(params=CUTS)
 def cut(request, monkeypatch):
     for name, value in CUTS[request.param].items():
-        monkeypatch.setattr(plans, name, value)
+        monkeypatch.setattr(tuning, name, value)
     forget_plans()
     yield request.param
     forget_plans()
@@ -71,21 +71,22 @@ def test_nan_anywhere_shows_in_every_cut(cut, dtype):
 @pytest.mark.parametrize("n", [1, 2, 47, 48, 127, 128, 200, 1024, 5000, 100_000])
 @pytest.mark.parametrize("sizes", [(3, 2), (784, 100, 10), (1024, 1024, 512)], ids=str)
 def test_tasks_cover_every_row_once(sizes, n):
-    vector = plans.network_plan(sizes, n, np.dtype("f4"), at.GRADIENT, 0, False, False).vector
+    net = fg.MLP(sizes, dtype="f4")
+    vector = plans.network_plan(net.spec, n, LOSS | GRADIENT, False).vector
     covered, tasks = 0, 0
-    for origin in range(0, n, vector[at.STORE_ROWS]):
-        stored = min(vector[at.STORE_ROWS], n - origin)
-        for first in range(0, stored, vector[at.TASK_ROWS]):
-            covered += min(vector[at.TASK_ROWS], stored - first)
+    for origin in range(0, n, vector[PLAN.store_rows]):
+        stored = min(vector[PLAN.store_rows], n - origin)
+        for first in range(0, stored, vector[PLAN.task_rows]):
+            covered += min(vector[PLAN.task_rows], stored - first)
             tasks += 1
-    assert (covered, tasks) == (n, vector[at.TASKS])
-    if vector[at.WIDE]:
-        records = vector[at.HEADER :].reshape(-1, at.RECORD)
-        ends = [*records[1:, at.FIRST_WEIGHT_TASK], vector[at.WEIGHT_TASKS]]
+    assert (covered, tasks) == (n, vector[PLAN.tasks])
+    if vector[PLAN.wide]:
+        records = vector[PLAN.size :].reshape(-1, LAYER.size)
+        ends = [*records[1:, LAYER.first_weight_task], vector[PLAN.weight_tasks]]
         for record, end in zip(records, ends):
-            count = end - record[at.FIRST_WEIGHT_TASK]
-            assert (count - 1) * vector[at.WEIGHT_ROWS] < record[at.D]
-            assert count * vector[at.WEIGHT_ROWS] >= record[at.D]
+            count = end - record[LAYER.first_weight_task]
+            assert (count - 1) * vector[PLAN.weight_rows] < record[LAYER.d]
+            assert count * vector[PLAN.weight_rows] >= record[LAYER.d]
 
 
 def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
@@ -98,7 +99,7 @@ def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
     made = []
     for n in range(360, 400):
         net.loss_and_grad(theta, X[:n], y[:n])
-        made.append(net._plans[n, at.GRADIENT, False])
+        made.append(net._plans[n, LOSS | GRADIENT, False])
     kept = [sum(buffer.nbytes for buffer in plan.free) for plan in made]
     sizes = [8 * plan.elements for plan in made]
     assert sum(kept) < 2**21 + workspace.KEPT_PLANS * max(sizes) < sum(sizes)
@@ -117,13 +118,13 @@ def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
         monkeypatch.setattr(plans, "threads_sleep", lambda sleep=sleep: sleep)
         forget_plans()
         net._plans.clear()
-        net._quick.clear()
+        net._fast.clear()
         loss, grad = net.loss_and_grad(theta, X, y)
         found.append((loss, grad.tobytes()))
-        vectors.append(net._plans[200, at.GRADIENT, False].vector.tolist())
-        parallel.append(net._plans[200, at.GRADIENT, False].parallel)
-        parallel.append(plans.network_plan((900, 900, 9), 900, net.dtype, at.GRADIENT, 0, False,
-                                           False).parallel)  # fmt: skip
+        vectors.append(net._plans[200, LOSS | GRADIENT, False].vector.tolist())
+        parallel.append(net._plans[200, LOSS | GRADIENT, False].parallel)
+        large = fg.MLP([900, 900, 9]).spec
+        parallel.append(plans.network_plan(large, 900, LOSS | GRADIENT, False).parallel)
         parallel.append(plans.neuron_plan(10_000, 20, net.dtype, False).parallel)
         parallel.append(plans.neuron_plan(10_000, 200, net.dtype, False).parallel)
     assert parallel == [True, True, True, True, False, True, False, True]

@@ -1,4 +1,4 @@
-"""The short way into a kernel: the same bits for what it takes, the same errors for the rest."""
+"""The fast path into a kernel: the same bits for what it takes, the same errors for the rest."""
 
 import pickle
 import sys
@@ -10,9 +10,9 @@ import pytest
 from helpers import assert_same_bits
 
 import fastgrad as fg
-from fastgrad._core import short
-from fastgrad.kernels import calls, network
-from fastgrad.kernels.quick import quick_neuron, quick_step
+from fastgrad._core import run as door
+from fastgrad.kernels.bind import quick_step
+from fastgrad.kernels.neuron import quick_neuron
 
 
 def a_network(loss, dtype, outputs):
@@ -30,7 +30,7 @@ def a_network(loss, dtype, outputs):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How many calls the short way took."""
+    """How many calls the fast path took."""
     import fastgrad.network
     import fastgrad.neuron
 
@@ -81,29 +81,23 @@ def test_a_neuron_has_the_same_bits_both_ways(counted, dtype):
 
 
 @pytest.mark.parametrize("loss, outputs", [("mse", 1), ("cross_entropy", 3)])
-def test_the_short_way_is_prepared_once_for_all_sizes(monkeypatch, loss, outputs):
-    asked = []
-
-    def address_of(kernel, args):
-        asked.append(kernel)
-        return calls.address_of(kernel, args)
-
-    monkeypatch.setattr(short, "address_of", address_of)
+def test_the_fast_path_is_compiled_once_for_all_sizes(loss, outputs):
     net, theta, X, y = a_network(loss, np.float64, outputs)
     X, y = np.repeat(X, 20, axis=0), np.repeat(y, 20, axis=0)
     w, z = X[0].copy(), X[:, 0].copy()
+    net.loss_and_grad(theta, X[:1], y[:1])
     fg.neuron_loss_and_grad(w, 0.5, X, z)
-    asked.clear()
+    before = [len(kernel.call.signatures) for kernel in (quick_step, quick_neuron)]
     for _ in range(2):
         for n in range(1, 300):  # more than plans are kept for
             net.loss_and_grad(theta, X[:n], y[:n])
             fg.neuron_loss_and_grad(w, 0.5, X[:n], z[:n])
-    assert asked == [network.step]
-    assert pickle.loads(pickle.dumps(net))._short.address == 0  # another process's
+    assert [len(kernel.call.signatures) for kernel in (quick_step, quick_neuron)] == before
+    assert pickle.loads(pickle.dumps(net))._path is not net._path  # another process's
 
 
 def variants(theta, X, y):
-    """Name, arguments: none of them is what the short way takes as it stands."""
+    """Name, arguments: none of them is what the fast path takes as it stands."""
     frozen = X.copy()
     frozen.setflags(write=False)
     yield "few columns", (theta, X[:, :-1].copy(), y)
@@ -174,7 +168,7 @@ def test_one_wrong_object_for_every_option_is_an_error_both_times():
             fg.neuron_loss_and_grad(w, 0.5, X, z, 1, threads=1)
 
 
-def test_nan_takes_the_short_way_and_shows():
+def test_nan_takes_the_fast_path_and_shows():
     net, theta, X, y = a_network("mse", np.float64, 1)
     net.loss_and_grad(theta, X, y)
     X[3, 2] = np.nan
@@ -194,7 +188,7 @@ def a_parallel_work(dtype):
 
 @pytest.fixture
 def ways(monkeypatch):
-    """Which way, "long" or "short", each call of a parallel plan."""
+    """Which way, "checked" in Python or "fast", each call of a parallel plan."""
     taken = []
 
     def noting(function, name):
@@ -205,9 +199,9 @@ def ways(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(short.ShortWay, "launch", noting(short.ShortWay.launch, "short"))
-    for module in (fg.network, fg.neuron):
-        monkeypatch.setattr(module, "launch", noting(module.launch, "long"))
+    monkeypatch.setattr(door.FastPath, "launch", noting(door.FastPath.launch, "fast"))
+    monkeypatch.setattr(fg.network, "run", noting(fg.network.run, "checked"))
+    monkeypatch.setattr(fg.neuron, "launch", noting(fg.neuron.launch, "checked"))
     return taken
 
 
@@ -220,12 +214,12 @@ def test_parallel_work_has_the_same_bits_both_ways_under_every_bound(ways, dtype
                 for _ in range(3):
                     assert_same_bits(work()[1], expected[1])
         bound = numba.get_num_threads()
-        numba.set_num_threads(1)  # not the bound that fastgrad would set: the long way does
+        numba.set_num_threads(1)  # not the bound that fastgrad would set: the checked way does
         try:
             assert_same_bits(work()[1], expected[1])
         finally:
             numba.set_num_threads(bound)
-        assert ways.count("short") >= 3, ways
+        assert ways.count("fast") >= 3, ways
         ways.clear()
 
 
@@ -234,11 +228,11 @@ def test_while_another_thread_has_the_threads_the_long_way_is_serial(ways):
         expected = work()
         with fg.runtime._launch:
             assert_same_bits(work()[1], expected[1])
-        assert ways[-1] == "long"
+        assert ways[-1] == "checked"
 
 
 @pytest.mark.parametrize("rows", [20, 2000])
-def test_an_output_given_takes_the_short_way_and_is_checked_there(rows):
+def test_an_output_given_takes_the_fast_path_and_is_checked_there(rows):
     net, theta, X, y = a_network("mse", np.float64, 1)
     X, y = np.repeat(X, rows // 20, axis=0), np.repeat(y, rows // 20, axis=0)
     net = fg.MLP([5, 50, 1])
@@ -261,7 +255,7 @@ def test_an_output_given_takes_the_short_way_and_is_checked_there(rows):
         assert_same_bits(both, before)
 
 
-def test_no_call_compiles_the_short_way_for_types_of_its_own():
+def test_no_call_compiles_the_fast_path_for_types_of_its_own():
     """Not even while another thread opens it for new types: the step would read int32 as int64."""
     net, theta, X, y = a_network("cross_entropy", np.float64, 3)
     expected = net.loss_and_grad(theta, X, y)
@@ -288,5 +282,5 @@ def test_no_call_compiles_the_short_way_for_types_of_its_own():
         thread.join()
         sys.setswitchinterval(interval)
     assert not wrong
-    labels = {signature[3].dtype for signature in quick_step.call.signatures}
+    labels = {signature[2].dtype for signature in quick_step.call.signatures}
     assert numba.types.int32 not in labels

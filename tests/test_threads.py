@@ -187,8 +187,8 @@ before = set(sys.modules)
 import fastgrad as fg
 assert threading.active_count() == 1
 assert fg.config()["threading layer"] == "not started"
-from fastgrad.kernels import network, neuron
-for kernel in (network.step, network.step_parallel, neuron.neuron_step, neuron.relu):
+from fastgrad.kernels import bind, engine, neuron
+for kernel in (bind.run_step, engine.serial_step, engine.parallel_step, neuron.neuron_step):
     assert not kernel.signatures, "something compiled at import"
 """
 
@@ -247,7 +247,7 @@ def all_bits(threads):
         yield fg.affine_relu(X, w, 0.0, threads=threads)[0].tobytes()
         yield fg.neuron_loss_and_grad(w, 0.0, X, y, threads=threads)[1].tobytes()
         steps = Stepper(net, net.init(0), fg.SGD(1.0), False, threads)
-        steps._call(threads > 1, NO_LOSS, X, Y.reshape(-1), net._nothing, np.arange(90), 45)
+        steps._call(threads > 1, NO_LOSS, X, Y.reshape(-1), None, np.arange(90), 45)
         yield steps.theta.tobytes()
 
 count_launches()

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad._core import batches, lbfgs, plan, stepper
+from fastgrad._core import batches, lbfgs, stepper, tuning
 from fastgrad._core.choice import Choice
 from fastgrad._core.progress import Progress
 from fastgrad._core.stepper import NO_LOSS, Stepper
-from fastgrad.kernels.layout import GRADIENT
+from fastgrad.kernels.records import GRADIENT, LOSS
 
 N, D = 50, 5
 
@@ -192,7 +192,7 @@ def test_the_parallel_twin_gives_the_same_bits():
     for parallel in (False, True):
         theta = net.init(seed=0)
         stepper = Stepper(net, theta, fg.Adam(), False, None)
-        stepper._call(parallel, NO_LOSS, X, y, net._nothing, order, 600)
+        stepper._call(parallel, NO_LOSS, X, y, None, order, 600)
         thetas.append(theta.tobytes())
     assert thetas[0] == thetas[1]
 
@@ -240,19 +240,19 @@ def test_a_rest_too_small_for_threads_comes_after_them():
     for parallel in (False, True):
         steps = Stepper(net, net.init(seed=0), fg.Adam(fg.schedules.Step(1e-2, every=1)), False, 2)
         assert steps._plan(600).parallel and not steps._plan(10).parallel
-        total = steps._call(parallel, NO_LOSS, X, y, net._nothing, np.arange(1210), 600)
+        total = steps._call(parallel, NO_LOSS, X, y, None, np.arange(1210), 600)
         found.add((total, steps.theta.tobytes(), steps.optimizer.steps))
     assert len(found) == 1
 
 
 def test_a_second_fit_begins_where_a_single_row_is_worth_threads(monkeypatch):
-    monkeypatch.setattr(plan, "PARALLEL_FLOPS", 0)
+    monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 0)
     monkeypatch.setattr(stepper, "_choices", {})
     forget_plans()
     try:
         net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
         first = Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
-        assert net._plans[1, GRADIENT, False].parallel
+        assert net._plans[1, LOSS | GRADIENT, False].parallel
         first._choice(1).ran(100.0, 1)  # threads are due
         Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
     finally:
@@ -272,15 +272,15 @@ OPTIMIZERS = [
 def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, monkeypatch, rng):
     """Gathered rows, weights (also none in a batch), clipping and the update's slices."""
     for name, value in CUTS[cut].items():
-        monkeypatch.setattr(plan, name, value)
-    monkeypatch.setattr(plan, "LEAST_SLICED", 1)
+        monkeypatch.setattr(tuning, name, value)
+    monkeypatch.setattr(tuning, "LEAST_SLICED", 1)
     forget_plans()
     weighted = type(optimizer) is not fg.RMSprop
     net = fg.MLP([7, 33, 19, 3], "huber" if weighted else "cross_entropy", l2=0.01, dtype=F32)
     n, m, steps = 700, 130, 6  # the last of 50 rows
     X, y = rng.normal(size=(n, 7)).astype(F32), rng.integers(0, 3, n)
     y = rng.normal(size=3 * n).astype(F32) if weighted else y
-    s = rng.uniform(0, 2, n).astype(F32) if weighted else net._nothing
+    s = rng.uniform(0, 2, n).astype(F32) if weighted else None
     order = rng.permutation(n)
     if weighted:
         s[order[m : 2 * m]] = 0
@@ -292,9 +292,10 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
     for parallel in (False, True, True):
         steps_of = Stepper(net, net.init(seed=0), optimizer.copy(), weighted, threads=2)
         buffers = [X, y, s, order.copy()]
-        before = snapshot(*buffers)
+        given = [array for array in buffers if array is not None]
+        before = snapshot(*given)
         total = steps_of._call(parallel, (1.5, 0.0), *buffers, m)
-        assert snapshot(*buffers) == before
+        assert snapshot(*given) == before
         opt = steps_of.optimizer
         assert opt.steps == steps - weighted
         runs.append((total, steps_of.theta.tobytes(), opt._state.tobytes(), opt._hyper[0]))
@@ -310,7 +311,7 @@ def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, mon
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_batch_without_weight_is_no_step_however_steps_make_up_calls(monkeypatch, rng, parallel):
     """Nor does it take a learning rate from the schedule."""
-    monkeypatch.setattr(plan, "PARALLEL_FLOPS", 0)
+    monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 0)
     forget_plans()
     net = fg.MLP([7, 33, 19, 3], "huber", l2=0.01, dtype=F32)
     X, y, s = rng.normal(size=(1300, 7)), rng.normal(size=3900), np.ones(1300)
@@ -344,7 +345,7 @@ kernel = stepper.train_steps_parallel
 stepper.train_steps_parallel = lambda *args: shared.append(1) or kernel(*args)
 for parallel in (False, True, True):
     steps = Stepper(net, net.init(seed=0), fg.Adam(clip_norm=0.1), False, None)
-    loss = steps._call(parallel, NO_LOSS, X, y, net._nothing, order, 150)
+    loss = steps._call(parallel, NO_LOSS, X, y, None, order, 150)
     found.append((loss, steps.theta.tobytes()))
 assert found[0] == found[1] == found[2] and len(shared) == 2
 print("same")

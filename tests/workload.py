@@ -7,7 +7,7 @@ import numpy as np
 
 import fastgrad as fg
 from fastgrad import neuron
-from fastgrad._core import share, short
+from fastgrad._core import run
 
 
 def work():
@@ -55,6 +55,6 @@ def counted(kernel):
 
 def count_launches():
     """From here on, `launched` has every parallel kernel that was called."""
-    short.ShortWay.open = lambda *args: False  # it calls kernels by their addresses
-    share.step_parallel = counted(share.step_parallel)
+    run.FastPath.open = lambda *args: False  # it calls kernels by their addresses
+    run.parallel_step = counted(run.parallel_step)
     neuron.kernels.neuron_step_parallel = counted(neuron.kernels.neuron_step_parallel)

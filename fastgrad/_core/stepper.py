@@ -123,7 +123,8 @@ class Stepper:
         return (
             self._update, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s,
-            order.astype(np.int64, copy=False), *self._batch(m), buffer, rest_buffer, np.empty((count, RESULTS)), self._hypers,
+            order.astype(np.int64, copy=False), *self._batch(m), buffer, rest_buffer,
+            np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, m) -> tuple:

@@ -1,7 +1,7 @@
 """Workspaces: what a step's kernel writes beside the user's arrays, kept for the next step.
 
-A workspace is one buffer. A plan keeps as many as were ever in use at once; but where all plans together keep too much,
-those that made theirs longest ago let go of them.
+A workspace is one buffer. A plan keeps as many as were ever in use at once; but where all plans
+together keep too much, those that made theirs longest ago let go of them.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def quick_step(theta, x, y, out, buffer):
 
 @long_kernel
 def shared_step(parallel, threads, theta, x, y, out, buffer):
-    """`quick_step` with `parallel_step`, which is at an address, and refused unless Numba's bound is
+    """`quick_step` with `parallel_step`, which is at an address, refused unless Numba's bound is
     `threads`; serial with 0 threads."""
     call = call_in(buffer, pointer(theta))
     if threads and thread_bound() != threads:

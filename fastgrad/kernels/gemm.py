@@ -249,7 +249,7 @@ def _panel_routines(nv: int):
     return whole, routine_of(f"panel_{nv}_half", lambda elem: _halved_panel(nv, elem, whole))
 
 
-_ROUTINES = {nv: _panel_routines(nv) for nv in TILE_ROWS}
+PANEL_ROUTINES = {nv: _panel_routines(nv) for nv in TILE_ROWS}
 
 
 @intrinsic
@@ -274,7 +274,7 @@ def panel(typingctx, nv, operands):
         halved = builder.icmp_signed("<=", last, I64(vl // 2))
         done = builder.append_basic_block("panel_done")
         switch = builder.switch(width, done)
-        for vectors, (whole, half) in _ROUTINES.items():
+        for vectors, (whole, half) in PANEL_ROUTINES.items():
             block = builder.append_basic_block(f"panel{vectors}")
             switch.add_case(I64(vectors), block)
             builder.position_at_end(block)

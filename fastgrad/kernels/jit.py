@@ -44,7 +44,9 @@ def digest_of(paths, also: str = "") -> str:
     return digest.hexdigest()
 
 
-SOURCES_DIGEST = digest_of(Path(__file__).parent.glob("*.py"), numba.__version__)
+_HERE = Path(__file__).parent
+SOURCES = [*_HERE.glob("*.py"), *(_HERE.parent / name for name in ("losses.py", "activations.py"))]
+SOURCES_DIGEST = digest_of(SOURCES, numba.__version__)
 
 
 # Beside the package, not in it: what pip does not know of it leaves behind, and a folder `fastgrad`
@@ -197,7 +199,7 @@ def shared(function):
 
 
 def procedure_kernel(function):
-    """What `routines.Procedure` compiles: kernels alone call it, so it has no wrapper for Python."""
+    """What `routines.Procedure` compiles: kernels alone call it, so Python needs no wrapper."""
     options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     dispatcher = numba.njit(**options)(function)
     _attach_cache(dispatcher)

@@ -247,7 +247,7 @@ def _write(context, builder, signature, args, name):
 
 @intrinsic
 def call_at(typingctx, address, like):
-    """The CALL at an address (int64), whose real numbers are of the dtype of an array or pointer."""
+    """The CALL at an address (int64); its real numbers are of the dtype of `like`, a pointer."""
 
     def codegen(context, builder, signature, args):
         return builder.inttoptr(args[0], I64.as_pointer())

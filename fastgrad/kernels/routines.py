@@ -94,30 +94,32 @@ class Routine(_Code):
         return builder.call(builder.inttoptr(_resolved(builder, cell), kind), values)
 
     def _compile(self, real) -> int:
-        return machine_code(self.symbol(real), self.result, self.kinds, self.body, _elem(real))
+        codegen, name = cpu_target.target_context.codegen(), self.symbol(real)
+        store, key = library_store(name), (name, codegen.magic_tuple())
+        saved = store and store.load(key)
+        library = codegen.unserialize_library(saved) if saved else self._library(_elem(real))
+        if store and not saved:
+            store.save(key, library.serialize_using_object_code())
+        _libraries.append(library)
+        return library.get_pointer_to_function(name)
 
-
-def machine_code(name: str, result, kinds, body, elem) -> int:
-    """The address of a function written in LLVM, from the cache or compiled."""
-    codegen = cpu_target.target_context.codegen()
-    store, key = library_store(name), (name, codegen.magic_tuple())
-    saved = store and store.load(key)
-    if saved:
-        library = codegen.unserialize_library(saved)
-    else:
+    @global_compiler_lock
+    def _library(self, elem):
+        codegen, name = cpu_target.target_context.codegen(), self.symbol(_real(elem))
         library = codegen.create_library(name)
         library.enable_object_caching()
         module = library.create_ir_module(name)
-        function = ir.Function(module, ir.FunctionType(result, kinds(elem)), name)
+        function = ir.Function(module, ir.FunctionType(self.result, self.kinds(elem)), name)
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        body(elem)(builder, *function.args)
+        self.body(elem)(builder, *function.args)
         fastmathpass.rewrite_module(module, FastMathOptions(OPTIONS["fastmath"]))
         library.add_ir_module(module)
         library.finalize()
-        if store:
-            store.save(key, library.serialize_using_object_code())
-    _libraries.append(library)
-    return library.get_pointer_to_function(name)
+        return library
+
+    def assembly(self, elem) -> str:
+        """For tests."""
+        return self._library(elem).get_asm_str()
 
 
 def _elem(real) -> ir.Type:

@@ -1,8 +1,9 @@
 """Whole stretches of minibatch training in compiled code, by one thread or by several.
 
-In: the address of an optimiser's update, the data, the order of the rows. Out: parameters and optimiser state after a step for each batch, and the sum of
-their losses. For each batch: one network step, which gathers its rows block by block, and one
-update. All batches have one size, so one plan, but a shorter last one: the rest, with its own.
+In: the address of an optimiser's update, the data, the order of the rows. Out: parameters and
+optimiser state after a step for each batch, and the sum of their losses. For each batch: one
+network step, which gathers its rows block by block, and one update. All batches have one size, so
+one plan, but a shorter last one, which has its own.
 
 Threads stay for all steps of a call and share the tasks of a step and slices of the update after it
 (`sharing.py`). What a task computes does not depend on who does it, so neither do the bits.

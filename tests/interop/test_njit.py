@@ -15,7 +15,7 @@ from numba.core.runtime import _nrt_python
 import fastgrad as fg
 from fastgrad._core import plan as plans
 from fastgrad.interop.numba import Network, network, optimizer, workspaces
-from fastgrad.kernels import layout as at
+from fastgrad.kernels import records as at
 
 
 @numba.njit
@@ -361,8 +361,10 @@ def test_a_neuron_has_the_bits_of_the_python_call(rng, n, d):
 
 
 @numba.njit
-def plan_of_layer(vector, d, k, n, itemsize, job):
-    return plans.write_plan(vector, (d, k), n, itemsize, job, -1, 0, 0, False, 2)
+def plan_of_layer(vector, d, k, n, itemsize, want):
+    return plans.write_plan(
+        vector, (d, k), n, itemsize, want, 0, False, False, 1, 0, 1, False, False, 2
+    )
 
 
 @numba.njit
@@ -371,18 +373,18 @@ def plan_of_neuron(vector, n, d, itemsize, weighted):
 
 
 @pytest.mark.parametrize("itemsize", [4, 8])
-@pytest.mark.parametrize("job", [at.FORWARD, at.GRADIENT_AND_INPUT])
-def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, job):
+@pytest.mark.parametrize("want", [at.OUTPUTS, at.GRADIENT | at.INPUT_GRADIENT])
+def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, want):
     """One function writes both; Numba's integers, divisions and types are what is tested."""
-    compiled, python = (np.zeros(at.HEADER + at.RECORD, np.int64) for _ in range(2))
+    compiled, python = (np.zeros(at.PLAN.size + at.LAYER.size, np.int64) for _ in range(2))
     for n, d, k in itertools.product(
         (1, 4, 5, 16, 17, 100, 240, 241, 1000, 5000, 70_000),
         (1, 3, 8, 54, 64, 300, 2000),
         (1, 2, 5, 8, 16, 64, 100, 1024),
     ):
         compiled[:], python[:] = 0, 0
-        sizes = plan_of_layer(compiled, d, k, n, itemsize, job)
-        assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, job)
+        sizes = plan_of_layer(compiled, d, k, n, itemsize, want)
+        assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, want)
         np.testing.assert_array_equal(compiled, python, err_msg=f"{(n, d, k)}")
     for n, d in itertools.product((1, 511, 513, 30_000, 10**6), (1, 7, 100)):
         size = plan_of_neuron(compiled, n, d, itemsize, False)
