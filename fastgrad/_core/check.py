@@ -53,11 +53,23 @@ def as_array(value, name: str) -> np.ndarray:
         )
     if isinstance(value, np.matrix):
         raise TypeError(f"{name} is a np.matrix; pass np.asarray({name})")
+    if type(value) is not _ndarray and _is_sparse(value):
+        raise TypeError(
+            f"{name} is a sparse {type(value).__name__}; expected a dense array: use "
+            f"{name}.toarray()"
+        )
     try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{name} cannot be made an array: {error}") from None
-    return array
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # an `__array__` of others raises what it likes
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        said = str(error).partition("\n")[0]
+        raise kind(f"{name} cannot be made an array: {said}") from None
+
+
+def _is_sparse(value) -> bool:
+    return type(value).__module__.startswith("scipy.sparse")
 
 
 def is_float(dtype) -> bool:
