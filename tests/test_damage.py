@@ -296,6 +296,14 @@ def test_every_byte_that_flips(saved):
             assert loaded.theta.tobytes() == arrays["theta"].tobytes()
 
 
+@pytest.mark.parametrize("code", [0x110000, 0xD800, 0xFFFFFFFF])
+def test_a_header_of_what_are_no_characters(tmp_path, code):
+    path = tmp_path / "run.npz"
+    np.savez(path, header=np.array([code], np.uint32).view("U1")[0:1].reshape(()))
+    with pytest.raises(ValueError, match=r"run\.npz is not a fastgrad model"):
+        fg.load_model(path)
+
+
 def test_a_header_nested_too_deeply(tmp_path):
     path = tmp_path / "run.npz"
     np.savez(path, header=np.array("[" * 100_000))

@@ -31,7 +31,9 @@ def read_header(archive: zipfile.ZipFile):
     header = _member(archive, "header", HEADER_BYTES)
     if header.shape != () or header.dtype.kind != "U":
         raise ValueError(f"header has shape {header.shape} and dtype {header.dtype}; expected text")
-    return json.loads(str(header[()]))
+    encoding = "utf-32-be" if header.dtype.str[0] == ">" else "utf-32-le"
+    # str() of what is no character is a SystemError
+    return json.loads(header.tobytes().decode(encoding))
 
 
 def read_arrays(archive: zipfile.ZipFile, table: dict) -> dict:
