@@ -66,7 +66,7 @@ def as_array(value, name: str) -> np.ndarray:
     except Exception as error:  # an `__array__` of others raises what it likes
         kind = ValueError if isinstance(error, ValueError) else TypeError
         said = str(error).partition("\n")[0]
-        if type(value).__module__.partition(".")[0] in ("jax", "jaxlib"):
+        if str(type(value).__module__).partition(".")[0] in ("jax", "jaxlib"):
             said += ": under JAX's transforms use fastgrad.interop.jax"
         raise kind(f"{name} cannot be made an array: {said}") from None
     if array.dtype.hasobject and frames.is_frame(value):
@@ -75,7 +75,7 @@ def as_array(value, name: str) -> np.ndarray:
 
 
 def _is_sparse(value) -> bool:
-    return type(value).__module__.startswith("scipy.sparse")
+    return str(type(value).__module__).startswith("scipy.sparse")
 
 
 def is_float(dtype) -> bool:

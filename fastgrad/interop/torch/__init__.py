@@ -13,7 +13,7 @@ except ImportError:
     ) from None
 
 from .dense import DenseReLU, affine_relu
-from .fused import FusedMLP
+from .mlp import FusedMLP
 from .sequential import FusedSequential, from_torch
 
 __all__ = ["DenseReLU", "FusedMLP", "FusedSequential", "affine_relu", "from_torch"]

@@ -10,7 +10,8 @@ from torch import nn
 
 from ...network import MLP
 from .dense import DenseReLU
-from .fused import Fused, FusedMLP
+from .fused import Fused
+from .mlp import FusedMLP
 from .tensors import NUMPY, floats
 
 _LAYERS, _HOOKS = (nn.Linear, DenseReLU), ("_forward_hooks", "_forward_pre_hooks")
