@@ -30,6 +30,7 @@ class FastMLP(BaseEstimator):
     """A class has `_targets` (encode y), `_score_of` (early stopping) and `predict`."""
 
     _parameter_constraints = CONSTRAINTS
+    _sparse = None  # the kind of matrix that predictions are, where labels were one
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class FastMLP(BaseEstimator):
             dtype=DTYPES if first else self._net.dtype, order="C", reset=first,
         )  # fmt: skip
         if first:
-            self._sparse = None  # the kind of matrix that predictions are
+            self._sparse = None
         if issparse(y):
             y = self._dense(y, first)
         if y.ndim == 2 and y.shape[1] == 1:
