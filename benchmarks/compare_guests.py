@@ -84,8 +84,9 @@ def _torch_case(args, sizes, X, y, options) -> None:
     for d, k in pairwise(sizes):
         modules += [nn.Linear(d, k), nn.ReLU()]
     peer = nn.Sequential(*modules[:-1])
-    included, outside = from_torch(peer, "cross_entropy"), from_torch(peer)
-    without_graph = from_torch(peer, "cross_entropy")
+    included, outside, without_graph = (
+        from_torch(peer, "cross_entropy", flat=True) for _ in range(3)
+    )
 
     def step(model, value):
         optimizer = torch.optim.Adam(model.parameters(), RATE, **options)
@@ -131,7 +132,7 @@ def torch_equal(args) -> None:
 
     torch.manual_seed(0)
     peer = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).double()
-    fused = from_torch(peer, "cross_entropy")
+    fused = from_torch(peer, "cross_entropy", flat=True)
     X, y = torch.randn(128, 64, dtype=torch.float64), torch.randint(0, 10, (128,))
     nn.functional.cross_entropy(peer(X), y).backward()
     fused(X, y).backward()

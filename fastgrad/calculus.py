@@ -155,7 +155,8 @@ def elementwise_jacobians_diag(op, w, x):
 
     At a tie max(w, x) gives the whole derivative to w, the first argument: so max(0, z) has the
     derivative 0 at z = 0 (row 16). Beside a NaN both derivatives of max are 1: what comes from
-    above passes. For y = f(w) ○ g(x) take f(w) and g(x) as arguments and go on with `chain`.
+    above passes. For y = f(w) ○ g(x) take f(w) and g(x) as arguments and go on with `chain` and its
+    ``diagonals=True``.
 
     Parameters
     ----------
@@ -261,18 +262,22 @@ def _compose(outer, inner):
     return outer * inner
 
 
-def chain(*derivatives, layout="numerator"):
+def chain(*derivatives, layout="numerator", diagonals=False):
     """Derivative of a composition by the chain rule, outermost factor first (rows 11, 13, 14).
 
     ∂f/∂x = (∂f/∂g)(∂g/∂h) … (∂·/∂x), section 4.5. The number of axes says what a factor is:
-    none, a scalar derivative c, which stands for c·I (row 11); one, the diagonal of a diagonal
-    Jacobian, which only scales rows or columns (row 14); two, a full Jacobian (row 13). So a
-    gradient is written (1, n) here and the derivative by a scalar (n, 1).
+    none, a scalar derivative c, which stands for c·I (row 11); two, a full Jacobian (row 13), so a
+    gradient is written (1, n) here and the derivative by a scalar (n, 1); one, with ``diagonals``,
+    the diagonal of a diagonal Jacobian, which only scales rows or columns (row 14).
 
     Parameters
     ----------
     *derivatives : scalars, diagonals (k,) and Jacobians (m, k), (k, n), …
         In denominator layout the transposes, in the same order.
+    layout : {"numerator", "denominator"}
+    diagonals : bool
+        Whether vectors are diagonals. Without it a vector beside other vectors or matrices is an
+        error: it may be meant as a gradient.
 
     Returns
     -------
@@ -281,14 +286,15 @@ def chain(*derivatives, layout="numerator"):
     Raises
     ------
     TypeError, ValueError
-        No factors; neighbours that do not fit; a dtype that is not served.
+        No factors; neighbours that do not fit; a vector without ``diagonals``; a dtype that is not
+        served.
 
     Examples
     --------
     y = [ln x², sin 3x] at x = 2 is [2/x, 3 cos 3x]:
 
     >>> x = 2.0
-    >>> chain([1 / x**2, np.cos(3 * x)], [[2 * x], [3.0]])
+    >>> chain([1 / x**2, np.cos(3 * x)], [[2 * x], [3.0]], diagonals=True)
     array([[1.        ],
            [2.88051086]])
     """
@@ -300,6 +306,14 @@ def chain(*derivatives, layout="numerator"):
         _require_ndim(f"derivatives[{i}]", factor, 0, 1, 2)
     factors = [_in_layout(factor, layout) if factor.ndim == 2 else factor for factor in factors]
     sized = [i for i, factor in enumerate(factors) if factor.ndim]
+    vectors = [i for i in sized if factors[i].ndim == 1]
+    if not check.boolean(diagonals, "diagonals") and vectors and len(sized) > 1:
+        i, n = vectors[0], factors[vectors[0]].size
+        raise ValueError(
+            f"derivatives[{i}] has shape ({n},), which may be a gradient or a diagonal: write a "
+            f"gradient (1, {n}) and a derivative by a scalar ({n}, 1) in numerator layout, or pass "
+            f"diagonals=True"
+        )
     for i, j in pairwise(sized):
         if factors[i].shape[-1] != factors[j].shape[0]:
             raise ValueError(

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._core import files
+from ._core import fields, files
 from .history import History
 from .network import MLP
+from .optimizers import BY_NAME
 
 __all__ = ["Checkpoint", "load_checkpoint", "network_of", "save_checkpoint", "specification"]
 
@@ -155,9 +156,9 @@ def load_checkpoint(path) -> Checkpoint:
     """
     header, arrays = files.read(path, "checkpoint")
     try:
-        net = network_of(header["network"])
-        saved = Checkpoint(
-            net=net,
+        _check_agreement(header, arrays)
+        return Checkpoint(
+            net=network_of(header["network"]),
             theta=arrays["theta"],
             best_theta=arrays["best_theta"],
             optimizer={**header["optimizer"], "state": arrays.get("state")},
@@ -165,10 +166,38 @@ def load_checkpoint(path) -> Checkpoint:
             generator=header["generator"],
             run=header["run"],
         )
-        for name in ("theta", "best_theta"):
-            net.unflatten(arrays[name])
-            if arrays[name].dtype != net.dtype:
-                raise ValueError(f"{name} has dtype {arrays[name].dtype}; expected {net.dtype}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged fastgrad checkpoint: {error!r}") from None
-    return saved
+    except (TypeError, ValueError) as error:
+        raise files.damaged(path, "checkpoint", error) from None
+
+
+def _check_agreement(header: dict, arrays: dict) -> None:
+    """A ValueError where two parts, each of the right form, do not fit together."""
+    run, columns, optimizer = header["run"], header["history"], header["optimizer"]
+    for name, inner, outer in (
+        ("network", run["network"], header["network"]),
+        ("optimizer", run["optimizer"], optimizer["name"]),
+        ("waited", run["waited"], run["epoch"] - run["best_epoch"]),
+    ):
+        if inner != outer:
+            raise ValueError(f"run.{name} is {fields.shown(inner)}; expected {fields.shown(outer)}")
+    kind = BY_NAME.get(optimizer["name"].lower())
+    if kind is not None:  # not one of the user's own
+        slots = len(arrays["state"]) if "state" in arrays else 0
+        expected = kind._slots if optimizer["steps"] or "state" in arrays else 0
+        if slots != expected:
+            raise ValueError(
+                f"state has {slots} rows after {optimizer['steps']} steps of {optimizer['name']}; "
+                f"expected {expected}"
+            )
+    required = {"loss", "learning_rate", "seconds", *(["val_loss"] if run["validation"] else [])}
+    if len(set(columns)) != len(columns) or not required <= set(columns):
+        raise ValueError(f"history is {columns}; expected {sorted(required)} among them, each once")
+    for name in ("learning_rate", "seconds"):
+        if not (arrays[f"history_{name}"] >= 0).all() or np.isinf(arrays[f"history_{name}"]).any():
+            raise ValueError(f"history_{name} is not finite, 0 or more, everywhere")
+    watched = arrays["history_val_loss" if run["validation"] else "history_loss"]
+    best = watched[run["best_epoch"] - 1] if run["best_epoch"] else np.inf
+    if run["best"] != best:
+        raise ValueError(
+            f"run.best is {run['best']}; expected {best}, of epoch {run['best_epoch']}"
+        )

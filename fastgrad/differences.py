@@ -5,6 +5,8 @@ float64, and θ is never changed: every call gets a copy. The verdict on an anal
 `gradcheck.py`.
 """
 
+import math
+
 import numpy as np
 
 from ._core import check
@@ -19,7 +21,10 @@ _STENCILS = {
     "central": (((1, 1.0),), 2.0, 1e-5),
 }
 # Rounding of f as a multiple of ε |f|: 1.5 for exact f, the rest for sums inside f.
-_NOISE = 64 * np.finfo(np.float64).eps
+NOISE = 64 * np.finfo(np.float64).eps
+_WIDTH = math.sqrt(12 / 252) / 0.6745  # of a grid, from the median of fifth differences
+_OUTER = (*range(5), *range(15, 20))
+_ROUNDED = 1e-10  # relative rounding from which on f is not computed in float64
 
 
 def checked_point(theta):
@@ -74,7 +79,7 @@ def slope_on(line, h, stencil):
     with np.errstate(invalid="ignore", over="ignore"):
         slope = sum(weight * (ahead - behind) for weight, ahead, behind in pairs) / (divisor * h)
         size = np.max([np.maximum(abs(ahead), abs(behind)) for _, ahead, behind in pairs], axis=0)
-        return slope, _NOISE * size / h
+        return slope, NOISE * size / h
 
 
 def one_sided_slopes(line, h):
@@ -83,6 +88,39 @@ def one_sided_slopes(line, h):
     sides = [(t, line(t), line(2 * t)) for t in (-h, h)]
     with np.errstate(invalid="ignore", over="ignore"):
         return [(4 * near - far - 3 * at) / (2 * t) for t, near, far in sides]
+
+
+def rounding_on(line):
+    """The relative rounding of f near t = 0, (m,); 0 where f is as exact as float64 is.
+
+    Fifth differences of a smooth f shrink with the step to the fifth power, those of rounding do
+    not (Moré and Wild 2011, "Estimating computational noise"), nor are they all in the middle, as
+    at a cusp. Their median leaves out the few that a kink spoils. Rounding to a grid of width u has
+    the standard deviation u / sqrt(12); where f stands still and jumps, the grid shows itself.
+    """
+    widths = []
+    for h in (5e-4 * math.sqrt(0.7), 1.25e-4 * math.sqrt(0.9)):  # no step that a grid knows
+        values = np.stack([line(k * h) for k in range(-12, 13)])
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            fifth = abs(np.diff(values, 5, axis=0))
+            inner, outer = np.median(fifth[5:15], axis=0), np.median(fifth[[*_OUTER]], axis=0)
+            noise = np.where(outer > inner / 32, np.median(fifth, axis=0), 0.0)
+            width = np.maximum(_WIDTH * noise, _stair(values)) / abs(values).max(axis=0)
+        widths.append(np.nan_to_num(width, nan=0.0, posinf=0.0))
+    coarse, fine = widths
+    return np.where((fine > _ROUNDED) & (coarse < 16 * fine), fine, 0.0)
+
+
+def _stair(values):
+    """The lowest jump where many neighbours on both sides are equal and all jumps are whole
+    multiples of it; else 0."""
+    jumps = abs(np.diff(values, axis=0))
+    stands = [np.mean(half == 0, axis=0) for half in np.split(jumps, 2)]
+    height = np.where(jumps > 0, jumps, np.inf).min(axis=0)
+    with np.errstate(invalid="ignore"):
+        multiples = np.where(np.isfinite(height), jumps / height, 0.0)
+    whole = (abs(multiples - np.rint(multiples)) < 1e-6).all(axis=0) & (multiples > 0).any(axis=0)
+    return np.where(whole & (np.minimum(*stands) > 0.3), height, 0.0)
 
 
 def coordinate_line(call, theta, j):

@@ -261,8 +261,8 @@ def load_model(path) -> Model:
             *(header[name] for name in ("target_mean", "target_scale", "features", "target",
                                         "classes", "summary")),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged fastgrad model: {error!r}") from None
+    except (TypeError, ValueError) as error:
+        raise files.damaged(path, KIND, error) from None
 
 
 def _finite(array: np.ndarray, name: str) -> np.ndarray:

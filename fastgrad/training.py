@@ -204,7 +204,7 @@ def fit(
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
     if checkpoint is not None:
-        checkpoint = files.check_place(checkpoint, "checkpoint")
+        checkpoint = files.check_place(checkpoint, "checkpoint").absolute()
         if not resume:
             store.check_free(checkpoint)
     on_epoch, on_step = _hooks(callbacks)
@@ -388,10 +388,18 @@ class _Run:
                     f"{_difference(name, saved.run.get(name), value)}"
                 )
         result = self.result
+        if saved.history.columns != result.history.columns:
+            theirs, ours = ", ".join(saved.history.columns), ", ".join(result.history.columns)
+            raise ValueError(
+                f"{self.checkpoint} is of another run: its history has {theirs}, this one's {ours}"
+            )
+        try:
+            result.optimizer.load_state_dict(saved.optimizer)
+        except ValueError as error:
+            raise files.damaged(self.checkpoint, "checkpoint", error) from None
         result.theta[...] = saved.theta
         result.best_theta[...] = saved.best_theta
         result.history = saved.history
-        result.optimizer.load_state_dict(saved.optimizer)
         result.best_epoch, result._best = saved.run["best_epoch"], saved.run["best"]
         result._waited, result.seconds = saved.run["waited"], saved.run["seconds"]
         rng.bit_generator.state = saved.generator

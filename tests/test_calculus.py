@@ -82,8 +82,10 @@ def test_row07_elementwise_jacobians_of_functions_by_the_chain_rule(op):
         return OPS[op](w**2, np.sin(x)).astype(float)
 
     dw, dx = fc.elementwise_jacobians_diag(op, W**2, np.sin(X))
-    close(np.diag(fc.chain(dw, 2 * W)), numerical_jacobian(lambda w: y(w, X), W))
-    close(np.diag(fc.chain(dx, np.cos(X))), numerical_jacobian(lambda x: y(W, x), X))
+    close(np.diag(fc.chain(dw, 2 * W, diagonals=True)), numerical_jacobian(lambda w: y(w, X), W))
+    close(
+        np.diag(fc.chain(dx, np.cos(X), diagonals=True)), numerical_jacobian(lambda x: y(W, x), X)
+    )
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -260,7 +262,7 @@ def test_row12_total_derivative_by_a_vector():
 def test_row13_vector_chain_of_the_paper(x):
     """[ln x², sin 3x] by g = [x², 3x]."""
     outer, inner = np.array([[1 / x**2, 0], [0, np.cos(3 * x)]]), np.array([[2 * x], [3]])
-    J = fc.chain(outer, inner)
+    J = fc.chain(outer, inner, diagonals=True)
     close(J, [[2 / x], [3 * np.cos(3 * x)]])
     close(J, numerical_jacobian(lambda t: [np.log(t**2), np.sin(3 * t)], x, step=1e-4))
 
@@ -287,7 +289,7 @@ def test_row13_vector_chain_is_associative(seed):
 
 def test_row14_diagonal_chain_is_an_elementwise_product():
     J = numerical_jacobian(lambda x: np.sin(x**2), X, step=2e-4)
-    diagonal = fc.chain(np.cos(X**2), 2 * X)
+    diagonal = fc.chain(np.cos(X**2), 2 * X, diagonals=True)
     assert diagonal.shape == (4,)
     close(np.diag(diagonal), J)
 
@@ -298,8 +300,8 @@ def test_row14_diagonal_chain_equals_the_matrix_product(layout):
     full = A @ np.diag(d) @ B @ np.diag(e) * 1.7
     if layout == "denominator":
         A, B, full = A.T, B.T, full.T
-    close(fc.chain(A, d, B, 1.7, e, layout=layout), full)
-    close(fc.chain(d, B, layout=layout), fc.chain(np.diag(d), B, layout=layout))
+    close(fc.chain(A, d, B, 1.7, e, layout=layout, diagonals=True), full)
+    close(fc.chain(d, B, layout=layout, diagonals=True), fc.chain(np.diag(d), B, layout=layout))
 
 
 # Rows 15 to 17: the neuron
@@ -462,7 +464,7 @@ CALLS = {
     "elementwise_jacobians": (lambda w, x: fc.elementwise_jacobians("greater", w, x)),
     "sum_gradient": (lambda w, x: fc.sum_gradient(np.stack([w, x]))),
     "scaled_sum_gradients": (lambda w, x: fc.scaled_sum_gradients(w, x[0])),
-    "chain": (lambda w, x: (fc.chain(w, x), fc.chain(w))),
+    "chain": (lambda w, x: (fc.chain(w, x, diagonals=True), fc.chain(w))),
     "total_derivative": (lambda w, x: fc.total_derivative(w[0], w, x)),
     "affine_gradients": fc.affine_gradients,
     "relu_derivative": (lambda w, x: fc.relu_derivative(w)),
@@ -577,6 +579,13 @@ EQUAL = "expected equal shapes"
         (lambda: fc.scaled_sum_gradients(M23), r"x has shape \(2, 3\); expected a vector"),
         (lambda: fc.scaled_sum_gradients(V3, V3), r"z has shape \(3,\); expected a scalar"),
         (lambda: fc.chain(), "derivatives is empty"),
+        (
+            lambda: fc.chain(V2, M23),
+            r"derivatives\[0\] has shape \(2,\), .* write a gradient \(1, 2\)",
+        ),
+        (lambda: fc.chain(M23, 2.0, V3), r"derivatives\[2\] has shape \(3,\), .* scalar \(3, 1\)"),
+        (lambda: fc.chain(V3, V3), "may be a gradient or a diagonal: .* or pass diagonals=True"),
+        (lambda: fc.chain(V2, M23.T, layout="denominator"), "may be a gradient or a diagonal"),
         (lambda: fc.chain(V3, layout="x"), "layout is 'x'"),
         (lambda: fc.chain(np.ones((1, 1, 1))), r"derivatives\[0\] has shape \(1, 1, 1\); expected"),
         (
@@ -587,8 +596,14 @@ EQUAL = "expected equal shapes"
             lambda: fc.chain(M23, np.ones((6, 3)), layout="denominator"),
             r"\[0\] has shape \(2, 3\), derivatives\[1\] has shape \(6, 3\).* denominator layout",
         ),
-        (lambda: fc.chain(M23, V2), r"shape \(2, 3\), derivatives\[1\] has shape \(2,\)"),
-        (lambda: fc.chain(V2, V3), r"shape \(2,\), derivatives\[1\] has shape \(3,\)"),
+        (
+            lambda: fc.chain(M23, V2, diagonals=True),
+            r"shape \(2, 3\), derivatives\[1\] has shape \(2,\)",
+        ),
+        (
+            lambda: fc.chain(V2, V3, diagonals=True),
+            r"shape \(2,\), derivatives\[1\] has shape \(3,\)",
+        ),
         (lambda: fc.total_derivative(M23, V2, V2), r"partial_x has shape \(2, 3\); expected a sc"),
         (lambda: fc.total_derivative(1.0, 2.0, 3.0), r"partials_u has shape \(\); expected a vec"),
         (

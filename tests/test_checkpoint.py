@@ -1,7 +1,9 @@
 """Checkpoints: resumed runs have the bits of uninterrupted ones, files are whole or not there."""
 
+import errno
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -199,9 +201,38 @@ def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path,
     for path, (error, words) in cases.items():
         with pytest.raises(error, match=words):
             train(path, callbacks=no_step)
+    for name in ("n" * 256, "ü" * 128, "a\0b"):
+        with pytest.raises(ValueError, match=r"(?s)checkpoint .*; expected a file name"):
+            train(tmp_path / name, callbacks=no_step)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"checkpoint .*file/run\.npz"):
+        train(tmp_path / "file" / "run.npz", callbacks=no_step)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "touch", full)
+        with pytest.raises(ValueError, match=r"checkpoint .* cannot be written to: No space left"):
+            train(tmp_path / "run.npz", callbacks=no_step)
     monkeypatch.setattr(os, "access", lambda *args: False)
     with pytest.raises(ValueError, match=r"checkpoint .* cannot be written to"):
         train(tmp_path / "run.npz", callbacks=no_step)
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("n" * 255)
+    train(path, 1)
+    assert fg.load_checkpoint(path).run["epoch"] == 1
+
+
+def test_the_place_stays_where_it_was_when_fit_began(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    train("run.npz", 2, callbacks=lambda result: os.chdir(tmp_path / "elsewhere"))
+    assert fg.load_checkpoint(tmp_path / "run.npz").run["epoch"] == 2
+    assert not os.listdir(tmp_path / "elsewhere")
 
 
 def test_nothing_that_is_there_is_replaced(tmp_path):
@@ -232,7 +263,7 @@ def test_pickled_objects_are_never_loaded(tmp_path):
         arrays = dict(stored)
     arrays["theta"] = np.array([Bomb()], dtype=object)
     np.savez(path, **arrays)
-    with pytest.raises(ValueError, match="not a fastgrad checkpoint"):
+    with pytest.raises(ValueError, match=r"run\.npz is a damaged fastgrad checkpoint: theta"):
         fg.load_checkpoint(path)
     assert not (tmp_path / "exploded").exists()
 
@@ -269,9 +300,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     train(path, 1)
     before = path.read_bytes()
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space"):
         train(path, 2, resume=True)
@@ -279,25 +307,41 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["run.npz"]
 
 
+def left_behind(path):
+    """What a writer that was killed a while ago leaves."""
+    leftover = files.temporary_beside(path)
+    leftover.write_bytes(b"")
+    os.utime(leftover, (0, 0))
+    return leftover
+
+
 def test_leftovers_of_killed_writers_are_swept(tmp_path):
     path = tmp_path / "run.npz"
-    old, fresh, other = (tmp_path / name for name in
-                         (".run.npz.aa.tmp", ".run.npz.bb.tmp", ".else.npz.aa.tmp"))  # fmt: skip
-    for file in (old, fresh, other):
-        file.write_bytes(b"")
-    os.utime(old, (0, 0))
-    os.utime(other, (0, 0))
+    old, fresh = left_behind(path), files.temporary_beside(path)
+    fresh.write_bytes(b"")
     train(path, 1)
-    assert not old.exists() and fresh.exists() and other.exists()
+    assert not old.exists() and fresh.exists()
 
 
-def test_a_name_is_no_pattern_of_other_names(tmp_path):
-    mine, other = (tmp_path / name for name in (".run[1].npz.aa.tmp", ".run1.npz.aa.tmp"))
-    for file in (mine, other):
-        file.write_bytes(b"")
-        os.utime(file, (0, 0))
-    files.sweep(tmp_path / "run[1].npz")
-    assert not mine.exists() and other.exists()
+def test_files_of_the_users_own_are_never_swept(tmp_path):
+    path = tmp_path / "run.npz"
+    ours = left_behind(path).name
+    names = [
+        ".run.npz.my-notes.tmp", ".run.npz.aa.tmp", ".run.npz.0123456789ab.tmp", ours + "~",
+        ours.upper(), "x" + ours, ours[:-4], ours.replace(".tmp", ".notes.tmp"),
+        ours[:-17] + "g" * 12 + ".tmp", files.temporary_beside(tmp_path / "other.npz").name,
+        ours + "\n",
+    ]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
+    folder, link = files.temporary_beside(path), files.temporary_beside(path)
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    link.symlink_to(tmp_path / names[0])
+    os.utime(link, (0, 0), follow_symlinks=False)
+    train(path, 1)
+    assert set(os.listdir(tmp_path)) == {*names, folder.name, link.name, "run.npz"}
 
 
 def test_exclusive_writing_never_replaces(tmp_path):

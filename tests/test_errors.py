@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fastgrad as fg
 from fastgrad.interop.numba import network
@@ -88,6 +89,48 @@ def test_arrays_that_are_not_real_numbers_of_the_right_rank(argument, case):
     if value is None and argument == "sample_weight":
         value = [None] * N  # None itself means no weights
     check_network_error(kind, f"(?s){argument}.*({message})", **{argument: value})
+
+
+class TwoPartsError(Exception):
+    def __init__(self, one, two):
+        super().__init__(one, two)
+
+
+@pytest.mark.parametrize("argument", ["theta", "X", "y", "sample_weight"])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("no memory of its own"), TypeError),
+        (KeyError("a"), TypeError),
+        (TwoPartsError("a", "b"), TypeError),
+        (NotImplementedError(), TypeError),
+        (RecursionError("too deep"), TypeError),
+        (UnicodeDecodeError("utf-8", b"a", 0, 1, "no"), ValueError),
+        (OverflowError("large"), TypeError),
+        (MemoryError("all of it"), MemoryError),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
+)
+def test_whatever_an_array_method_raises_is_named(argument, error, kind):
+    class Raises:
+        def __array__(self, dtype=None, copy=None):
+            raise error
+
+    message = "all of it" if kind is MemoryError else f"^{argument} cannot be made an array"
+    check_network_error(kind, message, **{argument: Raises()})
+
+
+@pytest.mark.parametrize(
+    "name", ["csr_matrix", "csr_array", "csc_array", "coo_matrix", "dia_array"]
+)
+def test_sparse_arrays_of_scipy_say_what_to_do(name):
+    value = getattr(scipy.sparse, name)(np.ones((N, D)))
+    message = rf"^X is a sparse {name}; expected a dense array: use X\.toarray\(\)"
+    check_network_error(TypeError, message, X=value)
+    for call in (lambda: fg.fit(fg.MLP(SIZES), value, np.ones((N, K))),
+                 lambda: fg.evaluate(fg.MLP(SIZES), np.zeros(P), value, np.ones((N, K)))):  # fmt: skip
+        with pytest.raises(TypeError, match=message):
+            call()
 
 
 @pytest.mark.parametrize("argument", ["theta", "X", "y", "sample_weight"])

@@ -14,6 +14,7 @@ import operator
 import numpy as np
 
 from ..kernels import validate
+from . import frames
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
@@ -53,11 +54,28 @@ def as_array(value, name: str) -> np.ndarray:
         )
     if isinstance(value, np.matrix):
         raise TypeError(f"{name} is a np.matrix; pass np.asarray({name})")
+    if type(value) is not _ndarray and _is_sparse(value):
+        raise TypeError(
+            f"{name} is a sparse {type(value).__name__}; expected a dense array: use "
+            f"{name}.toarray()"
+        )
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{name} cannot be made an array: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # an `__array__` of others raises what it likes
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        said = str(error).partition("\n")[0]
+        if str(type(value).__module__).partition(".")[0] in ("jax", "jaxlib"):
+            said += ": under JAX's transforms use fastgrad.interop.jax"
+        raise kind(f"{name} cannot be made an array: {said}") from None
+    if array.dtype.hasobject and frames.is_frame(value):
+        return frames.numbers(value, name)
     return array
+
+
+def _is_sparse(value) -> bool:
+    return str(type(value).__module__).startswith("scipy.sparse")
 
 
 def is_float(dtype) -> bool:
@@ -318,6 +336,8 @@ def _to_labels(array: np.ndarray, name: str) -> str:
         return f"of one-hot rows take {name}.argmax(1)"
     if array.dtype.kind in "OSU":
         return f"number the classes with names, labels = np.unique({name}, return_inverse=True)"
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        return "NaN is no label; drop the rows whose label is missing"
     if array.dtype.kind == "f" and not (array == np.rint(array)).all():
         return "fractions are no labels; for a regression make the network with loss='mse'"
     return f"convert them with {name}.astype(np.int64)"

@@ -8,9 +8,13 @@ stops the process, the place holds the old file or the new one.
 from __future__ import annotations
 
 import contextlib
-import glob
+import errno
+import hashlib
 import json
 import os
+import re
+import stat
+import struct
 import time
 import uuid
 import zipfile
@@ -19,32 +23,69 @@ from pathlib import Path
 
 import numpy as np
 
-VERSION = 1
+from . import archive, fields
+
 READERS = {"checkpoint": "fastgrad.load_checkpoint", "model": "fastgrad.load_model"}
 _STALE_SECONDS = 60
 
 
 def check_place(path, name: str) -> Path:
-    """A ValueError that names the argument where no file can be written."""
+    """A ValueError that names the argument where no file can be written.
+
+    The folder is tried: a file is made there and removed.
+    """
     try:
         place = Path(path)
     except TypeError:
         raise TypeError(f"{name} is {path!r}; expected a file name") from None
     folder = place.parent
+    try:
+        os.lstat(place)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # the name is too long, or none at all
+        raise ValueError(f"{name} {place}: {_reason(error)}; expected a file name") from None
     if place.is_dir() or not place.name:
         raise ValueError(f"{name} {place} is a folder; expected a file name")
     if not folder.is_dir():
         raise ValueError(f"{name} {place}: no folder {folder}; expected an existing one")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{name} {place}: the folder {folder} cannot be written to")
+    _try_folder(place, folder, name)
     return place
+
+
+def _try_folder(place: Path, folder: Path, name: str) -> None:
+    temporary = temporary_beside(place)
+    try:
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"{name} {place}: the folder {folder} cannot be written to: {_reason(error)}"
+        ) from None
+
+
+def _reason(error) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that no other writer takes, of one length however long the path's is."""
+    return path.with_name(f"{_prefix(path)}{uuid.uuid4().hex[:12]}.tmp")
+
+
+def _prefix(path: Path) -> str:
+    """What all temporary names of one path begin with: `sweep` deletes what is named so."""
+    of_name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    return f".fastgrad-{of_name}-"
 
 
 @contextlib.contextmanager
 def replaced(path, mode: str = "wb", exclusive: bool = False):
     """A file object for the new content of `path`; `exclusive`: the path must still be free."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = temporary_beside(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with open(temporary, mode, **text) as file:
@@ -83,44 +124,79 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sweep(path) -> None:
-    """Remove what killed writers left beside `path`."""
+    """Remove what killed writers left beside `path`: files of exactly our name, and no new ones."""
     path = Path(path)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    ours = re.compile(re.escape(_prefix(path)) + "[0-9a-f]{12}[.]tmp")
+    for stale in path.parent.iterdir():
+        if not ours.fullmatch(stale.name):
+            continue
         with contextlib.suppress(OSError):
-            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+            found = stale.lstat()
+            if stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS:
                 stale.unlink()
 
 
 def write(path, kind: str, header: dict, arrays: dict, exclusive: bool = False) -> None:
-    text = json.dumps({"kind": kind, "version": VERSION, **header})
+    text = json.dumps({"kind": kind, "version": fields.VERSION, **header})
+    if 4 * len(text) > archive.HEADER_BYTES:
+        raise ValueError(
+            f"the header of {path} has {len(text)} characters; expected at most "
+            f"{archive.HEADER_BYTES // 4}"
+        )
     with replaced(path, exclusive=exclusive) as file:
         np.savez(file, header=np.array(text), **arrays)
 
 
 def read(path, kind: str) -> tuple[dict, dict]:
-    """(header, arrays) of a file of that kind; a ValueError that names the file otherwise."""
+    """(header, arrays) of a file of that kind, as the tables of `fields` describe them.
+
+    Whatever is wrong with the file is a ValueError that names it.
+    """
     wrong = f"{path} is not a fastgrad {kind}"
     path = os.fspath(path)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise zipfile.BadZipFile("it is no regular file")  # to open it might wait for ever
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 raise zipfile.BadZipFile("it is no .npz file")
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        header = json.loads(str(arrays.pop("header")[()]))
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
+            with zipfile.ZipFile(file) as members:
+                header = archive.read_header(members)
+                _check_kind(header, kind, path, wrong)
+                return header, _checked(members, header, kind, path)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, WrongFileError):
         raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
-            RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
-        shown = isinstance(error, (OSError, zipfile.BadZipFile))  # NumPy's advice does not fit
-        reason = f": {error}" if shown else ""
-        raise ValueError(f"{wrong}, or it is damaged{reason}") from None
-    if not isinstance(header, dict) or header.get("kind") != kind:
-        found = header.get("kind") if isinstance(header, dict) else None
-        hint = f": read it with {READERS[found]}" if found in READERS else ""
-        raise ValueError(f"{wrong}; it is a {found!r}{hint}")
-    if header.get("version") != VERSION:
-        raise ValueError(
-            f"{path} is a {kind} of version {header.get('version')}; expected {VERSION}"
+    except (OSError, EOFError, ValueError, OverflowError, KeyError, NotImplementedError,
+            RuntimeError, struct.error, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        raise ValueError(f"{wrong}, or it is damaged: {error}") from None
+
+
+class WrongFileError(ValueError):
+    """Said already, with the name of the file."""
+
+
+def _check_kind(header, kind: str, path, wrong: str) -> None:
+    found = header.get("kind") if isinstance(header, dict) else None
+    if found != kind:
+        known = isinstance(found, str) and found in READERS
+        hint = f": read it with {READERS[found]}" if known else ""
+        raise WrongFileError(f"{wrong}; it is a {fields.shown(found)}{hint}")
+    version = header.get("version")
+    if type(version) is not int or version != fields.VERSION:
+        raise WrongFileError(
+            f"{path} is a {kind} of version {fields.shown(version)}; expected {fields.VERSION}"
         )
-    return header, arrays
+
+
+def _checked(members, header, kind: str, path) -> dict:
+    """The arrays, once the header is as the table says."""
+    try:
+        fields.check_header(header, fields.HEADERS[kind])
+        return archive.read_arrays(members, fields.ARRAYS[kind](header))
+    except ValueError as error:
+        raise damaged(path, kind, error) from None
+
+
+def damaged(path, kind: str, error) -> ValueError:
+    """The error of a file that holds what cannot be."""
+    return WrongFileError(f"{path} is a damaged fastgrad {kind}: {error}")

@@ -1,10 +1,10 @@
 """JAX on the CPU: `affine_relu`, `predict` and `loss`, with their gradients, under jit and grad.
 
 Each is a `custom_vjp` over `pure_callback`: XLA stops, its buffers go to NumPy and the results come
-back. That costs some 0.1 to 0.5 ms a call and a copy of every array, so XLA alone is often faster
-(by 2 to 5 times from 64-128-10 on): what this buys is one implementation, with the same bits, for
-several frameworks. vmap calls once for each element. Derivatives of derivatives and forward mode
-are not there.
+back. That costs some 0.2 ms a call and a copy of every array, so XLA alone is faster wherever a
+gradient takes it less than about half a millisecond: what this buys there is one implementation,
+with the same bits, for several frameworks. vmap calls once for each element. Derivatives of
+derivatives and forward mode are not there.
 """
 
 from __future__ import annotations

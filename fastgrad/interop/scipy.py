@@ -37,7 +37,8 @@ def objective(net, X, y, sample_weight=None):
     Returns
     -------
     function : callable
-        theta (p,) of float64 to (loss, gradient (p,) of float64), for `minimize(..., jac=True)`.
+        theta (p,) of float64 to (loss, gradient (p,) of float64), for `minimize(..., jac=True)`. It
+        can be pickled, with the data that it holds.
 
     Raises
     ------
@@ -56,14 +57,21 @@ def objective(net, X, y, sample_weight=None):
     >>> minimize(line, np.zeros(2), jac=True, method="BFGS", tol=1e-4).x.round(2)
     array([2., 1.])
     """
-    checked_network(net)
+    return _Objective(checked_network(net), X, y, sample_weight)
 
-    def function(theta):
-        theta = np.asarray(theta).astype(net.dtype)
-        loss, grad = net.loss_and_grad(theta, X, y, sample_weight)
+
+class _Objective:
+    """A function that can be pickled."""
+
+    def __init__(self, net, X, y, sample_weight):
+        self.net, self.data = net, (X, y, sample_weight)
+
+    def __call__(self, theta):
+        theta = check.as_array(theta, "theta")
+        if theta.dtype.kind in "biuf":
+            theta = theta.astype(self.net.dtype)
+        loss, grad = self.net.loss_and_grad(theta, *self.data)
         return loss, grad.astype(np.float64, copy=False)
-
-    return function
 
 
 @kernel

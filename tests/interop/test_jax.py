@@ -125,6 +125,42 @@ def test_wrong_arguments_are_named(rng):
         affine_relu(X, jnp.ones(5), jnp.ones(1))
 
 
+NUMPY_CALLS = {
+    "theta": lambda net, t: net.loss_and_grad(t, np.ones((4, 2)), np.ones(4)),
+    "X": lambda net, t: net.predict(np.ones(3), t[:2][None]),
+    "y": lambda net, t: net.loss(np.ones(3), np.ones((3, 2)), t),
+    "sample_weight": lambda net, t: net.loss(np.ones(3), np.ones((3, 2)), np.ones(3), t),
+    "out": lambda net, t: net.loss_and_grad(np.ones(3), np.ones((1, 2)), np.ones(1), out=t),
+    "Z": lambda net, t: fg.relu(t),
+    "w": lambda net, t: fg.neuron_loss_and_grad(t, 0.0, np.ones((1, 3)), np.ones(1)),
+    "b": lambda net, t: fg.affine(np.ones((1, 3)), np.ones(3), t[0]),
+    "z": lambda net, t: fg.calculus.relu_derivative(t),
+    "l2": lambda net, t: fg.MLP([2, 1], l2=t[0]),
+    "lr": lambda net, t: fg.SGD(t[0]),
+    "W of layers": lambda net, t: net.flatten([(t[:2, None], t[2:])]),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY_CALLS)
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad, jax.vmap])
+def test_a_tracer_given_to_a_numpy_function_is_named(name, transform):
+    net = fg.MLP([2, 1])
+
+    def function(t):
+        NUMPY_CALLS[name](net, t)
+        return t.sum()
+
+    given = jnp.ones((1, 3)) if transform is jax.vmap else jnp.ones(3)
+    if transform is jax.vmap:
+        function = jax.jit(jax.vmap(function))
+    else:
+        function = transform(function)
+    with pytest.raises(TypeError, match=f"^{name}.* (is|cannot|has)") as raised:
+        function(given)
+    if "cannot be made" in str(raised.value):
+        assert "use fastgrad.interop.jax" in str(raised.value)
+
+
 def test_without_jax_the_extra_is_named():
     out = run_python(
         """

@@ -672,3 +672,28 @@ def test_wrong_arguments_in_python():
         optimizer(fg.Adam(), 3)
     with pytest.raises(ValueError, match="expected a constant"):
         optimizer(fg.Adam(lambda step: 0.1), net)
+
+
+@pytest.mark.parametrize("passed", ["argument", "tuple", "list", "global", "optimizer"])
+def test_what_was_not_prepared_is_an_error_that_says_how(passed):
+    net, optimizer = fg.MLP([2, 1]), fg.Adam()
+    words = (
+        r"opt = fgn\.optimizer\(" if passed == "optimizer" else r"step = fgn\.network\(net, n=row"
+    )
+    if passed == "global":
+
+        @numba.njit
+        def function():
+            return net.n_inputs
+
+        arguments = ()
+    else:
+
+        @numba.njit
+        def function(given):
+            return given
+
+        arguments = {"argument": (net,), "tuple": ((1, net),), "list": ([net],),
+                     "optimizer": (optimizer,)}[passed]  # fmt: skip
+    with pytest.raises(numba.TypingError, match=words):
+        function(*arguments)

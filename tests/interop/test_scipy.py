@@ -1,5 +1,8 @@
 """scipy.optimize: every method that takes a gradient, and least squares with the Jacobian."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from helpers import run_python
@@ -94,6 +97,35 @@ def test_a_float32_network_in_float64_clothes(rng):
     loss, grad = function(theta)
     assert grad.dtype == np.float64
     assert minimize(function, theta, jac=True, method="L-BFGS-B").fun < 0.1 * loss
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_objectives_can_be_pickled(rng, dtype):
+    net = fg.MLP([2, 6, 1], dtype=dtype)
+    X = rng.uniform(-1, 1, (20, 2)).astype(dtype)
+    y, s, theta = X[:, 0], np.arange(20, dtype=dtype), net.init(seed=1).astype(float)
+    for weight in (None, s):
+        function = objective(net, X, y, weight)
+        for copied in (pickle.loads(pickle.dumps(function)), copy.deepcopy(function)):
+            loss, grad = copied(theta)
+            assert loss == function(theta)[0] and grad.tobytes() == function(theta)[1].tobytes()
+    bound = pickle.loads(pickle.dumps(net.loss_and_grad))
+    assert bound(net.init(0), X, y)[0] == net.loss(net.init(0), X, y)
+    if dtype == "float64":
+        problem = LeastSquares(net, X, y, s)
+        copied = pickle.loads(pickle.dumps(problem))
+        np.testing.assert_array_equal(copied.residuals(theta), problem.residuals(theta))
+        np.testing.assert_array_equal(copied.jacobian(theta), problem.jacobian(theta))
+
+
+def test_points_of_an_objective_are_named():
+    function = objective(fg.MLP([2, 1], dtype="float32"), np.ones((3, 2), "f4"), np.ones(3, "f4"))
+    assert function([1, 2, 3])[1].dtype == np.float64
+    for bad in ("abc", [1j] * 3, np.ones(3, object), None):
+        with pytest.raises(TypeError, match="theta has dtype"):
+            function(bad)
+    with pytest.raises(ValueError, match=r"theta has shape \(2,\)"):
+        function([1.0, 2.0])
 
 
 def test_wrong_arguments_are_named():

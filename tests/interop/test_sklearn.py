@@ -233,7 +233,7 @@ def test_partial_fit_goes_on_and_equals_epochs_of_fit(rng):
         FastMLPClassifier().partial_fit(X, y)
     with pytest.raises(ValueError, match="not the same as before"):
         pieces.partial_fit(X, y, classes=[0, 1, 2, 3])
-    with pytest.raises(ValueError, match="expected among"):
+    with pytest.raises(ValueError, match=r"classes not in `self\.classes_`"):
         pieces.partial_fit(X, y + 1)
     assert not hasattr(FastMLPClassifier(solver="lbfgs"), "partial_fit")
     with pytest.raises(ValueError, match="does not support early_stopping"):
@@ -346,35 +346,32 @@ def test_cross_validation_of_a_regressor(rng):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(activation="tanh"), "activation is 'tanh'; expected one of 'relu'"),
-        (dict(solver="newton"), "solver is 'newton'"),
-        (dict(learning_rate="fast"), "learning_rate is 'fast'"),
-        (dict(batch_size=0), "batch_size is 0; expected 1 or more"),
+        (dict(activation="softsign"), "'activation' parameter .*'relu'.* Got 'softsign' instead"),
+        (dict(solver="newton"), "'solver' parameter .* Got 'newton'"),
+        (dict(learning_rate="fast"), "'learning_rate' parameter .* Got 'fast'"),
+        (dict(batch_size=0), "'batch_size' parameter .* Got 0"),
         (dict(hidden_layer_sizes=(4, -1)), r"hidden_layer_sizes\[1\] is -1"),
-        (dict(alpha=-1), "alpha is -1"),
-        (dict(validation_fraction=1.5), "validation_fraction is 1.5"),
-        (dict(max_iter=0), "max_iter is 0"),
+        (dict(validation_fraction=1.5), "'validation_fraction' parameter .* Got 1.5"),
+        (dict(max_iter=0), "'max_iter' parameter .* Got 0"),
     ],
 )
 def test_wrong_parameters_are_named(rng, settings, message):
     X, y = blobs(rng)
     with pytest.raises(ValueError, match=message):
         FastMLPClassifier(**settings).fit(X, y)
-    with pytest.raises(ValueError, match="loss is 'poisson'; expected one of 'squared_error'"):
-        FastMLPRegressor(loss="poisson").fit(X, y)
+    with pytest.raises(ValueError, match=r"'loss' parameter .* Got 'gamma' instead"):
+        FastMLPRegressor(loss="gamma").fit(X, y)
 
 
 def test_wrong_data_are_named(rng):
     X, y = blobs(rng)
     with pytest.raises(ValueError, match="NaN"):
         FastMLPClassifier().fit(np.where(X > 2, np.nan, X), y)
-    with pytest.raises(ValueError, match="one class"):
-        FastMLPClassifier().fit(X, np.zeros(120))
     with pytest.raises(ValueError, match="sample_weight has the value -1"):
         FastMLPClassifier().fit(X, y, sample_weight=np.full(120, -1.0))
-    with pytest.raises(ValueError, match="validation set has 1 rows"):
+    with pytest.raises(ValueError, match=r"validation set is too small \(1 rows of 20"):
         FastMLPRegressor(early_stopping=True, validation_fraction=0.01).fit(X[:20], X[:20, 0])
-    with pytest.raises(ValueError, match="loss is not finite"), pytest.warns(RuntimeWarning):
+    with pytest.raises(ValueError, match="The loss is not finite"), pytest.warns(RuntimeWarning):
         FastMLPRegressor(solver="sgd", learning_rate_init=1e3).fit(100 * X, 1e6 * X[:, 0])
     with pytest.warns(UserWarning, match="batches of 120 are taken"):
         FastMLPRegressor(batch_size=500, tol=9e9, n_iter_no_change=1).fit(X, X[:, 0])
@@ -467,7 +464,7 @@ def test_epsilon_means_what_it_means_in_scikit_learn(rng):
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_errors_name_the_estimators_parameters(solver, name, value, error):
     model = FastMLPRegressor((4,), solver=solver, **{name: value})
-    with pytest.raises(error, match=f"^{name} is "):
+    with pytest.raises(error, match=f"The '{name}' parameter of FastMLPRegressor must be"):
         model.fit(np.ones((9, 2)), np.arange(9.0))
     assert not hasattr(model, "coefs_")
 

@@ -12,7 +12,7 @@ cached across processes where the caller says ``cache=True``. Kernels are called
 which costs 2 ns; the first call of a layer function in a process loads its kernel, or compiles it.
 """
 
-from . import layers, neurons  # noqa: F401 - register what they hold
+from . import guards, layers, neurons  # noqa: F401 - register what they hold
 from .networks import Network, network
 from .optimizers import Step, optimizer
 

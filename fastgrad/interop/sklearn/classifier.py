@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array, csr_matrix, sparray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from ...kernels.network import probabilities
+from ...kernels.engine import probabilities
 from .mlp import FastMLP
-from .parameters import ATTRIBUTES, NOTES, PARAMETERS, extended
+from .parameters import ATTRIBUTES, CLASSIFIER, NOTES, PARAMETERS, extended
 
 
 class FastMLPClassifier(ClassifierMixin, FastMLP):
     __doc__ = f"""A network of ReLU layers that classifies: binary, multiclass or multilabel.
 
     With two classes one logit and the logistic loss; with more, softmax cross-entropy; a matrix of
-    0 and 1 makes a logistic output for each column. All are means over samples.
+    0 and 1, dense or sparse, makes a logistic output for each column, and predictions are such a
+    matrix. All losses are means over samples. A single class is predicted always.
     {PARAMETERS}
     class_weight : None, dict or "balanced"
         Weights of the classes, multiplied into `sample_weight`.
@@ -36,12 +38,19 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
     True
     """
 
+    _parameter_constraints = CLASSIFIER
     __init__ = extended(FastMLP.__init__, class_weight=None)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+    def _dense(self, y, first: bool):
+        """Sparse labels; `predict` gives such back."""
+        if first:
+            self._sparse = csr_array if isinstance(y, sparray) else csr_matrix
+        return y.toarray()
 
     def _targets(self, X, y, sample_weight, first, classes, incremental):
         """(encoded y, weights with class_weight, outputs, loss); sets or checks `classes_`."""
@@ -53,16 +62,15 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
             self._multilabel = many
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes is {classes!r}, not the same as before: {self.classes_!r}")
-        if many != self._multilabel or not np.isin(found, self.classes_).all():
-            raise ValueError(f"y has the classes {found}; expected among {self.classes_}")
-        if not incremental and not np.array_equal(found, self.classes_):
+        if not incremental and (many != self._multilabel or set(found) != set(self.classes_)):
             raise ValueError(
-                f"y has the classes {found}; expected those of the last fit with warm_start, "
-                f"{self.classes_}"
+                f"warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {found}"
             )
-        if self.classes_.size < 2 and not many:
+        if many != self._multilabel or not np.isin(found, self.classes_).all():
             raise ValueError(
-                f"y has one class, {self.classes_.tolist()}; expected two classes or more"
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {found}."
             )
         if self.class_weight is not None:
             if incremental and self.class_weight == "balanced":
@@ -74,7 +82,7 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
         if many:
             return y.astype(X.dtype), sample_weight, y.shape[1], "logistic"
         codes = np.searchsorted(self.classes_, y)
-        if self.classes_.size == 2:
+        if self.classes_.size <= 2:
             return codes.astype(X.dtype), sample_weight, 1, "logistic"
         return codes.astype(np.int64), sample_weight, self.classes_.size, "cross_entropy"
 
@@ -82,9 +90,16 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
         if self.out_activation_ == "softmax":
             return outputs.argmax(axis=1)
         codes = (outputs > 0).astype(np.int64)
+        if self.classes_.size == 1 and not self._multilabel:
+            codes[:] = 0
         return codes if self._multilabel else codes[:, 0]
 
+    def _labels(self, y):
+        return None if self._multilabel else self.classes_[y.astype(np.int64)]
+
     def _score_of(self, outputs, y, weight):
+        if not np.isfinite(outputs).all():
+            return float("nan")
         right = self._codes(outputs) == y
         return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=weight))
 
@@ -103,6 +118,7 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
         -------
         self
         """
+        self._validate_params()
         if classes is None and not hasattr(self, "_theta"):
             raise ValueError("classes must be passed on the first call to partial_fit")
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
@@ -110,11 +126,15 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
     def predict(self, X):
         """The labels of the rows of X: (n,), or (n, k) of 0 and 1 for multilabel data."""
         codes = self._codes(self._outputs(X))
-        return codes if self._multilabel else self.classes_[codes]
+        if not self._multilabel:
+            return self.classes_[codes]
+        return codes if self._sparse is None else self._sparse(codes)
 
     def predict_log_proba(self, X):
         """The logarithms of `predict_proba`, finite where that rounds to 0."""
         z = self._outputs(X)
+        if self.classes_.size == 1:
+            return np.zeros_like(z)
         if self.out_activation_ == "softmax":
             z = z - z.max(axis=1, keepdims=True)
             return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
@@ -124,6 +144,8 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
     def predict_proba(self, X):
         """Probabilities (n, classes); for multilabel data of each column's 1, (n, k)."""
         z = self._outputs(X)
+        if self.classes_.size == 1:
+            return np.ones_like(z)
         if self.out_activation_ == "logistic" and not self._multilabel:
             z = np.hstack([-z, z])  # 1 - p would lose the small ones
         probabilities(z, self.out_activation_ == "softmax")

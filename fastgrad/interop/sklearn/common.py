@@ -13,14 +13,21 @@ from ..._core import check
 
 DTYPES = (np.float64, np.float32)
 NOT_FINITE = (
-    "the loss is not finite: X or y may contain large values; scale them, or lower the "
-    "learning rate"
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed. The loss is not finite: scale X and y, or lower the learning rate."
 )
 
 
-def choice(value, name: str, choices) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+def finite(outputs):
+    """The outputs (n,) or (n, k); a ValueError that names a row with NaN or infinity."""
+    known = np.isfinite(outputs)
+    if not known.all():
+        at = np.unravel_index(np.argmin(known), known.shape)
+        raise ValueError(
+            f"the output of row {at[0]} of X is {outputs[at]}; expected finite outputs: scale X as "
+            f"it was scaled in fit, or look for large values in that row"
+        )
+    return outputs
 
 
 def weights(sample_weight, X):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -17,11 +18,13 @@ from ..._core import check
 from ...network import MLP
 from ...optimizers import Adam, Momentum, Nesterov
 from ...training import fit as train
-from .common import DTYPES, NOT_FINITE, lbfgs, weights
-from .parameters import check_parameters
+from . import poisson
+from .common import DTYPES, NOT_FINITE, finite, lbfgs, weights
+from .held_out import hold_out
+from .parameters import CONSTRAINTS, hidden_widths
 from .watch import Watch
 
-_OUT_ACTIVATION = {"logistic": "logistic", "cross_entropy": "softmax"}
+_OUT_ACTIVATION = {"logistic": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
 
 
 class _Adam(Adam):
@@ -33,6 +36,9 @@ class _Adam(Adam):
 
 class FastMLP(BaseEstimator):
     """A class has `_targets` (encode y), `_score_of` (early stopping) and `predict`."""
+
+    _parameter_constraints = CONSTRAINTS
+    _sparse = None  # the kind of matrix that predictions are, where labels were one
 
     def __init__(
         self,
@@ -108,7 +114,14 @@ class FastMLP(BaseEstimator):
     def _outputs(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=self._net.dtype, order="C", reset=False)
-        return self._net.predict(self._theta, X)
+        return finite(self._forward(self._theta, X))
+
+    def _forward(self, theta, X):
+        """What the network says of checked X."""
+        return self._net.predict(theta, X)
+
+    def _labels(self, y):
+        """What the rows held out for early stopping have in proportion, or None."""
 
     # training
 
@@ -150,7 +163,7 @@ class FastMLP(BaseEstimator):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _fit(self, X, y, sample_weight, incremental: bool, classes=None):
-        hidden = check_parameters(self)
+        hidden = hidden_widths(self)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "_theta") or not (self.warm_start or incremental)
@@ -158,6 +171,10 @@ class FastMLP(BaseEstimator):
             self, X, y, multi_output=True, y_numeric=is_regressor(self),
             dtype=DTYPES if first else self._net.dtype, order="C", reset=first,
         )  # fmt: skip
+        if first:
+            self._sparse = None
+        if issparse(y):
+            y = self._dense(y, first)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         y, sample_weight, outputs, loss = self._targets(
@@ -187,15 +204,18 @@ class FastMLP(BaseEstimator):
         self.t_ = 0
         for name in ("_theta", "_optimizer", "loss_curve_", "validation_scores_"):
             self.__dict__.pop(name, None)
-        if self.solver != "lbfgs":
-            self.loss_curve_ = []
-            self._waited = 0
-            self.best_loss_ = None if self.early_stopping else np.inf
-            self.validation_scores_ = [] if self.early_stopping else None
-            self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _new_tally(self):
+        """Of the epochs of a first fit, or of a warm start after another solver or way to stop."""
+        self.loss_curve_ = []
+        self._no_improvement_count = 0
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_ = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
 
     def _network(self, sizes, loss, dtype, counted: float) -> MLP:
         """`counted`: the rows, or the sum of their weights, that `alpha` is divided by."""
+        loss = "mse" if loss == "poisson" else loss  # whose outputs are numbers too
         l2 = self._gradient_scale * self.alpha / counted
         check.held(l2, "alpha", dtype)
         return MLP(sizes, loss, dtype=dtype, l2=l2)
@@ -232,9 +252,10 @@ class FastMLP(BaseEstimator):
         y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
         weight = None if sample_weight is None else sample_weight.astype(np.float64)
         scale = self._gradient_scale
+        both = partial(poisson.loss_and_grad, net) if loss == "poisson" else net.loss_and_grad
 
         def function(theta):
-            value, grad = net.loss_and_grad(theta, X, y, weight)
+            value, grad = both(theta, X, y, weight)
             grad /= scale
             return value / scale, grad
 
@@ -249,7 +270,9 @@ class FastMLP(BaseEstimator):
     def _fit_epochs(self, X, y, sample_weight, sizes, loss, start, incremental):
         validation = None
         if self.early_stopping:
-            X, y, sample_weight, validation = self._hold_out(X, y, sample_weight)
+            X, y, sample_weight, validation = hold_out(
+                X, y, sample_weight, self._labels(y), self.validation_fraction, self._random_state
+            )
         n = X.shape[0]
         rows = min(200, n) if self.batch_size == "auto" else self.batch_size
         if rows > n:
@@ -263,15 +286,20 @@ class FastMLP(BaseEstimator):
         self._net = self._network(sizes, loss, X.dtype, rows * mean)
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._new_optimizer()
+        stops_early = getattr(self, "validation_scores_", None) is not None
+        if not hasattr(self, "loss_curve_") or stops_early != self.early_stopping:
+            self._new_tally()
         self.n_iter_ = 0
         watch = Watch(self, n, validation, incremental)
-        result = train(
-            self._net, X, y, theta=start.astype(X.dtype), optimizer=self._optimizer,
-            batch_size=rows, epochs=1 if incremental else self.max_iter,
-            sample_weight=sample_weight, seed=self._seed(),
-            shuffle=self.shuffle, callbacks=watch, progress=False,
+        start = start.astype(X.dtype)
+        run = poisson.train if loss == "poisson" else partial(train, progress=False)
+        result = run(
+            self._net, X, y, theta=start, optimizer=self._optimizer, batch_size=rows,
+            epochs=1 if incremental else self.max_iter, sample_weight=sample_weight,
+            seed=self._seed(), shuffle=self.shuffle, callbacks=watch,
         )  # fmt: skip
-        if result.stopped == "not finite":
+        diverged = result.stopped == "not finite"
+        if diverged and not self.early_stopping:
             raise ValueError(NOT_FINITE)
         if result.stopped == "interrupted":
             warnings.warn("Training interrupted by user.", UserWarning, stacklevel=4)
@@ -283,19 +311,5 @@ class FastMLP(BaseEstimator):
                 stacklevel=4,
             )
         self._optimizer = result.optimizer
-        self._theta = result.theta if watch.best is None else watch.best
-
-    def _hold_out(self, X, y, sample_weight):
-        """(X, y, weights to train on, (X, y, weights) to score)."""
-        arrays = [X, y] + ([] if sample_weight is None else [sample_weight])
-        parts = train_test_split(
-            *arrays, random_state=self._random_state, test_size=self.validation_fraction,
-            stratify=y if is_classifier(self) and y.ndim == 1 else None,
-        )  # fmt: skip
-        if parts[1].shape[0] < 2:
-            raise ValueError(
-                f"the validation set has {parts[1].shape[0]} rows; expected 2 or more: increase "
-                f"validation_fraction"
-            )
-        held = parts[4:] or (None, None)
-        return parts[0], parts[2], held[0], (parts[1], parts[3], held[1])
+        last = start if diverged else result.theta  # as scikit-learn keeps the best parameters
+        self._theta = last if watch.best is None else watch.best

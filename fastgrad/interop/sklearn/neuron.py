@@ -6,10 +6,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..._core import check
 from ...dense import affine_relu
 from ...neuron import neuron_loss_and_grad
-from .common import DTYPES, lbfgs, weights
+from .common import DTYPES, finite, lbfgs, weights
+from .parameters import NEURON
 
 
 class ReLURegressor(RegressorMixin, BaseEstimator):
@@ -52,6 +52,8 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
     (array([3.]), -1.0)
     """
 
+    _parameter_constraints = NEURON
+
     def __init__(self, alpha=0.0, *, max_iter=1000, tol=1e-8):
         self.alpha = alpha
         self.max_iter = max_iter
@@ -76,9 +78,8 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
         -------
         self
         """
-        alpha = check.non_negative(self.alpha, "alpha")
-        check.non_negative(self.tol, "tol")
-        max_iter = check.integer(self.max_iter, "max_iter")
+        self._validate_params()
+        alpha, max_iter = float(self.alpha), int(self.max_iter)
         X, y = validate_data(self, X, y, dtype=DTYPES, order="C", y_numeric=True)
         sample_weight = weights(sample_weight, X)
         dtype = X.dtype
@@ -114,4 +115,4 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
         """max(0, X @ w + b), (n,); a row's prediction has the same bits in any batch."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=self.coef_.dtype, order="C", reset=False)
-        return affine_relu(X, self.coef_, self.intercept_)[0]
+        return finite(affine_relu(X, self.coef_, self.intercept_)[0])

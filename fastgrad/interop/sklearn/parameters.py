@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import inspect
+from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from ..._core import check
-from .common import choice
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_POSITIVE = Interval(Real, 0, None, closed="neither")
+_BELOW_ONE = Interval(Real, 0, 1, closed="left")
+
+CONSTRAINTS = {
+    "hidden_layer_sizes": ["array-like", _COUNT],
+    "activation": [StrOptions({"relu"})],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "alpha": [_NOT_NEGATIVE],
+    "batch_size": [StrOptions({"auto"}), _COUNT],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [_POSITIVE],
+    "power_t": [_NOT_NEGATIVE],
+    "max_iter": [_COUNT],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [_NOT_NEGATIVE],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [_BELOW_ONE],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "beta_1": [_BELOW_ONE],
+    "beta_2": [_BELOW_ONE],
+    "epsilon": [_POSITIVE],
+    "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
+    "max_fun": [_COUNT],
+}
+CLASSIFIER = {**CONSTRAINTS, "class_weight": [dict, StrOptions({"balanced"}), None]}
+REGRESSOR = {**CONSTRAINTS, "loss": [StrOptions({"squared_error", "poisson", "huber"})]}
+NEURON = {"alpha": [_NOT_NEGATIVE], "max_iter": [_COUNT], "tol": [_NOT_NEGATIVE]}
 
 
-def check_parameters(owner) -> list[int]:
-    """Errors name the parameter; returns the hidden widths."""
-    choice(owner.activation, "activation", ("relu",))
-    choice(owner.solver, "solver", ("adam", "sgd", "lbfgs"))
-    choice(owner.learning_rate, "learning_rate", ("constant", "invscaling", "adaptive"))
-    if not (isinstance(owner.batch_size, str) and owner.batch_size == "auto"):
-        check.integer(owner.batch_size, "batch_size")
-    for name in ("alpha", "tol", "power_t"):
-        check.non_negative(getattr(owner, name), name)
-    for name in ("learning_rate_init", "epsilon"):
-        check.positive(getattr(owner, name), name)
-    for name in ("beta_1", "beta_2", "momentum"):
-        check.fraction(getattr(owner, name), name)
-    for name in ("max_iter", "n_iter_no_change", "max_fun"):
-        value = getattr(owner, name)
-        if not (name == "n_iter_no_change" and value == np.inf):
-            check.integer(value, name)
-    if not 0 < check.scalar(owner.validation_fraction, "validation_fraction") < 1:
-        raise ValueError(
-            f"validation_fraction is {owner.validation_fraction}; expected between 0 and 1"
-        )
+def hidden_widths(owner) -> list[int]:
+    """The widths, once every parameter is of the type and range that scikit-learn wants."""
+    owner._validate_params()
     hidden = owner.hidden_layer_sizes
     hidden = list(hidden) if np.iterable(hidden) else [hidden]
     return [check.integer(k, f"hidden_layer_sizes[{i}]") for i, k in enumerate(hidden)]
@@ -113,5 +130,6 @@ NOTES = """
     another order. X of float32 makes a float32 network. Not as in scikit-learn: a shorter last
     batch has the same penalty; momentum gathers gradients, and the learning rate of the step is
     applied to their sum, which differs where the rate changes; rows held out for `early_stopping`
-    have all classes in proportion.
+    have all classes in proportion where that can be. `predict_log_proba` is computed from the
+    outputs, not from probabilities that were rounded.
 """

@@ -6,11 +6,11 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from .common import choice
+from . import poisson
 from .mlp import FastMLP
-from .parameters import ATTRIBUTES, NOTES, PARAMETERS, extended
+from .parameters import ATTRIBUTES, NOTES, PARAMETERS, REGRESSOR, extended
 
-_LOSSES = {"squared_error": "mse", "huber": "huber"}
+_LOSSES = {"squared_error": "mse", "huber": "huber", "poisson": "poisson"}
 
 
 class FastMLPRegressor(RegressorMixin, FastMLP):
@@ -19,8 +19,10 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     The loss is a mean over samples, its gradient the sum over outputs (as in scikit-learn); `loss_`
     shows the mean over both.
     {PARAMETERS}
-    loss : {{"squared_error", "huber"}}
-        Half the squared error; the same up to an error of 1, from there on linear. By keyword only.
+    loss : {{"squared_error", "poisson", "huber"}}
+        Half the squared error; half the Poisson deviance, where the exponentials of the outputs are
+        what is predicted (y is 0 or more); half the squared error up to an error of 1, from there
+        on linear. By keyword only.
     {ATTRIBUTES}
     {NOTES}
     Examples
@@ -33,11 +35,16 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     True
     """
 
+    _parameter_constraints = REGRESSOR
     __init__ = extended(FastMLP.__init__, loss="squared_error")
 
+    def _dense(self, y, first: bool):
+        raise TypeError("y is a sparse matrix; expected a dense array: use y.toarray()")
+
     def _targets(self, X, y, sample_weight, first, classes, incremental):
-        choice(self.loss, "loss", _LOSSES)
         y = np.ascontiguousarray(y, X.dtype)
+        if self.loss == "poisson":
+            poisson.check_targets(y)
         if first:
             self._one_column = y.ndim == 1
         elif self._one_column != (y.ndim == 1):
@@ -47,9 +54,17 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     def _score_of(self, outputs, y, weight):
         if not np.isfinite(outputs).all():
             return float("nan")
-        return float(r2_score(y, outputs, sample_weight=weight))
+        with np.errstate(over="ignore", invalid="ignore"):  # minus infinity or NaN is a score too
+            return float(r2_score(y, outputs, sample_weight=weight))
 
     def predict(self, X):
         """Predictions (n,), or (n, k) where y had columns."""
         outputs = self._outputs(X)
         return outputs[:, 0] if self._one_column else outputs
+
+    def _forward(self, theta, X):
+        outputs = super()._forward(theta, X)
+        if self.out_activation_ != "exp":
+            return outputs
+        with np.errstate(over="ignore"):
+            return np.exp(outputs, out=outputs)

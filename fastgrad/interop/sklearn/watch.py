@@ -24,11 +24,11 @@ class Watch:
         if owner.verbose:
             print(f"Iteration {owner.n_iter_}, loss = {loss:.8f}")
         improved = self._scored(result) if self.validation else self._fallen(loss)
-        owner._waited = 0 if improved else owner._waited + 1
+        owner._no_improvement_count = 0 if improved else owner._no_improvement_count + 1
         if owner.solver == "sgd" and owner.learning_rate == "invscaling":
             rate = owner.learning_rate_init / (owner.t_ + 1) ** owner.power_t
             result.optimizer.lr = as_schedule(rate / owner._gradient_scale)
-        if self.incremental or owner._waited <= owner.n_iter_no_change:
+        if self.incremental or owner._no_improvement_count <= owner.n_iter_no_change:
             return False
         if self._slowed(result.optimizer):
             return False
@@ -49,7 +49,7 @@ class Watch:
     def _scored(self, result) -> bool:
         owner = self.owner
         X, y, weight = self.validation
-        score = owner._score_of(owner._net.predict(result.theta, X), y, weight)
+        score = owner._score_of(owner._forward(result.theta, X), y, weight)
         owner.validation_scores_.append(score)
         if owner.verbose:
             print(f"Validation score: {score:f}")
@@ -68,5 +68,5 @@ class Watch:
         if rate * owner._gradient_scale <= 1e-6:
             return False
         optimizer.lr = as_schedule(rate / 5)
-        owner._waited = 0
+        owner._no_improvement_count = 0
         return True
