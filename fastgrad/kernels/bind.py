@@ -29,7 +29,9 @@ def pointer_or_null(array, like):
 def _pointer_or_null(array, like):
     if isinstance(array, types.Array):
         return lambda array, like: pointer(array)
-    return lambda array, like: null_of(like)
+    if isinstance(array, (types.NoneType, types.Omitted)):
+        return lambda array, like: null_of(like)
+    return None
 
 
 def bind_targets(call, y):

@@ -196,17 +196,22 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         require(sample_weight, "sample_weight", dtype, 1)
     require_output(out, "out", dtype, 1)
 
-    @register_jitable
-    def weights_of(net, sample_weight):
-        if sample_weight is None:
+    if given(sample_weight):
+
+        @register_jitable
+        def weights_of(net, sample_weight):
+            if not net.weighted:
+                raise ValueError("sample_weight is given: prepare the network with weighted=True")
+            require_native(sample_weight, "sample_weight")
+            check_weights(sample_weight, net.rows)
+            return sample_weight
+
+    else:
+
+        @register_jitable
+        def weights_of(net, sample_weight):
             if net.weighted:
                 raise ValueError("sample_weight is missing: the network was prepared for it")
-            return None
-        if not net.weighted:
-            raise ValueError("sample_weight is given: prepare the network with weighted=True")
-        require_native(sample_weight, "sample_weight")
-        check_weights(sample_weight, net.rows)
-        return sample_weight
 
     @register_jitable
     def check_targets(net, y):

@@ -33,13 +33,19 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
     if weighted:
         require(sample_weight, "sample_weight", dtype, 1)
 
-    @register_jitable
-    def weights_of(w, sample_weight, n):
-        if not weighted:
+    if weighted:
+
+        @register_jitable
+        def weights_of(sample_weight, n):
+            require_native(sample_weight, "sample_weight")
+            check_weights(sample_weight, n)
+            return sample_weight
+
+    else:
+
+        @register_jitable
+        def weights_of(sample_weight, n):
             return None
-        require_native(sample_weight, "sample_weight")
-        check_weights(sample_weight, n)
-        return sample_weight
 
     def implementation(w, b, X, y, sample_weight=None, out=None, threads=None):
         n, d = X.shape
@@ -50,7 +56,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
         require_native(w, "w")
         require_native(X, "X")
         require_native(y, "y")
-        weight = weights_of(w, sample_weight, n)
+        weight = weights_of(sample_weight, n)
         gw = np.empty_like(w) if out is None else out
         if gw.size != d:
             raise ValueError("out has the wrong size for w")
