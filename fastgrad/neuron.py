@@ -10,15 +10,20 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import neuron_plan
-from ._core.run import SHUT, FastPath
+from ._core.run import SHUT, FastPath, run
 from .kernels import neuron as kernels
-from .kernels.bind import REFUSED
-from .kernels.neuron import quick_neuron, shared_neuron
-from .runtime import launch
+from .kernels.bind import (
+    REFUSED,
+    neuron_bias_gradient,
+    quick_neuron,
+    run_neuron,
+    shared_neuron,
+)
+from .kernels.engine import parallel_step
 
 _fast: dict = {}  # by shape and dtype of X: plans that may take the fast path, and that path
 _paths = {
-    np.dtype(kind): FastPath(kernels.neuron_step_parallel, quick_neuron, shared_neuron)
+    np.dtype(kind): FastPath(parallel_step, quick_neuron, shared_neuron)
     for kind in (np.float32, np.float64)
 }
 _quick_neuron = quick_neuron.call
@@ -123,17 +128,8 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
         checked = (w, "w"), (X, "X"), (y, "y"), (sample_weight, "sample_weight")
         gw = check.output(out, "out", (d,), dtype, *given, *checked)
     plan = neuron_plan(n, d, dtype, sample_weight is not None)
-    buffer = plan.acquire()
-    try:
-        args = (gw, w, b, X, y, sample_weight, buffer)
-        if plan.parallel or threads is not None:
-            loss, gb = launch(
-                kernels.neuron_step, kernels.neuron_step_parallel, plan.parallel, threads, args
-            )
-        else:
-            loss, gb = kernels.neuron_step(*args)
-    finally:
-        plan.free.append(buffer)
+    arrays = (w, b, X, y, sample_weight, gw)
+    loss, gb = run(plan, run_neuron, arrays, threads, neuron_bias_gradient)
     if sample_weight is None and threads is None:
         _open_fast_path(plan, w, b, X, y, gw)
     return loss, gw, gb
@@ -144,7 +140,7 @@ def _open_fast_path(plan, w, b, X, y, gw):
     path = _paths[X.dtype]
     buffer = plan.acquire()
     try:
-        if path.open(plan, (gw, w, b, X, y, None, buffer), (w, b, X, y, gw, buffer)):
+        if path.open(plan, (w, buffer), (w, b, X, y, gw, buffer)):
             if len(_fast) >= 256:
                 _fast.clear()
             _fast[X.shape, X.dtype] = plan, path

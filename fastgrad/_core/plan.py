@@ -11,17 +11,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..kernels import neuron as one
 from ..kernels import records as at
 from ..kernels.columns import scratch_elements
 from ..kernels.gemm import NV, RELU
 from ..kernels.jit import shared
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
+from ..losses import LOSSES
 from ..runtime import max_threads, threads_sleep
 from . import tuning
-from .workspace import NeuronPlan, Plan, round_up
+from .workspace import Plan, round_up
 
+_BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
 shared(scratch_elements)
 
 
@@ -112,6 +113,17 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
 
 
 @shared
+def _one_pass_cut(n, row_bytes):
+    """(rows of a task, of a block, the work as flops in float32 or 0 if it is too little)."""
+    tasks, work = 1, n * row_bytes * tuning.ASLEEP_FLOPS // tuning.ASLEEP_BYTES
+    if n * row_bytes >= tuning.NEURON_PARALLEL_BYTES:
+        tasks = min(tuning.MAX_TASKS, -(-n // tuning.NEURON_BLOCK_ROWS))
+    else:
+        work = 0
+    return round_up(-(-n // tasks), 8), tuning.NEURON_BLOCK_ROWS, work
+
+
+@shared
 def write_plan(
     vector, sizes, n, itemsize, want, loss, labelled, unit_targets, averaged, activation,
     output_activation, weighted, flat, threads,
@@ -127,6 +139,7 @@ def write_plan(
     layers = len(sizes) - 1
     gradient = want & at.GRADIENT != 0
     back = want & at.OUTPUTS == 0
+    one_pass = layers == 1 and sizes[1] == 1 and not labelled and want | at.GRADIENT == _BOTH
     # No gaps between narrow outputs: the loss takes the block as one long row.
     gapless = want & at.LOSS != 0 and not labelled and not weighted and sizes[layers] < lanes
     products = inputs = width = widest = outputs = 0
@@ -145,7 +158,7 @@ def write_plan(
         record = vector[PLAN.size + layer * LAYER.size :]
         ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
         skinny = _is_skinny(d, k, lanes)
-        transposed = _is_transposed(d, k, n, skinny, lanes, extra)
+        transposed = one_pass or _is_transposed(d, k, n, skinny, lanes, extra)
         record[LAYER.d], record[LAYER.k], record[LAYER.ld] = d, k, ld
         record[LAYER.transposed] = transposed
         record[LAYER.forward] = at.DOT_PRODUCTS if skinny else at.PACKED
@@ -156,7 +169,10 @@ def write_plan(
         widest = max(widest, d, k)
 
     store, weight_rows = n, 1
-    if wide:
+    if one_pass:
+        wide = False
+        task_rows, block_rows, work = _one_pass_cut(n, sizes[0] * itemsize)
+    elif wide:
         store, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
         block_rows = task_rows
     else:
@@ -167,13 +183,17 @@ def write_plan(
     tasks = n // store * -(-store // task_rows) + -(-(n % store) // task_rows)
     partials = 1 if wide else tasks
     flush = 0
-    if wide:
+    if one_pass:
+        flush = 1 if task_rows > block_rows else 0
+    elif wide:
         flush = 1 if n > store else 0
     elif gradient and itemsize == 4 and task_rows > tuning.FLUSH_ROWS:
         flush = tuning.FLUSH_ROWS // block_rows
     direct = gradient and partials == 1 and flush == 0 and not rearranged
-    slices = _slices(parameters, flops)
+    slices = 1 if one_pass else _slices(parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
+    if one_pass:
+        parallel, flops = work > 0 and tasks > 1, work
 
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 
@@ -194,6 +214,8 @@ def write_plan(
         )
         if record[LAYER.forward] == at.PACKED and few and (inside or k % lanes == 0):
             record[LAYER.forward] = at.IN_PLACE
+        if one_pass:  # nothing is packed
+            record[LAYER.forward], record[LAYER.input_gradient] = at.IN_PLACE, at.DOT_ROWS
         if transposed:
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
         elif (
@@ -224,7 +246,7 @@ def write_plan(
         if direct:
             record[LAYER.ldg] = d if transposed else k
             record[LAYER.partial], record[LAYER.partial_bias] = theta - d * k - k, theta - k
-        elif gradient:
+        elif gradient or one_pass:
             ldg = round_up(d, lanes) if transposed else padded
             bias = partial + ldg * (k if transposed else d)
             record[LAYER.ldg], record[LAYER.partial] = ldg, partial
@@ -251,7 +273,7 @@ def write_plan(
     done = round_up(parts + tasks + slices + at.LINE, at.LINE)
     vector[PLAN.rows], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
     vector[PLAN.loss], vector[PLAN.labelled], vector[PLAN.averaged] = loss, labelled, averaged
-    vector[PLAN.unit_targets] = unit_targets
+    vector[PLAN.unit_targets], vector[PLAN.one_pass] = unit_targets, one_pass
     vector[PLAN.weighted], vector[PLAN.flat] = weighted, flat
     vector[PLAN.wide], vector[PLAN.store_rows] = wide, store
     vector[PLAN.task_rows], vector[PLAN.tasks] = task_rows, tasks
@@ -298,24 +320,12 @@ def _plan(vector, work, dtype, size, scalars=(1.0, 0.0)) -> Plan:
     return Plan(vector, parallel, dtype, elements, doubles, cleared, workers, scalars)
 
 
-@shared
-def write_neuron_plan(vector, n, d, itemsize, weighted):
-    """Write one neuron's vector; (parallel, elements): of the workspace, and its doubles."""
-    parallel = n * d * itemsize >= tuning.NEURON_PARALLEL_BYTES
-    tasks = min(tuning.MAX_TASKS, -(-n // tuning.NEURON_BLOCK_ROWS)) if parallel else 1
-    rows = round_up(-(-n // tasks), 8)
-    tasks = -(-n // rows)
-    stride = round_up(d + one.SUMS, 16) + 16
-    vector[one.ROWS], vector[one.INPUTS], vector[one.TASKS] = n, d, tasks
-    vector[one.TASK_ROWS], vector[one.BLOCK_ROWS] = rows, tuning.NEURON_BLOCK_ROWS
-    vector[one.WEIGHTED], vector[one.STRIDE] = weighted, stride
-    return parallel and tasks > 1, tasks * stride
-
-
 @lru_cache(maxsize=256)
-def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> NeuronPlan:
-    """The plan of one neuron's loss and gradient."""
-    vector = np.zeros(one.HEADER, np.int64)
-    parallel, size = write_neuron_plan(vector, n, d, dtype.itemsize, weighted)
-    parallel = parallel and (n * d * dtype.itemsize >= tuning.ASLEEP_BYTES or not threads_sleep())
-    return NeuronPlan(vector, parallel, dtype, size, size)
+def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
+    """The plan of one neuron max(0, w . x + b) and its mean squared error."""
+    vector = np.zeros(PLAN.size + LAYER.size, np.int64)
+    work, *size = write_plan(
+        vector, (d, 1), n, dtype.itemsize, _BOTH, MSE, False, False, 1, 0, RELU, weighted, False,
+        max_threads(),
+    )  # fmt: skip
+    return _plan(vector, work, dtype, size)

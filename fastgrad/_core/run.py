@@ -16,10 +16,11 @@ from ..kernels.engine import parallel_step, serial_step
 SHUT = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
 
 
-def run(plan, kernel, arrays, threads=None) -> float:
+def run(plan, kernel, arrays, threads=None, beside=None):
     """A step: `kernel`, one of `bind.run_*`, of checked arrays, whose first is of the plan's dtype.
 
-    threads: the call's own bound (None: the process's).
+    threads: the call's own bound (None: the process's); beside: reads from the workspace what the
+    kernel returns besides the loss.
     """
     buffer = plan.acquire()
     try:
@@ -27,7 +28,8 @@ def run(plan, kernel, arrays, threads=None) -> float:
             return kernel(buffer, *arrays, True)
         kernel(buffer, *arrays, False)
         args = arrays[0], buffer
-        return runtime.launch(serial_step, parallel_step, plan.parallel, threads, args)
+        loss = runtime.launch(serial_step, parallel_step, plan.parallel, threads, args)
+        return (loss, beside(buffer, arrays[0])) if beside else loss
     finally:
         plan.free.append(buffer)
 

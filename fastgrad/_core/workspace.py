@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..kernels import neuron as one
 from ..kernels.jit import shared
 from ..kernels.records import CALL, LINE, WORKER_STRIDE
 from ..kernels.simd import VECTOR_BYTES
@@ -39,9 +38,10 @@ def workspace_layout(length, workers, doubles, elements, itemsize):
     return first_worker, plan, sums, work, work + -(-elements * itemsize // 8)
 
 
-@dataclass
-class _Workspaces:
-    """What a step's kernel needs beside the user's arrays, for plans of one kind."""
+@dataclass(eq=False)
+class Plan:
+    """A step's PLAN, and workspaces for it: CALL, WORKERs, the PLAN, float64 numbers, then numbers
+    of the parameters' type."""
 
     vector: np.ndarray
     parallel: bool
@@ -61,23 +61,15 @@ class _Workspaces:
         except IndexError:
             return self._new_workspace()
 
-    def _memory(self, words: int) -> np.ndarray:
-        unit = VECTOR_BYTES // 8
-        _let_go(self, 8 * words)
-        memory = np.empty(words + unit)
-        start = -(memory.__array_interface__["data"][0] // 8) % unit
-        return memory[start : start + words]
-
-
-class Plan(_Workspaces):
-    """A step's PLAN, and workspaces for it: CALL, WORKERs, the PLAN, float64 numbers, then numbers
-    of the parameters' type."""
-
     def _new_workspace(self) -> np.ndarray:
         worker, plan, sums, work, words = workspace_layout(
             self.vector.size, self.workers, self.doubles, self.elements, self.dtype.itemsize
         )
-        buffer = self._memory(words)
+        _let_go(self, 8 * words)
+        unit = VECTOR_BYTES // 8
+        memory = np.empty(words + unit)
+        start = -(memory.__array_interface__["data"][0] // 8) % unit
+        buffer = memory[start : start + words]
         records = buffer.view(np.int64)
         records[:sums] = 0
         records[plan : plan + self.vector.size] = self.vector
@@ -91,20 +83,7 @@ class Plan(_Workspaces):
         return buffer
 
 
-class NeuronPlan(_Workspaces):
-    """The same for one neuron: its vector, then float64 numbers, then numbers of its dtype."""
-
-    def _new_workspace(self) -> np.ndarray:
-        first64 = self.vector.size
-        first = round_up(first64 + self.doubles, VECTOR_BYTES // 8)
-        buffer = self._memory(first + -(-self.elements * self.dtype.itemsize // 8))
-        vector = buffer[:first64].view(np.int64)
-        vector[:] = self.vector
-        vector[[one.BUFFER64, one.BUFFER]] = first64, first
-        return buffer
-
-
-def _let_go(plan: _Workspaces, size: int) -> None:
+def _let_go(plan: Plan, size: int) -> None:
     """Before a plan makes a workspace of `size` bytes: the oldest that are too much, now and then.
 
     Without a lock, which a child made by `fork` could find locked: every step is one operation.

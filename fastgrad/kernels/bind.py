@@ -88,6 +88,21 @@ def bind_backward(call, w, x, grad_out, mask, out, bias_out, dx):
 
 
 @inner
+def bind_neuron(call, w, b, x, y, s, out):
+    """One neuron's loss and gradient, whose b is a number."""
+    call.theta, call.x, call.targets = pointer(w), pointer(x), pointer(y)
+    call.weights, call.out = pointer_or_null(s, w), pointer(out)
+    call.bias, call.bias_gradient = call.neuron_bias, call.neuron_bias_gradient
+    call.bias[0] = b
+
+
+@inner
+def bias_gradient(call):
+    """d loss / d b of one neuron, after the step."""
+    return float(call.neuron_bias_gradient[0])
+
+
+@inner
 def run_bound(call, serial):
     return step(call, worker_of(call, 0)) if serial else 0.0
 
@@ -113,6 +128,19 @@ def run_backward(buffer, w, x, grad_out, mask, out, bias_out, dx, serial):
     call = call_in(buffer, pointer(w))
     bind_backward(call, w, x, grad_out, mask, out, bias_out, dx)
     return run_bound(call, serial)
+
+
+@kernel
+def run_neuron(buffer, w, b, x, y, s, out, serial):
+    """(loss, db)."""
+    call = call_in(buffer, pointer(w))
+    bind_neuron(call, w, b, x, y, s, out)
+    return run_bound(call, serial), bias_gradient(call)
+
+
+@kernel
+def neuron_bias_gradient(buffer, like):
+    return bias_gradient(call_in(buffer, pointer(like)))
 
 
 # The fast path: from Python into a kernel with the checks of shapes and labels in compiled code. A
@@ -190,3 +218,36 @@ def shared_step(parallel, threads, theta, x, y, out, buffer):
     if threads == 0:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
+
+
+@inner
+def takes_neuron(plan, w, x, y):
+    """As `takes_step`, of one neuron."""
+    n, d = plan.rows, layer_of(plan, 0).d
+    fit = w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
+    return fit and is_plain(w) and is_plain(x) and is_plain(y)
+
+
+@brief_kernel
+def quick_neuron(w, b, x, y, out, buffer):
+    """`quick_step` of one neuron: (loss, db); `out` is fresh."""
+    call = call_in(buffer, pointer(w))
+    if not takes_neuron(call.plan, w, x, y):
+        return REFUSED, 0.0
+    bind_neuron(call, w, b, x, y, None, out)
+    return run_bound(call, True), bias_gradient(call)
+
+
+@long_kernel
+def shared_neuron(parallel, threads, w, b, x, y, out, buffer):
+    """`shared_step` of one neuron."""
+    call = call_in(buffer, pointer(w))
+    if threads and thread_bound() != threads:
+        return REFUSED, 0.0
+    if not takes_neuron(call.plan, w, x, y):
+        return REFUSED, 0.0
+    bind_neuron(call, w, b, x, y, None, out)
+    if threads == 0:
+        return run_bound(call, True), bias_gradient(call)
+    loss = call_address(0.0, parallel, (w, buffer))
+    return loss, bias_gradient(call)

@@ -61,6 +61,24 @@ def forward(call, plan, x, m, place, part, out, panels):
 
 
 @inner
+def one_pass(call, plan, x, first, m, grad, fresh):
+    """Loss and gradient of one output over a block of rows."""
+    layer = layer_of(plan, 0)
+    dw, db, d = shift(grad, layer.partial), shift(grad, layer.partial_bias), layer.d
+    if plan.direct and plan.flat == 0:
+        db = call.bias_gradient
+    if fresh:
+        for j in range(d):
+            dw[j] = 0
+        db[0] = 0
+    weights = shift(call.weights, first) if plan.weighted else null_like(call.weights)
+    return losses.one_pass(
+        plan.loss, dw, db, x, d, call.theta, call.bias[layer.bias], shift(call.targets, first),
+        weights, m, call.sums[SCALE], call.sums[LOSS_PARAMETER], layer.activation == RELU,
+    )  # fmt: skip
+
+
+@inner
 def given_delta(call, z, ldz, first, m, k):
     """The gradient by the activations is given, with a mask: no loss."""
     for i in range(m):

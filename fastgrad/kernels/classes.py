@@ -18,6 +18,7 @@ from . import vmath
 from .pack import transpose_block
 from .simd import I64, Vectors
 from .sums import Sum
+from .weights import weighed
 
 MOST_VECTORS = 2  # of classes, for which there is room in the table
 CHAINS = 4  # sums of exponentials side by side, so that their rounding errors stay small
@@ -71,14 +72,6 @@ class _Group:
         with cgutils.for_range(self.builder, blocks) as block:
             column = self.builder.mul(block.index, I64(self.vec.lanes))
             yield column, self.builder.sub(k, column)
-
-
-def weighed(vec, weight, value):
-    """weight * value, 0 where the weight is 0, whatever finite logits made the value infinite."""
-    builder, zero = vec.builder, vec.const(0.0)
-    none = builder.fcmp_ordered("==", weight, zero)
-    nothing = builder.and_(none, builder.fcmp_ordered("ord", value, value))
-    return builder.select(nothing, zero, builder.fmul(weight, value))
 
 
 def few_classes_body(elem):

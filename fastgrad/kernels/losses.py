@@ -17,10 +17,12 @@ from numba.core import cgutils
 
 from . import vmath
 from .arithmetic import Arithmetic
-from .classes import MOST_VECTORS, few_classes_body, weighed
+from .classes import MOST_VECTORS, few_classes_body
+from .one_pass import one_pass_body
 from .routines import Routine, routine, table
 from .simd import DOUBLE, I1, I64, VOID, Vectors
 from .sums import Sum
+from .weights import weighed, without_weight
 
 ELEMENTWISE, elementwise = table(
     "loss",
@@ -33,6 +35,14 @@ ELEMENTWISE, elementwise = table(
     s may be null; s_row and s_column are its strides, one of them 0. `gated`: the outputs went
     through a ReLU, so the derivative passes where `not (z <= 0)`. A row of weight 0 does not count.
     """,
+)
+ONE_PASS, one_pass = table(
+    "one_pass",
+    "dw db x d w b y s m scale parameter gated",
+    DOUBLE,
+    lambda p: [p, p, p, I64, p, p.pointee, p, p, I64, p.pointee, p.pointee, I1],
+    """The sum of s * loss(w . x + b, y) over m rows of x, by the loss's code; dw (d,) and db (1,)
+    are added to. s may be null; `gated`: the output goes through a ReLU.""",
 )
 LABELLED, labelled = table(
     "labelled_loss",
@@ -47,13 +57,8 @@ LABELLED, labelled = table(
 def add_elementwise(name: str, formula) -> int:
     """The code of a loss: formula(v, z, y, parameter) -> (value, slope, curvature), in
     `Arithmetic`."""
+    ONE_PASS.add(name, lambda elem: one_pass_body(elem, formula))
     return ELEMENTWISE.add(name, lambda elem: _elementwise_body(elem, formula))
-
-
-def _without_weight(vec, weight, output):
-    """The lanes of rows that do not count, whatever their targets: of weight 0, and finite."""
-    finite = vec.builder.fcmp_ordered("<", vmath.absolute(vec, output), vec.const(float("inf")))
-    return vec.builder.and_(vec.builder.fcmp_ordered("==", weight, vec.const(0.0)), finite)
 
 
 def _elementwise_body(elem, formula):
@@ -85,7 +90,7 @@ def _elementwise_body(elem, formula):
                             builder.store(vec.splat(builder.load(here)), weight)
                         with b:
                             builder.store(vec.load_masked(here, mask), weight)
-                    builder.store(_without_weight(vec, builder.load(weight), output), ignored)
+                    builder.store(without_weight(vec, builder.load(weight), output), ignored)
                 target = vec.load_masked(at(y, ldy), mask)
                 value, derivative, _ = formula(vec, output, target, parameter)
                 w = builder.load(weight)

@@ -30,6 +30,7 @@ from numba.extending import (
 from .simd import I64
 
 INT, BYTES, INTS, FLOATS, REALS = "int", "bytes*", "int*", "float*", "real*"
+REAL = "real"  # a number in the record itself, of which a kernel gets the address
 
 
 class Record:
@@ -59,7 +60,8 @@ class RecordType(types.Type):
             return types.int64
         if isinstance(kind, Record):
             return RecordType(kind, self.real)
-        pointed = {BYTES: types.uint8, INTS: types.int64, FLOATS: types.float64, REALS: self.real}
+        pointed = {BYTES: types.uint8, INTS: types.int64, FLOATS: types.float64}
+        pointed |= {REALS: self.real, REAL: self.real}
         return types.CPointer(pointed[kind]) if kind else None
 
 
@@ -96,6 +98,7 @@ PLAN = Record(
     unit_targets=INT,  # 1: they lie between 0 and 1
     averaged=INT,  # k where the loss is a mean over outputs, else 1
     weighted=INT,
+    one_pass=INT,  # 1: one layer of one output, loss and gradient in one pass over X
     wide=INT,  # 1: deltas of all rows are stored and the weight gradient is split by rows of W
     store_rows=INT,  # rows between two weight gradients if wide, else n
     task_rows=INT,  # rows of a row task: fixed by the shapes, so that the order of every sum is
@@ -145,6 +148,8 @@ CALL = Record(
     out=REALS,  # outputs (n, k), or the gradient
     bias_gradient=REALS,  # where db goes unless the plan is flat
     dx=REALS,
+    neuron_bias=REAL,  # where one neuron's b, which is a number, is put
+    neuron_bias_gradient=REAL,
     x_source=REALS,  # what rows of X, and of y, are gathered from
     targets_source=REALS,
     labels_source=INTS,
@@ -232,8 +237,10 @@ def _place(builder, pointer, kind, name):
 
 @lower_getattr_generic(RecordType)
 def _read(context, builder, kind, pointer, name):
-    value = builder.load(_place(builder, pointer, kind, name))
-    field = context.get_value_type(kind.field(name))
+    place, field = _place(builder, pointer, kind, name), context.get_value_type(kind.field(name))
+    if kind.record._kinds[name] == REAL:
+        return builder.bitcast(place, field)
+    value = builder.load(place)
     return value if field == I64 else builder.inttoptr(value, field)
 
 

@@ -114,23 +114,6 @@ class RowGroup:
         self.over_columns(step)
 
 
-def broadcast(builder, scalar, kind):
-    if not isinstance(kind, ir.VectorType):
-        return scalar
-    undef = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undef, scalar, I32(0))
-    return builder.shuffle_vector(
-        one, undef, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
-    )
-
-
-def load_vector(builder, base, index, kind):
-    place = builder.gep(base, [index])
-    value = builder.load(builder.bitcast(place, kind.as_pointer()))
-    value.align = 8 if base.type.pointee == ir.DoubleType() else 4
-    return value
-
-
 def add_to(builder, place, value):
     builder.store(builder.fadd(builder.load(place), value), place)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import types
 
-from .blocks import backward, forward, output_delta, weight_gradient
+from .blocks import backward, forward, one_pass, output_delta, weight_gradient
 from .gather import gather_labels, gather_rows
 from .jit import inner
 from .norms import penalty, sum_of_squares
@@ -110,6 +110,15 @@ def rows_task(call, plan, worker, panels, index, origin):
             _gather(call, plan, worker, row, m, d, k)
         x = shift(call.x, row * d)
         place = row - origin if wide else 0
+        if plan.one_pass:
+            value = one_pass(call, plan, x, row, m, grad, waiting == 0)
+            loss, lost = add_exactly(loss, lost, value)
+            waiting += 1
+            if flush and (waiting == flush or row + m == stop):
+                for i in range(size):
+                    sums[i] += partial[i]
+                waiting = 0
+            continue
         if plan.want & (LOSS | OUTPUTS | COTANGENT):
             forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
         if plan.want & OUTPUTS:

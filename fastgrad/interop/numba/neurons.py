@@ -9,7 +9,10 @@ from numba.extending import overload, register_jitable
 
 from ... import neuron
 from ...kernels import neuron as kernels
+from ...kernels.bind import bias_gradient, bind_neuron, run_bound
 from ...kernels.jit import OPTIONS
+from ...kernels.records import call_at
+from ...kernels.simd import pointer
 from .checks import (
     check_weights,
     given,
@@ -20,7 +23,7 @@ from .checks import (
     require_output,
 )
 from .lazy import check_version
-from .workspaces import NEURON, buffer_of, claim, release
+from .workspaces import NEURON, claim, release
 
 
 @overload(neuron.neuron_loss_and_grad, jit_options=OPTIONS)
@@ -67,7 +70,9 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
         require_disjoint(out, "out", sample_weight, "sample_weight")
         check_version()
         work = claim(n, d, 1, w.itemsize, NEURON, weighted)
-        loss, gb = kernels.run_neuron(gw, w, float(b), X, y, weight, buffer_of(work))
+        call = call_at(work, pointer(w))
+        bind_neuron(call, w, b, X, y, weight, gw)
+        loss, gb = run_bound(call, True), bias_gradient(call)
         release(work)
         return loss, gw, gb
 

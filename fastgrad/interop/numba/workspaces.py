@@ -18,11 +18,11 @@ from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
 from ..._core import plan, tuning, workspace
-from ..._core.plan import write_neuron_plan, write_plan
-from ..._core.workspace import round_up, workspace_layout
-from ...kernels import neuron as one
+from ..._core.plan import MSE, write_plan
+from ..._core.workspace import workspace_layout
 from ...kernels import records as at
 from ...kernels.calls import call_address
+from ...kernels.gemm import RELU
 from ...kernels.jit import inner, kernel
 from ...kernels.records import CALL, LAYER, PLAN
 from ...kernels.simd import VECTOR_BYTES
@@ -31,7 +31,7 @@ from .lazy import address_by, enlist, publish, published
 from .locks import LINE, free_after_fork, give_back, take
 
 SLOTS = 128  # calls at once; the next ones wait
-NEURON = 1024  # in the place of what is wanted of a layer
+NEURON = at.LOSS | at.GRADIENT  # what is wanted of a neuron; of a layer there is no loss
 
 # A slot, in int64; then the plan's vector
 BUSY = 0
@@ -120,29 +120,22 @@ def _prepare(slots, number, n, d, k, itemsize, want, flag):
     slot = slots[number]
     vector = slot[VECTOR:]
     vector[:] = 0
-    if want == NEURON:
-        _, elements = write_neuron_plan(vector, n, d, itemsize, flag)
-        length, first = one.HEADER, round_up(one.HEADER + elements, VECTOR_BYTES // 8)
-        vector[one.BUFFER64], vector[one.BUFFER] = length, first
-        words, place = first + -(-elements * itemsize // 8), 0
-    else:
-        _, elements, doubles, _, workers = write_plan(
-            vector, (d, k), n, itemsize, want, 0, False, False, 1, 0, flag, False, False, 1
-        )  # fmt: skip
-        length = _LENGTH
-        layout = workspace_layout(length, workers, doubles, elements, itemsize)
-        place, words = layout[1], layout[4]
+    weighted, activation = want == NEURON and flag, RELU if want == NEURON else flag
+    _, elements, doubles, _, workers = write_plan(
+        vector, (d, k), n, itemsize, want, MSE, False, False, 1, 0, activation, weighted, False, 1
+    )  # fmt: skip
+    layout = workspace_layout(_LENGTH, workers, doubles, elements, itemsize)
+    words = layout[4]
     if words > slot[WORDS] and not _grow(slots, number, words):
         return False
-    work = carray(at_address(slot[WORK]), words, np.int64)
+    start = slot[WORK]
+    work = carray(at_address(start), words, np.int64)
     work[:] = 0
-    work[place : place + length] = vector[:length]
-    if want != NEURON:
-        layout = workspace_layout(length, workers, doubles, elements, itemsize)
-        work[CALL.worker], work[CALL.plan] = slot[WORK] + 8 * layout[0], slot[WORK] + 8 * layout[1]
-        work[CALL.sums], work[CALL.work] = slot[WORK] + 8 * layout[2], slot[WORK] + 8 * layout[3]
-        numbers = carray(at_address(slot[WORK] + 8 * layout[2]), at.SCALARS, np.float64)
-        numbers[at.LOSS_PARAMETER], numbers[at.L2] = 1.0, 0.0
+    work[layout[1] : layout[1] + _LENGTH] = vector[:_LENGTH]
+    work[CALL.worker], work[CALL.plan] = start + 8 * layout[0], start + 8 * layout[1]
+    work[CALL.sums], work[CALL.work] = start + 8 * layout[2], start + 8 * layout[3]
+    numbers = carray(at_address(start + 8 * layout[2]), at.SCALARS, np.float64)
+    numbers[at.LOSS_PARAMETER], numbers[at.L2] = 1.0, 0.0
     return True
 
 
@@ -180,12 +173,6 @@ def claim(n, d, k, itemsize, want, flag):
         np.int64(flag),
     )
     return call_address(0, address_by(_CLAIM), args)
-
-
-@register_jitable
-def buffer_of(work):
-    """The workspace as an argument of a kernel, which knows its size from the plan."""
-    return carray(at_address(work), 1, np.float64)
 
 
 @register_jitable
