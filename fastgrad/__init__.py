@@ -3,7 +3,7 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
-from . import schedules
+from . import _startup, schedules  # noqa: F401 - the first watches over the imports of the others
 from ._version import __version__
 from .dense import affine, affine_relu, affine_relu_backward
 from .interop import numba as _overloads  # noqa: F401 - registers `@njit` twins

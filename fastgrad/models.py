@@ -241,7 +241,7 @@ class Model:
     def save(self, path, *, overwrite: bool = False) -> None:
         """Write it; see `save_model`."""
         path = files.check_place(path, "path")
-        if path.exists() and not overwrite:
+        if path.exists() and not overwrite and not files.written_into(path):
             raise FileExistsError(
                 f"path {path} exists; pass overwrite=True, or choose another name"
             )

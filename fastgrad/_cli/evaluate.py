@@ -94,7 +94,7 @@ def _of_values(model, out, y) -> dict:
 
 def _print(model, found: dict) -> None:
     kind = score_name(model.net)
-    score = f"accuracy {found[kind]:.2%}" if kind == "accuracy" else f"R² {found[kind]:.4f}"
+    score = f"accuracy {found[kind]:.2%}" if kind == "accuracy" else f"R2 {found[kind]:.4f}"
     print(f"{found['rows']} rows: loss {found['loss']:.6g}, {score}")
     for name in ("rmse", "mae"):
         if name in found:

@@ -34,7 +34,7 @@ def reading(args) -> Reading:
     nulls = NULLS
     if args.nulls is not None:
         nulls = tuple(map(str.strip, next(csv.reader([args.nulls]), [])))
-    return Reading(sep, args.decimal, args.header, nulls, args.encoding, args.keep_index)
+    return Reading(sep, args.decimal, args.header, nulls, args.encoding)
 
 
 def load_table(args, choose) -> Table:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 
-from .. import __version__
+from .. import __version__, _startup
 from .._tables.delimited import NULLS
 from .._tables.encode import FEW
 from .._tables.sources import ENDINGS
@@ -111,8 +111,6 @@ def _reading_arguments(sub) -> None:
                        help="how missing cells are written, beside empty ones "
                        f"({','.join(filter(None, NULLS))})")  # fmt: skip
     group.add_argument("--encoding", default="utf-8", help="of the text (utf-8)")
-    group.add_argument("--keep-index", action="store_true",
-                       help="take columns that number the rows")  # fmt: skip
 
 
 def _train_arguments(sub) -> None:
@@ -123,6 +121,8 @@ def _train_arguments(sub) -> None:
     sub.add_argument("--features", action="append", metavar="A,B",
                      help="input columns (all but the target)")  # fmt: skip
     sub.add_argument("--drop", action="append", metavar="A,B", help="columns to leave out (none)")
+    sub.add_argument("--keep-index", action="store_true",
+                     help="take columns that number the rows for inputs")  # fmt: skip
     sub.add_argument(
         "--impute",
         choices=["mean"],
@@ -204,6 +204,7 @@ def _any_encoding():
 
 def _run(argv) -> int:
     try:
+        _startup.ready()
         args = parser().parse_args(argv)
         if getattr(args, "threads", None) is not None:
             check_threads(args.threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def apart(places: dict) -> None:
     """Refuse one file under two names: one would overwrite the other."""
     seen = {}
     for name, path in places.items():
-        other = seen.setdefault(Path(path).resolve(), name)
+        other = seen.setdefault(os.path.realpath(path), name)
         if other != name:
             raise UserError(f"{name} is {path}, which is {other} too; expected another file")
 

@@ -95,7 +95,8 @@ def summary(args, model: Model, parts, result) -> dict:
             error = net.predict(theta, part[0]).astype(np.float64) - part[1].reshape(
                 len(part[1]), -1
             )
-            root = np.sqrt(np.square(error).mean(axis=0)) * model.target_scale
+            with np.errstate(over="ignore"):
+                root = np.sqrt(np.square(error).mean(axis=0)) * model.target_scale
             found[f"{name}_rmse"] = float(root[0]) if len(root) == 1 else root.tolist()
     return found
 
@@ -126,7 +127,7 @@ def show(args, model: Model, saved: dict) -> None:
     for part, words in (("train", "training"), ("val", "validation")):
         if f"{part}_loss" in found:
             score = found[f"{part}_{kind}"]
-            shown = f"accuracy {score:.2%}" if kind == "accuracy" else f"R² {score:.4f}"
+            shown = f"accuracy {score:.2%}" if kind == "accuracy" else f"R2 {score:.4f}"
             if f"{part}_rmse" in found:
                 errors = np.atleast_1d(found[f"{part}_rmse"])
                 shown += f", RMSE {', '.join(f'{error:.6g}' for error in errors)}"

@@ -40,7 +40,9 @@ def train(args) -> int:
     if args.optimizer == "lbfgs":
         _check_lbfgs(args)
     layers, outputs = _layers(args.layers), report.outputs(args)
-    table = inputs.load_table(args, roles.for_training(args.target, args.features, args.drop))
+    table = inputs.load_table(
+        args, roles.for_training(args.target, args.features, args.drop, args.keep_index)
+    )
     task = labels.task(table, args.task, args.force)
     model, parts = _prepare(args, table, task, layers)
     report.announce(args, model, parts)
@@ -59,9 +61,10 @@ def train(args) -> int:
         return INTERRUPTED
     if not finite:
         kept = f"{saved['model']} is of epoch {result.best_epoch}" if saved else "nothing is saved"
+        scale = "" if args.standardize else "leave --no-standardize away, or "
         words = (
-            f"the loss is not finite after epoch {result.epochs}; expected a finite one: try a "
-            f"smaller --lr ({kept})"
+            f"the loss is not finite after epoch {result.epochs}; expected a finite one: {scale}"
+            f"try a smaller --lr ({kept})"
         )
     if words:
         raise UserError(words, code=FAILED)
@@ -153,8 +156,8 @@ def _scaled(args, model: Model, table: Table, X) -> np.ndarray:
 
 
 def _too_large(args, where: str, value: str) -> str:
-    wider = "--dtype float64, or " if args.dtype == "float32" else ""
-    scale = "" if args.standardize else "without --no-standardize, "
+    wider = "--dtype float64 holds it; " if args.dtype == "float32" else ""
+    scale = "" if args.standardize else "leave --no-standardize away, "
     return (
         f"{where}: {value} is too large for {args.dtype} beside the other rows: {wider}{scale}"
         f"correct it or leave the row out"
@@ -171,9 +174,9 @@ def _not_finite(model: Model, parts: Parts) -> str:
         row, place = np.unravel_index(np.abs(part[0]).argmax(), part[0].shape)
         name = encode.input_names(parts.table.inputs(), model.encoding)[place]
         return (
-            f"the {words} loss is not finite: {parts.table.where(rows[row], name)} is "
-            f"{abs(part[0][row, place]):.3g} deviations from the mean; correct it or leave the row "
-            f"out (the model is saved)"
+            f"the {words} loss is not finite: {parts.table.where(rows[row], name)}, is the "
+            f"farthest from the other rows (an input of {part[0][row, place]:.3g}); correct it or "
+            f"leave the row out (the model is saved)"
         )
     return ""
 

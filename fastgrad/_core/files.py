@@ -45,6 +45,8 @@ def check_place(path, name: str) -> Path:
     if written_into(place):
         return place
     folder = Path(os.path.realpath(place)).parent if place.is_symlink() else place.parent
+    if os.path.islink(os.path.realpath(place)):
+        raise ValueError(f"{name} {place} is a link to itself; expected a file name")
     if place.is_dir() or not place.name:
         raise ValueError(f"{name} {place} is a folder; expected a file name")
     if not folder.is_dir():

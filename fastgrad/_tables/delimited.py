@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from .arrow import pyarrow
+from .table import number
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -23,7 +24,7 @@ MOST_SAMPLE = 2**26
 class Reading:
     """How a file is to be read; None: as it looks.
 
-    `nulls` are the spellings of a missing cell, `keep_index` takes columns that number the rows.
+    `nulls` are the spellings of a missing cell.
     """
 
     sep: str | None = None
@@ -31,17 +32,19 @@ class Reading:
     header: bool = True
     nulls: tuple[str, ...] = NULLS
     encoding: str = "utf-8"
-    keep_index: bool = False
 
 
 @dataclass
 class Layout:
-    """What a file looks like: `blank` lines come before its first, `index` numbers its rows."""
+    """What a file looks like: `blank` lines come before its first.
+
+    `index` are columns that are no inputs unasked, with what to say where they are left out.
+    """
 
     sep: str
     decimal: str
     names: list[str]
-    index: list[str]
+    index: dict[str, str]
     blank: int
     block: int
     notes: list[str]
@@ -67,11 +70,10 @@ def layout(source, reading: Reading) -> Layout:
         if decimal == ",":
             notes.append(f"{source.name}: numbers have decimal commas")
     if not reading.header:
-        names, index = [str(i) for i in range(len(rows[0]))], []
+        names, index = [str(i) for i in range(len(rows[0]))], {}
     else:
         names = [cell.strip() for cell in rows[0]]
-        index, noted = _nameless(source.name, names, body, reading.keep_index)
-        notes += noted
+        index = _nameless(source.name, names, body, notes)
         check_names(source.name, names)
     if reading.header and _looks_like_a_row(rows[0]):
         notes.append(
@@ -144,27 +146,38 @@ def _decimal_commas(rows) -> bool:
     return commas > points
 
 
-def _nameless(source: str, names: list[str], rows, keep_index: bool):
-    """(columns that number the rows, notes); every column without a name is given pandas'."""
-    index, notes = [], []
+def _nameless(source: str, names: list[str], rows, notes: list[str]) -> dict[str, str]:
+    """Columns that number or name the rows, or are empty, and what to say where they are left out.
+
+    Every column without a name is given the one that pandas gives it.
+    """
+    index = {}
     for place, name in enumerate(names):
         if name not in ("", "Unnamed: 0"):
             continue
-        name = names[place] = name or f"Unnamed: {place}"
+        if not name:
+            name = names[place] = _unused(f"Unnamed: {place}", names)
         cells = [row[place].strip() for row in rows if place < len(row)]
-        if place and not any(cells):
-            index.append(name)
-            notes.append(f"{source}: column {place + 1} has no name and no cells: left out")
-        elif not place and cells and _consecutive(cells):
-            if not keep_index:
-                notes.append(
-                    f"{source}: the first column has no name and numbers the rows: left out "
-                    f"(--keep-index takes it)"
-                )
-            index.append(name)
+        if place == len(index) and cells and _consecutive(cells):
+            index[name] = "has no name and numbers the rows: left out (--keep-index takes it)"
+        elif place == len(index) and len(set(cells)) == len(cells) > 1 and not any(
+            number(cell) is not None for cell in cells
+        ):  # fmt: skip
+            index[name] = "has no name and names the rows: left out (--keep-index takes it)"
+        elif not any(cells):
+            index[name] = "has no name and no cells: left out"
         else:
-            notes.append(f"{source}: column {place + 1} has no name: it is {name!r} here")
-    return index, notes
+            notes.append(
+                f"{source}: column {place + 1} has no name: it is {name!r} here "
+                f"(--drop {name!r} leaves it out)"
+            )
+    return {
+        name: f"{source}: column {names.index(name) + 1} {words}" for name, words in index.items()
+    }
+
+
+def _unused(name: str, names) -> str:
+    return name if name not in names else _unused(f"{name}.1", names)
 
 
 def _consecutive(cells) -> bool:

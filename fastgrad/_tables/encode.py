@@ -23,8 +23,9 @@ class Encoding:
     """How a column becomes inputs.
 
     `values`: an input each, 1 where the cell is this value; None for numbers. `fill` is what a
-    missing number becomes. `indicator`: one more input, 1 where the cell is missing. `unknown`:
-    whether another value is an "error" or "zero" in all inputs.
+    missing number becomes, and of text all inputs; None: it is an error. `indicator`: one more
+    input, 1 where the cell is missing. `unknown`: whether another value is an "error" or "zero" in
+    all inputs.
     """
 
     values: tuple[str, ...] | None = None
@@ -67,27 +68,27 @@ def learn(table: Table, training, *, impute: bool, unknown: str, force: bool) ->
     learnt = {}
     for name in table.inputs():
         column = table.columns[name]
-        if not column.unusable:
-            _check_filled(table, name, impute)
+        if column.unusable:
+            numbers(table, name)
+        _check_filled(table, name, impute)
+        values, fill, absent = None, 0.0 if impute else None, bool(column.absent().any())
         if _is_text(table, name):
             used = np.unique(column.values[column.values >= 0])
-            values = sorted(column.words[code] for code in used)
+            values = tuple(sorted(column.words[code] for code in used))
             if too_many(len(values), table.rows) and not force:
                 raise ValueError(
                     f"{table.source}: column {name} has {len(values)} different values in "
                     f"{table.rows} rows, an input each: leave it out with --drop {name}, or add "
                     f"--force"
                 )
-            learnt[name] = Encoding(tuple(values), None, bool(column.absent().any()), unknown)
-        elif column.values.dtype.kind == "b" and column.words is None:
-            learnt[name] = Encoding(tuple(BOOLEANS), None, bool(column.absent().any()), unknown)
+        elif column.values.dtype.kind == "b":
+            values = tuple(BOOLEANS)
         elif impute:
-            values = numbers(table, name)[training]
-            present = values[np.isfinite(values)]
-            fill = float(moments(present)[0]) if len(present) else 0.0
-            learnt[name] = Encoding(None, fill, bool(column.absent().any()))
-        else:
-            numbers(table, name)
+            known = numbers(table, name)[training]
+            known = known[np.isfinite(known)]
+            fill = float(moments(known)[0]) if len(known) else 0.0
+        if values is not None or impute:
+            learnt[name] = Encoding(values, fill, absent, unknown)
     return learnt
 
 
@@ -145,7 +146,7 @@ def inputs(table: Table, names, encodings: dict, allow_nan: bool = False) -> np.
         absent = (_numbers if encoding.values is None else _one_hot)(table, name, encoding, part)
         if encoding.indicator:
             part[:, -1] = absent
-        elif absent.any() and encoding.fill is None and not allow_nan:
+        if absent.any() and encoding.fill is None and not allow_nan:
             row = int(np.argmax(absent))
             raise ValueError(
                 f"{table.where(row, name)}: missing; expected "
@@ -182,7 +183,7 @@ def _one_hot(table: Table, name: str, encoding: Encoding, out) -> np.ndarray:
         )
     rows = np.flatnonzero(codes >= 0)
     out[rows, codes[rows]] = 1
-    if not encoding.indicator:
+    if encoding.fill is None:
         out[absent] = np.nan
     return absent
 

@@ -31,7 +31,7 @@ def task(table: Table, given: str, force: bool) -> str:
         if too_many(distinct, table.rows) and not force:
             raise ValueError(
                 f"{table.source}: column {name} has {distinct} different values in {table.rows} "
-                f"rows, a class each: --task regression for numbers, another --target, or add "
+                f"rows, a class each: another --target, --task regression for numbers, or add "
                 f"--force"
             )
     return found
@@ -98,10 +98,9 @@ def real(table: Table) -> np.ndarray:
     columns = []
     for name in table.targets:
         _check_there(table, name)
-        try:
-            values = numbers(table, name)
-        except ValueError as error:
-            raise ValueError(f"{error} (or --task classification for labels)") from None
+        values = numbers(
+            table, name, "correct it or leave the row out, or --task classification for labels"
+        )
         if not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values)))
             raise ValueError(f"{table.where(row, name)}: {values[row]}; expected a finite number")

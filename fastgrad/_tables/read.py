@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import zipfile
 
 import numpy as np
@@ -13,6 +14,8 @@ from .delimited import Reading
 from .roles import Roles
 from .sources import Source, find
 from .table import Column, Table
+
+_BROKEN = (OSError, EOFError, lzma.LZMAError)  # compressed files that are not, or end early
 
 
 def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Table, list[str]]:
@@ -29,9 +32,11 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
     readers = [_Csv(s, reading) if s.ending != ".parquet" else _Parquet(s) for s in sources]
     first = readers[0]
     names = [*first.names, *(key for key, _ in first.source.partition)]
-    index = [] if reading.keep_index else first.index
     roles = choose(
-        first.source.name, names, index, reading.header or first.source.ending == ".parquet"
+        first.source.name,
+        names,
+        list(first.index),
+        reading.header or first.source.ending == ".parquet",
     )
     for reader in readers:
         for name in [*roles.inputs, *roles.targets]:
@@ -47,7 +52,11 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
         [(reader.source.name, reader.rows) for reader in readers],
         decimal=getattr(getattr(first, "look", None), "decimal", "."),
     )  # fmt: skip
-    return table, [note for reader in readers for note in reader.notes]
+    used = [*roles.inputs, *roles.targets]
+    for reader in readers:
+        left_out = [note for name, note in reader.index.items() if name not in used and note]
+        reader.notes += left_out
+    return table, list(dict.fromkeys(note for reader in readers for note in reader.notes))
 
 
 def _total(sources, progress):
@@ -100,7 +109,7 @@ class _Csv:
         self.source, self.reading, self.rows = source, reading, 0
         try:
             self.look = delimited.layout(source, reading)
-        except (OSError, EOFError) as error:
+        except _BROKEN as error:
             raise ValueError(f"{source.name}: cannot be read: {error}") from None
         self.names, self.index, self.notes = self.look.names, self.look.index, self.look.notes
 
@@ -111,7 +120,7 @@ class _Csv:
                 self.source, self.reading, self.look,
                 [name for name in wanted if name not in own], as_text - set(own), progress,
             )  # fmt: skip
-        except (OSError, EOFError) as error:
+        except _BROKEN as error:
             raise ValueError(f"{self.source.name}: cannot be read: {error}") from None
         return _with_partition(table, own, wanted)
 
@@ -124,7 +133,7 @@ class _Parquet:
         self.names = schema.names
         delimited.check_names(source.name, self.names)
         stored = (schema.pandas_metadata or {}).get("index_columns", [])
-        self.index = [name for name in stored if isinstance(name, str)]
+        self.index = {name: "" for name in stored if isinstance(name, str)}
 
     def read(self, wanted, as_text, progress):
         own = dict(self.source.partition)

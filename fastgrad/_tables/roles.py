@@ -19,18 +19,20 @@ class Roles:
     text: tuple[str, ...] = ()
 
 
-def for_training(targets=None, features=None, drop=None):
-    """Without `targets` the last column is it, without `features` all others are inputs.
+def for_training(targets=None, features=None, drop=None, keep_index: bool = False):
+    """Without `targets` the last column is it, without `features` all others are inputs, but those
+    that number the rows unless `keep_index`.
 
     Each is a list of what an option was given: names, or names separated by commas.
     """
 
     def choose(source: str, names, index, named: bool) -> Roles:
         dropped = _picked(source, names, named, drop, "--drop")
-        offered = [name for name in names if name not in index and name not in dropped]
-        if not offered:
+        offered = [name for name in names if name not in dropped]
+        plain = [name for name in offered if name not in index]
+        chosen = _picked(source, names, named, targets, "--target") or plain[-1:]
+        if not chosen:
             raise ValueError(f"{source}: no columns; expected inputs and a target")
-        chosen = _picked(source, names, named, targets, "--target") or offered[-1:]
         inputs = _picked(source, names, named, features, "--features")
         for name in chosen:
             if name in inputs or name in dropped:
@@ -39,7 +41,7 @@ def for_training(targets=None, features=None, drop=None):
         both = [name for name in inputs if name in dropped]
         if both:
             raise ValueError(f"--features and --drop both name {both[0]!r}")
-        inputs = inputs or [name for name in offered if name not in chosen]
+        inputs = inputs or [n for n in (offered if keep_index else plain) if n not in chosen]
         if not inputs:
             raise ValueError(f"{source}: no columns beside the target; expected at least one input")
         return Roles(inputs, chosen, tuple(chosen))

@@ -93,8 +93,11 @@ def number(word: str, decimal: str = ".") -> float | None:
     return float(word) if _NUMBER.fullmatch(word) else None
 
 
-def numbers(table: Table, name: str) -> np.ndarray:
-    """A column as float64 (n,), NaN where a cell is missing; a ValueError where one is text."""
+def numbers(table: Table, name: str, advice: str = "") -> np.ndarray:
+    """A column as float64 (n,), NaN where a cell is missing; a ValueError where one is text.
+
+    `advice` is what to do about the cell.
+    """
     column = table.columns[name]
     if column.unusable:
         raise ValueError(
@@ -104,7 +107,7 @@ def numbers(table: Table, name: str) -> np.ndarray:
     if column.words is not None:
         found = [number(word, table.decimal) for word in column.words]
         if None in found:
-            raise ValueError(_odd_cell(table, name, found))
+            raise ValueError(_odd_cell(table, name, found, advice))
         return np.array([*found, np.nan])[column.values]
     values = column.values.astype(np.float64)
     if column.missing is not None:
@@ -119,15 +122,17 @@ def share_of_numbers(column: Column, decimal: str = ".") -> float:
     return float(known[present].mean()) if len(present) else 0.0
 
 
-def _odd_cell(table: Table, name: str, found: list) -> str:
+def _odd_cell(table: Table, name: str, found: list, advice: str) -> str:
     column = table.columns[name]
     odd = np.array([value is None for value in found] + [False])[column.values]
     row, numeric = int(np.argmax(odd)), int((~odd & (column.values >= 0)).sum())
     comma = ""
     if table.decimal == "." and number(column.words[column.values[row]], ",") is not None:
         comma = "a decimal comma? --decimal , reads it; else "
+    advice = advice or (
+        "correct it, leave the row or the column out, or name it in --nulls if it means missing"
+    )
     return (
         f"{table.where(row, name)}: {column.cell(row)}; expected a number ({numeric} of "
-        f"{len(odd)} cells are): {comma}correct it, leave the row or the column out, or name it "
-        f"in --nulls"
+        f"{len(odd)} cells are): {comma}{advice}"
     )
