@@ -1,9 +1,12 @@
 """fastgrad: the loss and closed-form gradient of ReLU neurons, layers and networks, on the CPU."""
 
+from . import _startup  # noqa: F401 - watches over all other imports
+
+# isort: split
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
-from . import _startup, schedules  # noqa: F401 - the first watches over the imports of the others
+from . import schedules
 from ._version import __version__
 from .dense import affine, affine_relu, affine_relu_backward
 from .interop import numba as _overloads  # noqa: F401 - registers `@njit` twins

@@ -17,22 +17,6 @@ from fastgrad._cli import inputs as models
 from fastgrad._cli import train
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def cli(folder, capsys):
-    def call(*args):
-        code = entry.main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 def flowers(path, rows=60, header=True, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((rows, 3))

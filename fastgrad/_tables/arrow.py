@@ -28,7 +28,7 @@ def column(data) -> Column:
     if t.is_dictionary(kind):
         if not _is_plain(kind.value_type):
             return _unusable(data)
-        return _words(data)
+        return _words(data, category=True)
     if _is_text(kind):
         return _words(data.dictionary_encode())
     if t.is_null(kind):
@@ -43,6 +43,12 @@ def column(data) -> Column:
         missing = np.asarray(data.is_null())
         data = data.fill_null(False if t.is_boolean(kind) else 0)
     return Column(np.array(data), missing)
+
+
+def is_dictionary(data) -> bool:
+    from pyarrow import types
+
+    return types.is_dictionary(data.type)
 
 
 def _unusable(data) -> Column:
@@ -63,9 +69,9 @@ def _is_plain(kind) -> bool:
     return _is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind)
 
 
-def _words(data) -> Column:
+def _words(data, category: bool = False) -> Column:
     data = data.unify_dictionaries().combine_chunks()
     if not len(data.dictionary):
         return Column(np.full(len(data), -1, np.int64), words=[])
     codes = np.asarray(data.indices.fill_null(-1) if data.null_count else data.indices)
-    return text(codes.astype(np.int64), data.dictionary.to_pylist())
+    return text(codes.astype(np.int64), data.dictionary.to_pylist(), category)

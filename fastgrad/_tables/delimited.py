@@ -259,7 +259,10 @@ def _ragged(name: str, reading: Reading, attempt) -> str:
         return ""
     row = found[0]
     number = "" if row.number is None else f"row {row.number - int(reading.header)}: "
-    return f"{name}: {number}{row.actual_columns} cells; expected {row.expected_columns}"
+    return (
+        f"{name}: {number}{row.actual_columns} cells; expected {row.expected_columns}, as the "
+        f"first line has"
+    )
 
 
 def _plain(source, error) -> str:

@@ -7,6 +7,7 @@ by name, so that training, prediction and scoring cannot differ.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -66,21 +67,14 @@ def learn(table: Table, training, *, impute: bool, unknown: str, force: bool) ->
     `training` are the rows from which means are taken.
     """
     learnt = {}
+    _check_usable(table, force)
     for name in table.inputs():
         column = table.columns[name]
-        if column.unusable:
-            numbers(table, name)
         _check_filled(table, name, impute)
         values, fill, absent = None, 0.0 if impute else None, bool(column.absent().any())
         if _is_text(table, name):
             used = np.unique(column.values[column.values >= 0])
             values = tuple(sorted(column.words[code] for code in used))
-            if too_many(len(values), table.rows) and not force:
-                raise ValueError(
-                    f"{table.source}: column {name} has {len(values)} different values in "
-                    f"{table.rows} rows, an input each: leave it out with --drop {name}, or add "
-                    f"--force"
-                )
         elif column.values.dtype.kind == "b":
             values = tuple(BOOLEANS)
         elif impute:
@@ -90,6 +84,31 @@ def learn(table: Table, training, *, impute: bool, unknown: str, force: bool) ->
         if values is not None or impute:
             learnt[name] = Encoding(values, fill, absent, unknown)
     return learnt
+
+
+def _check_usable(table: Table, force: bool) -> None:
+    """One error for all columns that cannot be inputs, or only if the user says so."""
+    columns = {name: table.columns[name] for name in table.inputs()}
+    unusable = [name for name, column in columns.items() if column.unusable]
+    distinct = {
+        name: len(np.unique(column.values[column.values >= 0]))
+        for name, column in columns.items()
+        if column.words is not None and not force and share_of_numbers(column) < 0.5
+    }
+    many = [name for name, count in distinct.items() if too_many(count, table.rows)]
+    if not unusable and not many:
+        return
+    name = [*unusable, *many][0]
+    reason = (
+        f"holds {columns[name].unusable}; expected numbers, text or true and false"
+        if unusable
+        else f"has {distinct[name]} different values in {table.rows} rows, an input each"
+    )
+    drop = ",".join(f'"{name}"' if "," in name else name for name in [*unusable, *many])
+    raise ValueError(
+        f"{table.source}: column {name} {reason}: leave it out with --drop {shlex.quote(drop)}"
+        f"{'' if unusable else ' (or add --force)'}"
+    )
 
 
 def _check_filled(table: Table, name: str, impute: bool) -> None:

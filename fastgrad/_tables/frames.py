@@ -54,4 +54,4 @@ def _series(series) -> Column:
     odd = next((v for v in values if not isinstance(v, (str, bool, int, float))), None)
     if odd is not None:
         return Column(np.zeros(len(series)), unusable=f"{type(odd).__name__} objects")
-    return text(codes, values)
+    return text(codes, values, hasattr(dtype, "categories"))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from .encode import FEW, as_text, too_many
-from .table import Table, number, numbers, share_of_numbers
-
-_LABEL = re.compile(r"[+-]?0[0-9]")  # digits with a leading zero, as in a postal code
+from .table import Table, is_label, number, numbers, share_of_numbers
 
 
 def task(table: Table, given: str, force: bool) -> str:
@@ -42,6 +38,10 @@ def _check_there(table: Table, name: str) -> None:
     if column.unusable:
         numbers(table, name)
     absent = column.absent()
+    if absent.all() and table.rows:
+        raise ValueError(
+            f"{table.source}: column {name} is empty in every row; expected another --target"
+        )
     if absent.any():
         row = int(np.argmax(absent))
         raise ValueError(
@@ -57,6 +57,8 @@ def _auto(table: Table, name: str) -> str:
         if column.values.dtype.kind == "b":
             return "classification"
         return "classification" if _few_whole(column.values, table.rows) else "regression"
+    if column.category:
+        return "classification"
     found = [number(word, table.decimal) for word in column.words]
     if None in found and any(value is not None for value in found):
         return _mixed(table, name, found)
@@ -65,7 +67,7 @@ def _auto(table: Table, name: str) -> str:
             f"{table.source}: column {name} has decimal commas, as {column.cell(0)}: --decimal , "
             f"reads them; --task classification takes them for labels"
         )
-    if None in found or any(_LABEL.match(word) for word in column.words):
+    if None in found or any(map(is_label, column.words)):
         return "classification"
     values = np.array(found)
     return "classification" if _few_whole(values, table.rows) else "regression"

@@ -132,13 +132,22 @@ class _Parquet:
             schema = file.schema_arrow
         self.names = schema.names
         delimited.check_names(source.name, self.names)
-        stored = (schema.pandas_metadata or {}).get("index_columns", [])
+        pandas = schema.pandas_metadata or {}
+        stored = pandas.get("index_columns", [])
         self.index = {name: "" for name in stored if isinstance(name, str)}
+        self.categories = {  # those of numbers come back as numbers
+            column.get("field_name")
+            for column in pandas.get("columns", [])
+            if column.get("pandas_type") == "categorical"
+        }
 
     def read(self, wanted, as_text, progress):
         own = dict(self.source.partition)
         with self._opened() as file:
             table = file.read(columns=[name for name in wanted if name not in own])
+        for place, name in enumerate(table.column_names):
+            if name in self.categories and not arrow.is_dictionary(table.column(place)):
+                table = table.set_column(place, name, table.column(place).dictionary_encode())
         return _with_partition(table, own, wanted)
 
     @contextlib.contextmanager

@@ -43,7 +43,10 @@ def for_training(targets=None, features=None, drop=None, keep_index: bool = Fals
             raise ValueError(f"--features and --drop both name {both[0]!r}")
         inputs = inputs or [n for n in (offered if keep_index else plain) if n not in chosen]
         if not inputs:
-            raise ValueError(f"{source}: no columns beside the target; expected at least one input")
+            raise ValueError(
+                f"{source}: no columns beside the target {chosen[0]!r}; expected at least one "
+                f"input (--sep says what separates columns)"
+            )
         return Roles(inputs, chosen, tuple(chosen))
 
     return choose

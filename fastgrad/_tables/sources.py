@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import lzma
 import os
 import sys
 from dataclasses import dataclass
@@ -30,21 +32,22 @@ class Source:
     content: bytes | None = None
     partition: tuple[tuple[str, str], ...] = ()
 
+    @contextlib.contextmanager
     def open(self, progress=None):
         """A binary file of the decompressed content; `progress` is told of bytes as they come."""
-        if self.content is not None:
-            file = io.BytesIO(self.content)
-        elif progress is None:
-            file = open(self.path, "rb")
-        else:
-            file = _Watched(self.path, progress)
-        if self.codec == "xz":
-            import lzma
+        with self._raw(progress) as raw:
+            if self.codec == "xz":
+                with lzma.open(raw) as file:
+                    yield file
+            elif self.codec is not None:
+                yield pyarrow(self.name).CompressedInputStream(raw, self.codec)
+            else:
+                yield raw
 
-            return lzma.open(file)
-        if self.codec is not None:
-            return pyarrow(self.name).CompressedInputStream(file, self.codec)
-        return file
+    def _raw(self, progress):
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        return open(self.path, "rb") if progress is None else _Watched(self.path, progress)
 
     @property
     def size(self) -> int:

@@ -17,13 +17,15 @@ BOOLEANS = ["False", "True"]
 class Column:
     """Values (n,) of numbers or booleans; of text, codes into `words`, -1 where a cell is missing.
 
-    `missing` marks the cells without a number, but for NaN, which says so itself. `unusable` names
-    a type that is neither numbers nor text: such a column may be there, unused.
+    `missing` marks the cells without a number, but for NaN, which says so itself. `category`: the
+    words are names, whatever they spell. `unusable` names a type that is neither numbers nor text:
+    such a column may be there, unused.
     """
 
     values: np.ndarray
     missing: np.ndarray | None = None
     words: list[str] | None = None
+    category: bool = False
     unusable: str = ""
 
     def absent(self) -> np.ndarray:
@@ -74,7 +76,7 @@ class Table:
         return [name for name in self.columns if name not in self.targets]
 
 
-def text(codes: np.ndarray, values: list) -> Column:
+def text(codes: np.ndarray, values: list, category: bool = False) -> Column:
     """A column of text from codes into `values`, which may be equal once stripped, or None."""
     places: dict[str, int] = {}
     new = [
@@ -82,7 +84,7 @@ def text(codes: np.ndarray, values: list) -> Column:
         for value in values
     ]
     table = np.array([*new, -1], np.int64)  # the last is for code -1
-    return Column(table[codes], words=list(places))
+    return Column(table[codes], words=list(places), category=category)
 
 
 def number(word: str, decimal: str = ".") -> float | None:
@@ -102,7 +104,7 @@ def numbers(table: Table, name: str, advice: str = "") -> np.ndarray:
     if column.unusable:
         raise ValueError(
             f"{table.source}: column {name} holds {column.unusable}; expected numbers, text or "
-            f"true and false: leave it out with --drop {name}"
+            f"true and false"
         )
     if column.words is not None:
         found = [number(word, table.decimal) for word in column.words]
@@ -116,10 +118,17 @@ def numbers(table: Table, name: str, advice: str = "") -> np.ndarray:
 
 
 def share_of_numbers(column: Column, decimal: str = ".") -> float:
-    """Of the cells of text that are not missing, how many spell a number."""
-    known = np.array([number(word, decimal) is not None for word in column.words] + [False])
+    """Of the cells of text that are not missing, how many are numbers; "007" is a name."""
+    if column.category:
+        return 0.0
+    found = [number(w, decimal) is not None and not is_label(w) for w in column.words]
     present = column.values[column.values >= 0]
-    return float(known[present].mean()) if len(present) else 0.0
+    return float(np.array([*found, False])[present].mean()) if len(present) else 0.0
+
+
+def is_label(word: str) -> bool:
+    """Whether digits have a leading zero, as in a postal code."""
+    return re.match(r"[+-]?0[0-9]", word) is not None
 
 
 def _odd_cell(table: Table, name: str, found: list, advice: str) -> str:
