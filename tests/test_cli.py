@@ -377,7 +377,9 @@ def test_classes_the_model_does_not_know(cli, folder):
     cli("train", "f.csv", "--epochs", 1, "-o", "m.npz")
     (folder / "g.csv").write_text("a,b,c,kind\n1,2,3,rose\n1,2,3,oak\n")
     code, _, err = cli("check", "m.npz", "g.csv")
-    assert code == 2 and "g.csv: row 2, column kind: oak; expected one of the classes aster" in err
+    assert (
+        code == 2 and "g.csv: row 2, column kind: 'oak'; expected one of the classes aster" in err
+    )
 
 
 def test_a_loss_that_is_not_finite_fails_and_saves_no_nan(cli, folder):

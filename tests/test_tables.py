@@ -268,7 +268,7 @@ def test_evaluate_counts_right_and_wrong_by_class(cli, folder):
     assert "c.svg exists" in cli("evaluate", "m.npz", "t.csv", "--plot", "c.svg")[2]
     (folder / "t.csv").write_text("kind,a,b,c\nx,9,0,0\n")
     code, _, err = cli("evaluate", "m.npz", "t.csv")
-    assert code == 2 and "row 1, column kind: x; expected one of the classes u, v, w" in err
+    assert code == 2 and "row 1, column kind: 'x'; expected one of the classes u, v, w" in err
     (folder / "t.csv").write_text("a,b,c\n9,0,0\n")
     code, _, err = cli("evaluate", "m.npz", "t.csv")
     assert code == 2 and "no column 'kind'; expected the target among a, b, c" in err
@@ -499,7 +499,7 @@ def test_labels_of_other_types_are_the_same_labels(train, cli):
             assert found == want
     train(lines("a,b,c,y", ["9007199254740992", "1"]))
     pd.read_csv("t.csv").assign(y=2**53 + 1).to_csv("u.csv", index=False)
-    assert "9007199254740993; expected one of the classes" in cli("evaluate", "m.npz", "u.csv")[2]
+    assert "'9007199254740993'; expected one of the classes" in cli("evaluate", "m.npz", "u.csv")[2]
 
 
 # 7. Numbers

@@ -108,7 +108,7 @@ def _reading_arguments(sub) -> None:
     group.add_argument("--no-header", dest="header", action="store_false",
                        help="the first line is a row: columns are 0, 1, 2, ...")  # fmt: skip
     group.add_argument("--nulls", metavar="A,B",
-                       help="how missing cells are written, beside empty ones "
+                       help="how missing cells are written, beside empty ones, as in --nulls=- "
                        f"({','.join(filter(None, NULLS))})")  # fmt: skip
     group.add_argument("--encoding", default="utf-8", help="of the text (utf-8)")
 

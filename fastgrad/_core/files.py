@@ -31,7 +31,7 @@ _STALE_SECONDS = 60
 def written_into(path) -> bool:
     """Whether a path is no file to be replaced: standard output, a device, a FIFO."""
     name = os.fspath(path)
-    if name in STANDARD_OUTPUT or name.startswith(("/dev/", "/proc/")):
+    if name in STANDARD_OUTPUT or name.startswith(("/dev/fd/", "/proc/self/fd/")):
         return True
     return os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)
 

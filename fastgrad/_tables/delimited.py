@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SAMPLE = 2**18  # bytes looked at before the file is read, more where a line is longer
 MOST_SAMPLE = 2**26
+MOST_BLOCK = 2**30
 
 
 @dataclass
@@ -64,6 +66,8 @@ def layout(source, reading: Reading) -> Layout:
             notes.append(f"{source.name}: columns are separated by {SEPARATORS[sep]}")
     rows = _rows(source.name, lines[blank:], sep)
     body = rows[1:] if reading.header else rows
+    if not body:
+        raise ValueError(f"{source.name}: no rows; expected at least one")
     decimal = reading.decimal
     if decimal is None:
         decimal = "," if sep != "," and _decimal_commas(body) else "."
@@ -100,11 +104,13 @@ def _sample(source, encoding: str) -> tuple[list[str], int]:
         raise ValueError(
             f"--encoding is {encoding}; expected one such as utf-8 or latin-1"
         ) from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise ValueError(_not_text(source.name, encoding)) from None
     if not whole and "\n" in content:
         content = content[: content.rindex("\n") + 1]
-    lines = content.splitlines(keepends=True)
+    if "\0" in content:
+        raise ValueError(_not_text(source.name, encoding))
+    lines = io.StringIO(content, newline="").readlines()  # at line feeds and carriage returns alone
     return lines, max(map(len, lines), default=0)
 
 
@@ -115,6 +121,7 @@ def _not_text(name: str, encoding: str) -> str:
 
 def _rows(name: str, lines, sep: str, most: int = 1000) -> list[list[str]]:
     rows: list[list[str]] = []
+    limit = csv.field_size_limit(MOST_SAMPLE)
     try:
         for row in csv.reader(lines, delimiter=sep):
             if row:
@@ -123,6 +130,8 @@ def _rows(name: str, lines, sep: str, most: int = 1000) -> list[list[str]]:
                 break
     except csv.Error as error:
         raise ValueError(f"{name}: line {len(rows) + 1}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     return rows
 
 
@@ -134,7 +143,7 @@ def _separator(lines, default: str) -> str:
             widths = {len(row) for row in _rows("", lines[:50], sep)}
         except ValueError:
             return 0, 0
-        return (len(widths) == 1 and max(widths) > 1), len(next(csv.reader(lines, delimiter=sep)))
+        return (len(widths) == 1 and max(widths) > 1), len(_rows("", lines, sep, most=0)[0])
 
     return max([default, *(sep for sep in SEPARATORS if sep != default)], key=score)
 
@@ -209,14 +218,14 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
     pa = pyarrow(source.name)
     from pyarrow import csv as pacsv
 
-    def attempt(threads: bool, handler=None):
+    def attempt(threads: bool, handler=None, block: int = look.block):
         with source.open(progress) as file:
             return pacsv.read_csv(
                 file,
                 pacsv.ReadOptions(
                     column_names=look.names, skip_rows=look.blank, use_threads=threads,
                     skip_rows_after_names=int(reading.header), encoding=reading.encoding,
-                    block_size=look.block,
+                    block_size=block,
                 ),
                 pacsv.ParseOptions(
                     delimiter=look.sep, newlines_in_values=True, invalid_row_handler=handler
@@ -229,12 +238,17 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
             )  # fmt: skip
 
     try:
-        table = attempt(threads=True)
+        try:
+            table = attempt(threads=True)
+        except pa.ArrowInvalid as error:
+            if "straddling" not in str(error):
+                raise
+            table = attempt(threads=False, block=MOST_BLOCK)  # a row longer than those at first
     except pa.ArrowInvalid as error:
         if "UTF8" in str(error):
             raise ValueError(_not_text(source.name, reading.encoding)) from None
         raise ValueError(_ragged(source.name, reading, attempt) or _plain(source, error)) from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise ValueError(_not_text(source.name, reading.encoding)) from None
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise ValueError(_not_text(source.name, reading.encoding))
@@ -266,4 +280,5 @@ def _ragged(name: str, reading: Reading, attempt) -> str:
 
 
 def _plain(source, error) -> str:
-    return f"{source.name}: cannot be read: {error}"
+    reason = "a quoted cell is not closed" if "straddling" in str(error) else error
+    return f"{source.name}: cannot be read: {reason}"

@@ -93,7 +93,7 @@ def _check_usable(table: Table, force: bool) -> None:
     distinct = {
         name: len(np.unique(column.values[column.values >= 0]))
         for name, column in columns.items()
-        if column.words is not None and not force and share_of_numbers(column) < 0.5
+        if column.words is not None and not force and not _spells_numbers(table, column)
     }
     many = [name for name, count in distinct.items() if too_many(count, table.rows)]
     if not unusable and not many:
@@ -130,10 +130,15 @@ def _is_text(table: Table, name: str) -> bool:
     column = table.columns[name]
     if column.words is None:
         return False
-    if max(share_of_numbers(column, mark) for mark in (table.decimal, ",")) >= 0.5:
+    if _spells_numbers(table, column):
         numbers(table, name)
         return False
     return True
+
+
+def _spells_numbers(table: Table, column: Column) -> bool:
+    """Whether at least half of the cells of text are numbers, with a decimal point or comma."""
+    return max(share_of_numbers(column, mark) for mark in (table.decimal, ",")) >= 0.5
 
 
 def input_count(names: int, encodings: dict) -> int:

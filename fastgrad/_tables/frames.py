@@ -11,9 +11,9 @@ from .table import Column, Table, text
 
 def is_frame(value) -> bool:
     """Whether this has named columns."""
-    return (hasattr(value, "iloc") and hasattr(value, "columns")) or (
-        hasattr(value, "__arrow_c_stream__")
-    )  # fmt: skip
+    return hasattr(value, "columns") and (
+        hasattr(value, "iloc") or hasattr(value, "__arrow_c_stream__")
+    )
 
 
 def from_frame(frame, wanted) -> Table:

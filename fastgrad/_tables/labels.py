@@ -9,7 +9,10 @@ from .table import Table, is_label, number, numbers, share_of_numbers
 
 
 def task(table: Table, given: str, force: bool) -> str:
-    """ "classification" or "regression"; a ValueError where a target is neither, or asks first."""
+    """Whether this is a "classification" or a "regression"; a ValueError where it is neither.
+
+    So many classes that the user cannot mean it are an error, unless `force`.
+    """
     for name in table.targets:
         _check_there(table, name)
     if len(table.targets) > 1:
@@ -168,7 +171,7 @@ def codes(table: Table, known: list) -> np.ndarray:
     if (found < 0).any():
         row = int(np.argmax(found < 0))
         raise ValueError(
-            f"{table.where(row, name)}: {column.words[column.values[row]]}; expected one of the "
+            f"{table.where(row, name)}: {column.cell(row)}; expected one of the "
             f"classes {', '.join(map(str, known[:20]))}"
         )
     return found

@@ -32,31 +32,29 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
     readers = [_Csv(s, reading) if s.ending != ".parquet" else _Parquet(s) for s in sources]
     first = readers[0]
     names = [*first.names, *(key for key, _ in first.source.partition)]
-    roles = choose(
-        first.source.name,
-        names,
-        list(first.index),
-        reading.header or first.source.ending == ".parquet",
-    )
+    roles = choose(first.source.name, names, list(first.index), first.named)
     for reader in readers:
         for name in [*roles.inputs, *roles.targets]:
             if name not in reader.names and name not in dict(reader.source.partition):
                 raise ValueError(f"{reader.source.name}: no column {name!r}, which "
                                  f"{first.source.name} has")  # fmt: skip
     parts = _columns(readers, roles, _total(sources, progress))
+    name = first.source.name if len(sources) == 1 else f"{data[0]}, ... ({len(sources)} files)"
     table = Table(
-        first.source.name if len(sources) == 1 else f"{data[0]} ({len(sources)} files)"
-        if len(data) == 1 else f"{len(sources)} files",
-        {name: arrow.column(parts.column(name)) for name in parts.column_names}, parts.num_rows,
-        reading.header or first.source.ending == ".parquet", roles.targets,
-        [(reader.source.name, reader.rows) for reader in readers],
-        decimal=getattr(getattr(first, "look", None), "decimal", "."),
+        name, {name: arrow.column(parts.column(name)) for name in parts.column_names},
+        parts.num_rows, first.named, roles.targets,
+        [(reader.source.name, reader.rows) for reader in readers], decimal=first.decimal,
     )  # fmt: skip
-    used = [*roles.inputs, *roles.targets]
+    return table, _notes(readers, parts.column_names)
+
+
+def _notes(readers, used) -> list[str]:
+    """What was assumed about the files, each once."""
+    found = []
     for reader in readers:
-        left_out = [note for name, note in reader.index.items() if name not in used and note]
-        reader.notes += left_out
-    return table, list(dict.fromkeys(note for reader in readers for note in reader.notes))
+        found += reader.notes
+        found += [note for name, note in reader.index.items() if note and name not in used]
+    return list(dict.fromkeys(found))
 
 
 def _total(sources, progress):
@@ -112,6 +110,7 @@ class _Csv:
         except _BROKEN as error:
             raise ValueError(f"{source.name}: cannot be read: {error}") from None
         self.names, self.index, self.notes = self.look.names, self.look.index, self.look.notes
+        self.named, self.decimal = reading.header, self.look.decimal
 
     def read(self, wanted, as_text, progress):
         own = dict(self.source.partition)
@@ -126,6 +125,8 @@ class _Csv:
 
 
 class _Parquet:
+    named, decimal = True, "."
+
     def __init__(self, source: Source):
         self.source, self.rows, self.notes = source, 0, []
         with self._opened() as file:

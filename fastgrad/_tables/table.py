@@ -39,9 +39,12 @@ class Column:
 
     def cell(self, row: int) -> str:
         """A cell as text."""
-        if self.words is not None:
-            return repr(self.words[self.values[row]]) if self.values[row] >= 0 else "missing"
-        return str(self.values[row].item())
+        if self.words is None:
+            return str(self.values[row].item())
+        if self.values[row] < 0:
+            return "missing"
+        word = self.words[self.values[row]]
+        return repr(word if len(word) <= 60 else word[:60] + "...")
 
 
 @dataclass(eq=False)
