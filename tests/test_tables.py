@@ -216,6 +216,9 @@ def test_a_nameless_first_column_of_names_is_left_out_and_other_numbers_are_a_co
     table.to_csv("t.csv")
     _, model, err = train("t.csv")
     assert model.features == ["a", "b"] and "names the rows: left out" in err
+    table.index = np.arange(40)[::-1] ** 2  # as of shuffled or filtered rows
+    table.to_csv("t.csv")
+    assert train("t.csv")[1].features == ["a", "b"]
     table.index = np.arange(40) % 7
     table.to_csv("t.csv")
     _, model, err = train("t.csv")

@@ -40,13 +40,15 @@ class Reading:
 class Layout:
     """What a file looks like: `blank` lines come before its first.
 
-    `index` are columns that are no inputs unasked, with what to say where they are left out.
+    `index` are columns that are no inputs unasked, with what to say where they are left out;
+    `unnamed` are others without a name, with what to say where they are used.
     """
 
     sep: str
     decimal: str
     names: list[str]
     index: dict[str, str]
+    unnamed: dict[str, str]
     blank: int
     block: int
     notes: list[str]
@@ -74,17 +76,17 @@ def layout(source, reading: Reading) -> Layout:
         if decimal == ",":
             notes.append(f"{source.name}: numbers have decimal commas")
     if not reading.header:
-        names, index = [str(i) for i in range(len(rows[0]))], {}
+        names, index, unnamed = [str(i) for i in range(len(rows[0]))], {}, {}
     else:
         names = [cell.strip() for cell in rows[0]]
-        index = _nameless(source.name, names, body, notes)
+        index, unnamed = _nameless(source.name, names, body)
         check_names(source.name, names)
     if reading.header and _looks_like_a_row(rows[0]):
         notes.append(
             f"{source.name}: the first line, {', '.join(rows[0][:3])}..., is taken for names; "
             f"--no-header if it is a row"
         )
-    return Layout(sep, decimal, names, index, blank, max(2**22, 4 * longest), notes)
+    return Layout(sep, decimal, names, index, unnamed, blank, max(2**22, 4 * longest), notes)
 
 
 def _sample(source, encoding: str) -> tuple[list[str], int]:
@@ -155,45 +157,40 @@ def _decimal_commas(rows) -> bool:
     return commas > points
 
 
-def _nameless(source: str, names: list[str], rows, notes: list[str]) -> dict[str, str]:
-    """Columns that number or name the rows, or are empty, and what to say where they are left out.
+def _nameless(source: str, names: list[str], rows) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns without a name: (that number or name the rows or are empty, others), with notes.
 
-    Every column without a name is given the one that pandas gives it.
+    Each is given the name that pandas gives it.
     """
-    index = {}
+    index, others = {}, {}
     for place, name in enumerate(names):
         if name not in ("", "Unnamed: 0"):
             continue
         if not name:
             name = names[place] = _unused(f"Unnamed: {place}", names)
         cells = [row[place].strip() for row in rows if place < len(row)]
-        if place == len(index) and cells and _consecutive(cells):
-            index[name] = "has no name and numbers the rows: left out (--keep-index takes it)"
-        elif place == len(index) and len(set(cells)) == len(cells) > 1 and not any(
-            number(cell) is not None for cell in cells
-        ):  # fmt: skip
-            index[name] = "has no name and names the rows: left out (--keep-index takes it)"
-        elif not any(cells):
-            index[name] = "has no name and no cells: left out"
+        where = f"{source}: column {place + 1} has no name"
+        if not any(cells):
+            index[name] = f"{where} and no cells: left out"
+        elif place == len(index) and _marks_rows(cells):
+            does = "numbers" if cells[0].isdigit() else "names"
+            index[name] = f"{where} and {does} the rows: left out (--keep-index takes it)"
         else:
-            notes.append(
-                f"{source}: column {place + 1} has no name: it is {name!r} here "
-                f"(--drop {name!r} leaves it out)"
-            )
-    return {
-        name: f"{source}: column {names.index(name) + 1} {words}" for name, words in index.items()
-    }
+            others[name] = f"{where}: it is {name!r} here (--drop {name!r} leaves it out)"
+    return index, others
 
 
 def _unused(name: str, names) -> str:
     return name if name not in names else _unused(f"{name}.1", names)
 
 
-def _consecutive(cells) -> bool:
-    if not all(re.fullmatch(r"[0-9]{1,15}", cell) for cell in cells):
+def _marks_rows(cells) -> bool:
+    """Whether all cells differ and are whole numbers, as of a shuffled index, or all are names."""
+    if len(set(cells)) < len(cells):
         return False
-    first = int(cells[0])
-    return all(int(cell) == first + i for i, cell in enumerate(cells))
+    if all(re.fullmatch(r"[0-9]{1,18}", cell) for cell in cells):
+        return True
+    return len(cells) > 1 and not any(number(cell) is not None for cell in cells)
 
 
 def check_names(source: str, names: list[str]) -> None:

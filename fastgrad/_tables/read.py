@@ -54,6 +54,7 @@ def _notes(readers, used) -> list[str]:
     for reader in readers:
         found += reader.notes
         found += [note for name, note in reader.index.items() if note and name not in used]
+        found += [note for name, note in reader.unnamed.items() if name in used]
     return list(dict.fromkeys(found))
 
 
@@ -110,7 +111,11 @@ class _Csv:
         except _BROKEN as error:
             raise ValueError(f"{source.name}: cannot be read: {error}") from None
         self.names, self.index, self.notes = self.look.names, self.look.index, self.look.notes
-        self.named, self.decimal = reading.header, self.look.decimal
+        self.named, self.decimal, self.unnamed = (
+            reading.header,
+            self.look.decimal,
+            self.look.unnamed,
+        )
 
     def read(self, wanted, as_text, progress):
         own = dict(self.source.partition)
@@ -128,7 +133,7 @@ class _Parquet:
     named, decimal = True, "."
 
     def __init__(self, source: Source):
-        self.source, self.rows, self.notes = source, 0, []
+        self.source, self.rows, self.notes, self.unnamed = source, 0, [], {}
         with self._opened() as file:
             schema = file.schema_arrow
         self.names = schema.names
