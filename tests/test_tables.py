@@ -22,7 +22,7 @@ import pytest
 
 import fastgrad as fg
 from fastgrad import __main__ as entry
-from fastgrad._core import progress
+from fastgrad._core import files, progress
 
 QUICK = ("--layers", "none", "--epochs", 1, "--json", "--force", "-o", "m.npz")
 
@@ -547,6 +547,7 @@ def test_a_number_that_is_too_large_is_named(refused, train, folder, cli):
     code, out, err = cli("train", "t.csv", *QUICK)
     assert code == 1 and json.loads(out)["code"] == 1 and "NaN" not in out
     assert f"row {held + 1}, column c, is the farthest" in err and os.path.exists("m.npz")
+    assert fg.load_model("m.npz").summary["val_loss"] is None
     assert "the target is too large for float32" in refused(
         lines("a,b,c,y", lambda i: f"{i}e199"), "--no-standardize"
     )
@@ -596,6 +597,7 @@ def test_what_is_no_regular_file_is_written_into(cli, folder):
         assert cli("predict", "m.npz", "t.csv", "-o", "pipe", *options)[0] == 0
         reader.join()
         assert found == ["prediction\nv\n"]
+    assert not files.written_into("/dev/shm/model.npz")  # a folder of regular files
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and stat.S_ISFIFO(os.stat("pipe").st_mode)
 
 
@@ -803,8 +805,6 @@ def test_small_probabilities_are_not_lost():
     ],
 )  # fmt: skip
 def test_a_model_with_a_damaged_encoding_is_refused(folder, change, words):
-    from fastgrad._core import files
-
     model = fg.models.Model(fg.MLP([2, 1]), np.zeros(3), features=["a", "b"])
     model.save("m.npz")
     header, arrays = files.read("m.npz", "model")

@@ -19,16 +19,17 @@ def say(message: str) -> None:
 
 
 def as_json(value) -> str:
-    """One line of JSON; NaN and infinity, which it has not, are null."""
-    return json.dumps(_finite(value), allow_nan=False)
+    """One line of JSON."""
+    return json.dumps(finite_values(value), allow_nan=False)
 
 
-def _finite(value):
+def finite_values(value):
+    """A value of lists and dicts with None for NaN and infinity, which JSON has not."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: finite_values(item) for key, item in value.items()}
+    return [finite_values(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def apart(places: dict) -> None:

@@ -117,8 +117,7 @@ def save(args, places: dict, model: Model, result) -> dict:
     return saved
 
 
-def show(args, model: Model, saved: dict) -> None:
-    found = model.summary
+def show(args, model: Model, found: dict, saved: dict) -> None:
     if args.json:
         print(as_json({**found, "saved": saved}))
         return

@@ -23,6 +23,7 @@ from ..network import MLP
 from ..training import fit
 from . import inputs, report
 from .errors import FAILED, INTERRUPTED, UserError
+from .output import finite_values
 
 
 @dataclass
@@ -52,11 +53,12 @@ def train(args) -> int:
     model.theta = result.best_theta if args.patience or not finite else result.theta
     saved, words = {}, ""
     if finite or (result.best_epoch and np.isfinite(model.theta).all()):
-        model.summary = report.summary(args, model, parts, result)
-        words = _not_finite(model, parts) if finite else ""
+        summary = report.summary(args, model, parts, result)
+        words = _not_finite(summary, model, parts) if finite else ""
+        model.summary = finite_values(summary)
         saved = report.save(args, outputs, model, result)
         if (finite and not words) or not args.json:  # with --json the error is the one line
-            report.show(args, model, saved)
+            report.show(args, model, summary, saved)
     if result.interrupted:
         return INTERRUPTED
     if not finite:
@@ -164,17 +166,16 @@ def _too_large(args, where: str, value: str) -> str:
     )
 
 
-def _not_finite(model: Model, parts: Parts) -> str:
+def _not_finite(summary: dict, model: Model, parts: Parts) -> str:
     """What to say where a loss of the finished model is not finite: the row farthest out."""
-    for part, words, rows in zip(
-        (parts.training, parts.held_out), ("training", "held-out"), parts.rows
-    ):
-        if part is None or np.isfinite(model.summary[f"{words[:5]}_loss".replace("held-", "val")]):
+    names = ("train", "training"), ("val", "held-out")
+    for (name, words), part, rows in zip(names, (parts.training, parts.held_out), parts.rows):
+        if np.isfinite(summary[f"{name}_loss"]):
             continue
         row, place = np.unravel_index(np.abs(part[0]).argmax(), part[0].shape)
-        name = encode.input_names(parts.table.inputs(), model.encoding)[place]
+        column = encode.input_names(parts.table.inputs(), model.encoding)[place]
         return (
-            f"the {words} loss is not finite: {parts.table.where(rows[row], name)}, is the "
+            f"the {words} loss is not finite: {parts.table.where(rows[row], column)}, is the "
             f"farthest from the other rows (an input of {part[0][row, place]:.3g}); correct it or "
             f"leave the row out (the model is saved)"
         )
