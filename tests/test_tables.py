@@ -345,6 +345,8 @@ def test_separators_and_decimal_commas_are_recognised_and_said(train, cli, sep):
     )
     assert "numbers have decimal commas" in err and summary["task"] == "regression"
     assert predicted(cli, "t.csv") == predicted(cli, "u.csv")
+    named = {"\t": "tab", ";": "semicolon", "|": "bar"}[sep]
+    assert predicted(cli, "t.csv", "--sep", named) == predicted(cli, "u.csv")
     frame().to_csv("t.csv", index=False, sep=sep)
     assert "decimal" not in train("t.csv")[2]
     frame().to_csv("t.csv", index=False, sep=":")
@@ -597,6 +599,11 @@ def test_what_is_no_regular_file_is_written_into(cli, folder):
         assert cli("predict", "m.npz", "t.csv", "-o", "pipe", *options)[0] == 0
         reader.join()
         assert found == ["prediction\nv\n"]
+    reader = threading.Thread(target=lambda: Path("n.npz").write_bytes(Path("pipe").read_bytes()))
+    reader.start()
+    assert cli("train", "digits", *QUICK[:4], "-o", "pipe", "--history", "/dev/null")[0] == 0
+    reader.join()
+    assert fg.load_model("n.npz").target == "digit"
     assert not files.written_into("/dev/shm/model.npz")  # a folder of regular files
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and stat.S_ISFIFO(os.stat("pipe").st_mode)
 
@@ -773,6 +780,21 @@ def test_columns_named_by_integers_and_models_without_names(train, rng):
     np.testing.assert_array_equal(model.predict(table), model.predict(table.to_numpy()))
     with pytest.raises(ValueError, match="X: 2 input columns; the model expects 3"):
         model.predict(table[[0, 1]])
+
+
+def test_a_model_saved_without_names_takes_the_columns_before_its_target(cli, folder):
+    net = fg.MLP([64, 10], loss="cross_entropy")
+    fg.save_model("m.npz", net, net.init(seed=0), scale=16)
+    digits = fg.datasets.load_digits()
+    want = fg.load_model("m.npz").predict(digits.X)
+    assert predicted(cli, "digits", "--threads", 1) == list(map(str, want))
+    found = json.loads(cli("evaluate", "m.npz", "digits", "--js")[1])
+    assert found["accuracy"] == np.mean(want == digits.y)
+    fg.save_model("m.npz", fg.MLP([2, 2]), np.ones(6), overwrite=True)
+    (folder / "t.csv").write_text("a,b,u,v\n1,2,4,5\n1,1,3,3\n")
+    assert predicted(cli, "t.csv", "--threads", 1) == ["4.0,4.0", "3.0,3.0"]
+    assert json.loads(cli("evaluate", "m.npz", "t.csv", "--json")[1])["mae"] == {"0": 0, "1": 0.5}
+    assert json.loads(cli("evaluate", "m.npz", "none.csv", "--j")[1])["code"] == 2
 
 
 def test_an_array_is_encoded_as_a_table_is(train):

@@ -21,12 +21,12 @@ from ..models import Model, load_model
 from .errors import UserError
 from .output import say
 
-SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
+SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
 
 
 def reading(args) -> Reading:
     """How the options of a command say its files are written."""
-    sep = SEPARATORS.get(args.sep, args.sep)
+    sep = SEPARATOR_NAMES.get(args.sep, args.sep)
     if sep is not None and (len(sep) != 1 or sep in '"\r\n'):
         raise UserError(f"--sep is {args.sep!r}; expected one character, or tab")
     if sep is not None and sep == args.decimal:
@@ -34,7 +34,8 @@ def reading(args) -> Reading:
     nulls = NULLS
     if args.nulls is not None:
         nulls = tuple(map(str.strip, next(csv.reader([args.nulls]), [])))
-    return Reading(sep, args.decimal, args.header, nulls, args.encoding)
+    threads = getattr(args, "threads", None)
+    return Reading(sep, args.decimal, args.header, nulls, args.encoding, threads)
 
 
 def load_table(args, choose) -> Table:

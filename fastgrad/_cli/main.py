@@ -104,7 +104,8 @@ def _reading_arguments(sub) -> None:
     group = sub.add_argument_group("how CSV files are written")
     group.add_argument("--sep", help="what separates columns (a comma, semicolon, tab or bar, as "
                        "the file looks)")  # fmt: skip
-    group.add_argument("--decimal", choices=[".", ","], help="in numbers (as the file looks)")
+    group.add_argument("--decimal", choices=[".", ","], metavar="MARK",
+                       help="in numbers, . or , (as the file looks)")  # fmt: skip
     group.add_argument("--no-header", dest="header", action="store_false",
                        help="the first line is a row: columns are 0, 1, 2, ...")  # fmt: skip
     group.add_argument("--nulls", metavar="A,B",
@@ -237,6 +238,6 @@ def _run(argv) -> int:
 def _fail(argv, message: str, code: int) -> int:
     message = " ".join(message.split())
     print(f"fastgrad: {message}", file=sys.stderr)
-    if "--json" in argv:
+    if any(len(word) > 2 and "--json".startswith(word) for word in argv):  # as argparse takes it
         print(as_json({"error": message, "code": code}))
     return code

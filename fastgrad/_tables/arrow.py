@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from .table import Column, text
@@ -14,6 +16,21 @@ def pyarrow(what: str):
     except ImportError:
         raise ImportError(f'{what} needs pyarrow: pip install "fastgrad[train]"') from None
     return pyarrow
+
+
+@contextlib.contextmanager
+def at_most(threads: int | None):
+    """A bound on the threads that read."""
+    if threads is None:
+        yield
+        return
+    pa = pyarrow("a table")
+    before = pa.cpu_count()
+    pa.set_cpu_count(min(threads, before))
+    try:
+        yield
+    finally:
+        pa.set_cpu_count(before)
 
 
 def column(data) -> Column:

@@ -26,7 +26,7 @@ MOST_BLOCK = 2**30
 class Reading:
     """How a file is to be read; None: as it looks.
 
-    `nulls` are the spellings of a missing cell.
+    `nulls` are the spellings of a missing cell; `threads`, if given, are the most.
     """
 
     sep: str | None = None
@@ -34,6 +34,7 @@ class Reading:
     header: bool = True
     nulls: tuple[str, ...] = NULLS
     encoding: str = "utf-8"
+    threads: int | None = None
 
 
 @dataclass

@@ -38,7 +38,8 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
             if name not in reader.names and name not in dict(reader.source.partition):
                 raise ValueError(f"{reader.source.name}: no column {name!r}, which "
                                  f"{first.source.name} has")  # fmt: skip
-    parts = _columns(readers, roles, _total(sources, progress))
+    with arrow.at_most(reading.threads):
+        parts = _columns(readers, roles, _total(sources, progress))
     name = first.source.name if len(sources) == 1 else f"{data[0]}, ... ({len(sources)} files)"
     table = Table(
         name, {name: arrow.column(parts.column(name)) for name in parts.column_names},

@@ -53,8 +53,13 @@ def for_training(targets=None, features=None, drop=None, keep_index: bool = Fals
 
 
 def for_model(model, with_targets: bool = False):
-    """The inputs of a model by name; by position where the table or the model has no names."""
-    targets = [model.target] if isinstance(model.target, str) else list(model.target)
+    """The inputs of a model by name; by position where the table or the model has no names.
+
+    Where the model has no name of its target, it is what comes after the inputs.
+    """
+    named_targets = [model.target] if isinstance(model.target, str) else model.target
+    targets = [name for name in named_targets if name]
+    outputs = model.net.n_outputs if model.classes is None else 1
 
     def choose(source: str, names, index, named: bool) -> Roles:
         features, count = model.features, len(model.columns)
@@ -69,6 +74,8 @@ def for_model(model, with_targets: bool = False):
             inputs = [n for n in names if n not in index and (named or n.isdigit())]
             if len(inputs) != count:
                 inputs = [name for name in inputs if name not in targets]
+            if len(inputs) == count + outputs and not targets:
+                inputs = inputs[:count]
             if len(inputs) != count:
                 raise ValueError(
                     f"{source}: {len(inputs)} input columns; the model expects {count}"
@@ -78,9 +85,7 @@ def for_model(model, with_targets: bool = False):
         return Roles(list(inputs), found, tuple([*text, *found]))
 
     def _targets(source: str, names, inputs) -> list[str]:
-        wanted = [name for name in targets if name]
-        if not wanted:  # saved without a name: the one column that is left, as a rule the last
-            wanted = [name for name in names if name not in inputs][-1:]
+        wanted = targets or [name for name in names if name not in inputs][-outputs:]
         missing = [name for name in wanted if name not in names]
         if missing or not wanted:
             raise ValueError(
