@@ -647,6 +647,8 @@ def test_standard_input_and_output_in_any_encoding(folder):
         done = _run("predict", "-", "t.csv", stdin=(folder / "m.npz").read_bytes(),
                     PYTHONIOENCODING=encoding)  # fmt: skip
         assert done.stdout.decode().split()[1:] == want  # UTF-8, as in a file
+    (folder / "table").write_bytes(text)  # without an ending, as /dev/stdin is
+    assert _run("predict", "m.npz", "table").stdout.decode().split()[1:] == want
     done = _run("evaluate", "m.npz", "t.csv", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and rb"h\xf6her" in done.stdout
 

@@ -81,7 +81,7 @@ def find(names) -> list[Source]:
             )
         if path.is_dir():
             sources += _folder(path)
-        elif not path.is_file():  # a FIFO, as of <(zcat table.csv.gz)
+        elif not path.is_file() or not path.suffix:  # as /dev/stdin, or <(zcat table.csv.gz)
             sources.append(_of_content(name, path.read_bytes()))
         else:
             sources.append(_of_path(path))
