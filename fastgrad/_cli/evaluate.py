@@ -43,6 +43,8 @@ def evaluate(args) -> int:
 def _picture(args) -> Path | None:
     if args.plot is None:
         return None
+    if not args.plot and args.model == "-":
+        raise UserError("--plot beside a model on standard input; expected --plot FILE")
     path = Path(args.plot or Path(args.model).with_suffix(".evaluation.png"))
     check_picture(path)
     files.check_place(path, "--plot")

@@ -105,7 +105,7 @@ def _of_content(name: str, content: bytes) -> Source:
 
 def stem(name: str) -> str:
     """The name of a file without the endings that say what it is."""
-    path = Path(name)
+    path = Path(os.path.abspath(name))  # "." has a name too
     if path.suffix.lower() in CODECS:
         path = path.with_suffix("")
     return path.stem if path.suffix.lower() in (*ENDINGS, *_ALIASES) else path.name
@@ -128,11 +128,13 @@ def _of_path(path: Path, partition=()) -> Source:
 
 
 def _folder(folder: Path) -> list[Source]:
-    """Its tables in the order of their names; hidden files and "_SUCCESS" are none."""
+    """Its tables in the order of their names; hidden files, "_SUCCESS" and histories are none."""
     found = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if path.is_dir() or any(part.startswith((".", "_")) for part in inside.parts):
+            continue
+        if path.name.endswith(".history.csv"):
             continue
         if _ending(path)[0] in (".csv", ".tsv", ".parquet"):
             keys = [part.split("=", 1) for part in inside.parts[:-1] if "=" in part]
