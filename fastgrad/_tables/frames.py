@@ -11,9 +11,8 @@ from .table import Column, Table, text
 
 def is_frame(value) -> bool:
     """Whether this has named columns."""
-    return hasattr(value, "columns") and (
-        hasattr(value, "iloc") or hasattr(value, "__arrow_c_stream__")
-    )
+    frame = hasattr(value, "iloc") or hasattr(value, "__arrow_c_stream__")
+    return frame and hasattr(value, "columns")
 
 
 def from_frame(frame, wanted) -> Table:
