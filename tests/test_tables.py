@@ -313,8 +313,8 @@ def test_columns_are_chosen_by_name(train, refused, cli):
         (["--target", "y", "--target", "y"], "--target names 'y' twice"),
         (["--target", "y,z", "--task", "classification"], "2 targets, y, z; expected one"),
         (["--target", "y,kind"], "row 1, column kind: 'up'; expected a number"),
-        (["--sep", "ab"], "--sep is 'ab'; expected one character"),
-        (["--sep", ",", "--decimal", ","], "--sep and --decimal are both ','"),
+        (["--sep", "ab"], "--sep is 'ab'; expected one ASCII character"),
+        (["--sep", "§"], "--sep is '§'; expected one ASCII character"),
         (["--sep", ";"], "no columns beside the target"),
         (["--encoding", "morse"], "--encoding is morse; expected one such as utf-8"),
     ]:

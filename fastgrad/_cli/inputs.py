@@ -27,10 +27,8 @@ SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "ba
 def reading(args) -> Reading:
     """How the options of a command say its files are written."""
     sep = SEPARATOR_NAMES.get(args.sep, args.sep)
-    if sep is not None and (len(sep) != 1 or sep in '"\r\n'):
-        raise UserError(f"--sep is {args.sep!r}; expected one character, or tab")
-    if sep is not None and sep == args.decimal:
-        raise UserError(f"--sep and --decimal are both {sep!r}; expected two characters")
+    if sep is not None and (len(sep) != 1 or not sep.isascii() or sep in '"\r\n'):
+        raise UserError(f"--sep is {args.sep!r}; expected one ASCII character, or tab")
     nulls = NULLS
     if args.nulls is not None:
         nulls = tuple(map(str.strip, next(csv.reader([args.nulls]), [])))
