@@ -1,5 +1,8 @@
 """fastgrad: the loss and closed-form gradient of ReLU neurons, layers and networks, on the CPU."""
 
+from . import _startup  # noqa: F401 - watches over all other imports
+
+# isort: split
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 

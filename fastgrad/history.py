@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._core import files
+
 __all__ = ["History"]
 
 
@@ -81,8 +83,18 @@ class History:
             raise ValueError(f"the row has {sorted(row)}; expected {sorted(self._names)}")
         self._rows.append(tuple(float(row[name]) for name in self._names))
 
-    def to_csv(self) -> str:
-        """The table as text: a line of names, a line an epoch (from 1).
+    def to_csv(self, path=None) -> str | None:
+        """The table as CSV: a line of names, a line an epoch (from 1).
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Write it there, over what is there; without, the text is returned.
+
+        Raises
+        ------
+        ValueError
+            If no file can be written there.
 
         Examples
         --------
@@ -93,7 +105,12 @@ class History:
         lines = [",".join(["epoch", *self._names])]
         for epoch, row in enumerate(self._rows, 1):
             lines.append(",".join([str(epoch), *map(repr, row)]))
-        return "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n"
+        if path is None:
+            return text
+        with files.replaced(files.check_place(path, "path"), "w") as file:
+            file.write(text)
+        return None
 
     def plot(self, path=None):
         """Loss, and the validation score where there is one, over the epochs.

@@ -1,4 +1,7 @@
-"""Trained models: a network with its parameters and what stands between it and raw numbers.
+"""Trained models: a network with its parameters and what stands between it and raw tables.
+
+A table's columns are found by name, encoded (text one-hot, missing cells filled) and scaled; the
+network's outputs become values in the target's units, or the names of classes.
 
 One ``.npz`` of plain arrays and a text of JSON, as checkpoints are; the command line writes and
 reads the same file. Loading runs no code.
@@ -14,6 +17,10 @@ import numpy as np
 from . import checkpoint as store
 from . import metrics
 from ._core import check, files
+from ._tables import encode, frames, read, roles
+from ._tables.table import BOOLEANS, Table
+from .datasets.prepare import scaled
+from .kernels.network import probabilities
 from .network import MLP
 
 __all__ = ["Model", "load_model", "save_model"]
@@ -30,18 +37,21 @@ class Model:
     net : MLP
     theta : ndarray (p,)
     mean, scale : ndarray (d,), float64
-        The network is given (X - mean) / scale.
+        The network is given (inputs - mean) / scale.
     target_mean, target_scale : float64 or ndarray (k,)
         Of a regression: `predict` gives outputs * target_scale + target_mean.
-    features : list of d str, or None
-        Names of the columns of X.
-    target : str
+    features : list of str, or None
+        Names of the columns of X, one for each input unless `encoding` says otherwise.
+    target : str, or list of k str
         Name of what is predicted.
     classes : list, or None
         What class 0, 1, ... is called; None without classes ("mse", "huber", and "logistic" of
         several outputs, which are yes or no each).
     summary : dict
         What else was to be kept.
+    encoding : dict of str
+        Of columns that are not plain numbers, by name (by position without `features`): "values"
+        of text, an input each, and what becomes of a "missing" cell. The command line learns it.
 
     Examples
     --------
@@ -49,6 +59,10 @@ class Model:
     >>> import fastgrad as fg
     >>> Model(fg.MLP([1, 1]), np.array([2.0, 1.0]), scale=10.0).predict([[5.0]])
     array([[2.]])
+    >>> model = Model(fg.MLP([2, 1]), np.array([1.0, 10.0, 0.0]), features=["a", "b"])
+    >>> import pandas
+    >>> model.predict(pandas.DataFrame({"b": [3.0], "more": [0.0], "a": [1.0]}))
+    array([[31.]])
     """
 
     net: MLP
@@ -58,9 +72,10 @@ class Model:
     target_mean: np.ndarray = 0.0
     target_scale: np.ndarray = 1.0
     features: list[str] | None = None
-    target: str = ""
+    target: str | list[str] = ""
     classes: list | None = None
     summary: dict = field(default_factory=dict)
+    encoding: dict = field(default_factory=dict)
 
     def __post_init__(self):
         net = self.net
@@ -75,10 +90,10 @@ class Model:
             if self.task == "classification" and (value != least).any():
                 raise ValueError(f"{name} is for a regression; the loss is {net.loss_name!r}")
             setattr(self, name, value)
-        self.features = _features(self.features, net.n_inputs)
+        self.encoding = _encoding(self.encoding)
+        self.features = _features(self.features, net.n_inputs, self.encoding)
         self.classes = _classes(self.classes, net)
-        if not isinstance(self.target, str):
-            raise TypeError(f"target is {self.target!r}; expected a name")
+        self.target = _target(self.target, net.n_outputs)
         try:
             json.dumps(self.summary)
         except (TypeError, ValueError) as error:
@@ -89,8 +104,27 @@ class Model:
         """Whether this is a "regression" or a "classification"."""
         return "classification" if self.net.spec.loss.takes_logits else "regression"
 
-    def inputs(self, X) -> np.ndarray:
-        """What the network is given for X (n, d) of any dtype of numbers.
+    @property
+    def columns(self) -> list[str]:
+        """The columns of X: `features`, or "0", "1", ... where they have no names."""
+        if self.features is not None:
+            return self.features
+        return list(map(str, range(self.net.n_inputs - encode.input_count(0, self.encoding))))
+
+    def is_text(self, column: str) -> bool:
+        """Whether a column's cells are names, which keep their spelling."""
+        values = self.encoding.get(column, encode.Encoding()).values
+        return values is not None and values != tuple(BOOLEANS)
+
+    def inputs(self, X, *, allow_nan: bool = False) -> np.ndarray:
+        """What the network is given for X: a data frame, or numbers (n, columns) of any dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a column is not there, or a cell is missing (unless `allow_nan`), infinite or not
+            what the column had in training; the message names row and column. An array of numbers
+            without an `encoding` is taken as it is.
 
         Examples
         --------
@@ -98,11 +132,37 @@ class Model:
         >>> Model(fg.MLP([1, 1]), [2.0, 1.0], mean=1.0).inputs([[5]])
         array([[4.]])
         """
+        if frames.is_frame(X):
+            wanted = roles.for_model(self)
+            X = frames.from_frame(X, lambda names: wanted("X", names, [], True).inputs)
+        elif self.encoding and not isinstance(X, Table):
+            X = check.matrix(metrics._converted(X, "X", check.F64), "X", check.F64,
+                             len(self.columns))  # fmt: skip
+            X = read.matrix("X", X, roles.for_model(self), first=0)
+        if isinstance(X, Table):
+            names = X.inputs()
+            encodings = {there: self.encoding[mine] for there, mine in zip(names, self.columns)
+                         if mine in self.encoding}  # fmt: skip
+            X = encode.inputs(X, names, encodings, allow_nan)
         X = check.matrix(metrics._converted(X, "X", check.F64), "X", check.F64, self.net.n_inputs)
-        return ((X - self.mean) / self.scale).astype(self.net.dtype)
+        with np.errstate(over="ignore"):  # infinity shows in the outputs
+            return scaled(X, self.mean, self.scale).astype(self.net.dtype)
 
-    def predict(self, X, *, threads: int | None = None) -> np.ndarray:
-        """Values in the units of the target, float64 (n, k); logits for a classification.
+    def predict(self, X, *, threads: int | None = None, allow_nan: bool = False) -> np.ndarray:
+        """Values in the units of the target, float64 (n, k); for a classification `classify`'s.
+
+        Parameters
+        ----------
+        X : data frame, or array (n, columns)
+            A frame's columns (pandas, Polars, Arrow) are found by name, others are ignored.
+        threads : int, optional
+        allow_nan : bool
+            Whether a prediction may be NaN or infinite; the class of such a row is None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `inputs`, and if a prediction is NaN or infinite; the message names the row.
 
         Examples
         --------
@@ -110,11 +170,16 @@ class Model:
         >>> Model(fg.MLP([1, 1]), [2.0, 1.0], target_scale=100.0).predict([[1.0]])
         array([[300.]])
         """
-        out = self.net.predict(self.theta, self.inputs(X), threads=threads)
-        return out.astype(np.float64) * self.target_scale + self.target_mean
+        if self.task == "classification":
+            return self.classify(X, threads=threads, allow_nan=allow_nan)
+        return self._outputs(X, threads, allow_nan)
 
-    def predict_proba(self, X, *, threads: int | None = None) -> np.ndarray:
+    def predict_proba(
+        self, X, *, threads: int | None = None, allow_nan: bool = False
+    ) -> np.ndarray:
         """Probabilities (n, classes): a column for each of `classes`; without, as `MLP`'s.
+
+        Parameters and errors as for `predict`.
 
         Examples
         --------
@@ -123,16 +188,19 @@ class Model:
         >>> Model(net, [0.0, 0.0], classes=["no", "yes"]).predict_proba([[1.0]])
         array([[0.5, 0.5]])
         """
-        p = self.net.predict_proba(self.theta, self.inputs(X), threads=threads)
-        return np.hstack([1 - p, p]) if p.shape[1] == 1 else p
+        if self.task == "regression":
+            raise ValueError(f"the loss {self.net.loss_name!r} has no probabilities; use predict")
+        z = self._outputs(X, threads, allow_nan)
+        if self.classes is not None and z.shape[1] == 1:
+            z = np.hstack([-z, z])  # 1 - p would lose the small ones
+        if len(z):
+            probabilities(z, self.net._loss.probabilities == "softmax")
+        return z
 
-    def classify(self, X, *, threads: int | None = None) -> np.ndarray:
+    def classify(self, X, *, threads: int | None = None, allow_nan: bool = False) -> np.ndarray:
         """The names of the classes (n,); without `classes` 0 and 1 (n, k).
 
-        Raises
-        ------
-        ValueError
-            If this is a regression, or an output is NaN.
+        Parameters and errors as for `predict`; a ValueError for a regression.
 
         Examples
         --------
@@ -141,19 +209,49 @@ class Model:
         >>> Model(net, [1.0, 0.0], classes=["no", "yes"]).classify([[-3.0], [2.0]]).tolist()
         ['no', 'yes']
         """
-        labels = self.net.classify(self.theta, self.inputs(X), threads=threads)
-        return labels if self.classes is None else np.array(self.classes)[labels]
+        if self.task == "regression":
+            raise ValueError(f"the loss {self.net.loss_name!r} has no classes; use predict")
+        out = self._outputs(X, threads, allow_nan)
+        unknown = ~np.isfinite(out).all(axis=1)
+        if self.classes is None:
+            labels = (out > 0).astype(np.int64)
+        else:
+            codes = out.argmax(axis=1) if out.shape[1] > 1 else (out[:, 0] > 0).astype(np.int64)
+            labels = np.array(self.classes)[codes]
+        if unknown.any():
+            labels = labels.astype(object)
+            labels[unknown] = None
+        return labels
+
+    def _outputs(self, X, threads, allow_nan: bool) -> np.ndarray:
+        """Values of a regression in their units, float64; else logits of the network's dtype."""
+        out = self.net.predict(self.theta, self.inputs(X, allow_nan=allow_nan), threads=threads)
+        if self.task == "regression":
+            with np.errstate(over="ignore", invalid="ignore"):
+                out = out.astype(np.float64) * self.target_scale + self.target_mean
+        if not allow_nan and not np.isfinite(out).all():
+            row = int(np.argmin(np.isfinite(out).all(axis=1)))
+            place = X.where(row) if isinstance(X, Table) else f"X: row {row}"
+            raise ValueError(
+                f"{place}: the prediction is {out[row][~np.isfinite(out[row])][0]}; expected a "
+                f"finite one: look for NaN or huge numbers in this row, or allow NaN"
+            )
+        return out
 
     def save(self, path, *, overwrite: bool = False) -> None:
         """Write it; see `save_model`."""
         path = files.check_place(path, "path")
-        if path.exists() and not overwrite:
-            raise ValueError(f"path {path} exists; pass overwrite=True, or choose another name")
+        if path.exists() and not overwrite and not files.written_into(path):
+            raise FileExistsError(
+                f"path {path} exists; pass overwrite=True, or choose another name"
+            )
         header = {
             "network": store.specification(self.net), "features": self.features,
             "target": self.target, "classes": self.classes, "summary": self.summary,
             "target_mean": self.target_mean.tolist(), "target_scale": self.target_scale.tolist(),
         }  # fmt: skip
+        if self.encoding:
+            header["encoding"] = {name: e.as_dict() for name, e in self.encoding.items()}
         arrays = {"theta": self.theta, "mean": self.mean, "scale": self.scale}
         files.write(path, KIND, header, arrays, exclusive=not overwrite)
 
@@ -168,7 +266,7 @@ def save_model(
     target_mean=0.0,
     target_scale=1.0,
     features=None,
-    target: str = "",
+    target="",
     classes=None,
     summary=None,
     overwrite: bool = False,
@@ -188,8 +286,8 @@ def save_model(
     target_mean, target_scale : float or array (k,)
         The same of the targets of a regression.
     features : sequence of d str, optional
-        Names of the columns of X, by which the command line finds them in a table.
-    target : str
+        Names of the columns of X, by which they are found in a table or a data frame.
+    target : str, or sequence of k str
         Name of what is predicted.
     classes : sequence of str or of numbers, optional
         What class 0, 1, ... is called: k for "cross_entropy", two for "logistic" of one output.
@@ -201,8 +299,10 @@ def save_model(
 
     Raises
     ------
+    FileExistsError
+        If the file is there and `overwrite` is False.
     TypeError, ValueError
-        If an argument does not fit, or the file exists; the message names it.
+        If an argument does not fit; the message names it.
 
     Examples
     --------
@@ -260,6 +360,7 @@ def load_model(path) -> Model:
             store.network_of(header["network"]), arrays["theta"], arrays["mean"], arrays["scale"],
             *(header[name] for name in ("target_mean", "target_scale", "features", "target",
                                         "classes", "summary")),
+            encoding=header.get("encoding", {}),
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise files.damaged(path, KIND, error) from None
@@ -286,15 +387,49 @@ def _numbers(value, name: str, size: int) -> np.ndarray:
     return np.array(array)
 
 
-def _features(features, d: int) -> list[str] | None:
+def _encoding(encoding) -> dict:
+    """Encodings by name, from their dicts where they come from a file."""
+    if not isinstance(encoding, dict) or not all(isinstance(name, str) for name in encoding):
+        raise TypeError(f"encoding is {encoding!r}; expected a dict by name of column")
+    return {
+        name: value if isinstance(value, encode.Encoding) else encode.Encoding(**value)
+        for name, value in encoding.items()
+    }
+
+
+def _features(features, d: int, encoding: dict) -> list[str] | None:
+    """Names of columns that make d inputs, none twice where they are looked for by name."""
     if features is None:
-        return None
-    names = features if isinstance(features, str) else list(features)
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"features is {features!r}; expected names, one for each input")
-    if len(names) != d:
-        raise ValueError(f"features has {len(names)} names; expected {d}, one for each input")
-    return [str(name) for name in names]
+        columns = d - encode.input_count(0, encoding)
+        names = list(map(str, range(max(columns, 0))))
+    else:
+        names = features if isinstance(features, str) else list(features)
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"features is {features!r}; expected names, one for each input")
+        columns = len(names)
+        if encode.input_count(columns, encoding) != d:
+            raise ValueError(
+                f"features has {columns} names; expected "
+                f"{d - encode.input_count(0, encoding)}, one for each input"
+            )
+        if len(set(names)) < columns:
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"features has {twice!r} twice; expected every name once")
+    for name in encoding:
+        if name not in names:
+            raise ValueError(f"encoding has {name!r}, which is no column of features")
+    return None if features is None else [str(name) for name in names]
+
+
+def _target(target, k: int):
+    if isinstance(target, str):
+        return target
+    names = list(target) if isinstance(target, (list, tuple)) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"target is {target!r}; expected a name, or one for each output")
+    if len(names) != k:
+        raise ValueError(f"target has {len(names)} names; expected {k}, one for each output")
+    return names
 
 
 def _classes(classes, net: MLP) -> list | None:

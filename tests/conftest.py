@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import fastgrad as fg
+from fastgrad import __main__ as entry
 
 # The first example of a test may compile a kernel, so no deadline; derandomised, so that a
 # failure is every run's failure. `pytest -m stress --hypothesis-profile=stress` draws anew.
@@ -27,6 +28,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Functions that a run before this one compiled and cached, perhaps with another fastgrad.
 for stale in (Path(__file__).parent / "__pycache__").glob("loops.*.nb[ic]"):
     stale.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(folder, capsys):
+    """The command line in this process: its exit code, standard output and standard error."""
+
+    def call(*args):
+        code = entry.main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
 
 
 @pytest.fixture

@@ -13,25 +13,8 @@ import pytest
 
 import fastgrad as fg
 from fastgrad import __main__ as entry
-from fastgrad._cli import model as models
+from fastgrad._cli import inputs as models
 from fastgrad._cli import train
-from fastgrad._cli.table import load
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def cli(folder, capsys):
-    def call(*args):
-        code = entry.main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def flowers(path, rows=60, header=True, seed=0):
@@ -158,15 +141,19 @@ def test_other_kinds_of_files(cli, folder, kind):
         pyarrow.parquet.write_table(pyarrow.table(columns), name)
     else:
         np.savetxt(name, data, delimiter="\t" if kind == "tsv" else ",")
-    table = load(name, None, need_target=True)
-    np.testing.assert_allclose(table.X, data[:, :2])
-    np.testing.assert_array_equal(table.target, data[:, 2])
-    code, out, _ = cli("train", name, "--epochs", 2, "--json")
+    options = ["--no-header"] if kind in ("tsv", "csv no header") else []
+    code, out, _ = cli("train", name, "--epochs", 2, "--json", "-o", "m.npz", *options)
     assert code == 0 and json.loads(out)["task"] == "classification"
+    model = models.load("m.npz")
+    mean = data[:, :2].mean(axis=0)
+    np.testing.assert_allclose(model.mean, mean, atol=0.5)  # of the training rows
+    found = rows_of(cli("predict", "m.npz", name, *options)[1])
+    assert [row["prediction"] for row in found] == list(map(str, model.predict(data[:, :2])))
     if kind == "csv no header":
         np.savetxt("x.csv", data[:, [2, 0, 1]], delimiter=",")
-        first = load("x.csv", "0", need_target=True)
-        np.testing.assert_allclose(first.X, data[:, :2])
+        cli("train", "x.csv", "--epochs", 2, "--no-header", "--target", 0, "-o", "first.npz")
+        np.testing.assert_allclose(models.load("first.npz").mean, model.mean)
+        assert models.load("first.npz").target == "0"
 
 
 def test_checked_gradient(cli):
@@ -270,12 +257,13 @@ def test_predictions_as_json(cli, folder):
         assert list(map(str, column)) == [row[name] for row in rows]
 
 
-def test_a_decimal_comma_in_the_target_is_hinted(cli, folder):
+def test_a_decimal_comma_in_a_comma_separated_file_is_hinted(cli, folder):
     (folder / "p.csv").write_text("a,price\n" + "".join(f'{i},"{i},5"\n' for i in range(9)))
-    for options in ([], ["--task", "regression"]):
+    for options in ([], ["--task", "regression"], ["--target", "a"]):
         code, _, err = cli("train", "p.csv", *options)
-        assert code == 2 and "column price is text" in err
-        assert "(as '0,5': write numbers with a decimal point)" in err
+        assert code == 2 and "column price" in err and "'0,5'" in err and "--decimal , reads" in err
+    code, out, _ = cli("train", "p.csv", "--decimal", ",", "--epochs", 1, "--json")
+    assert code == 0 and json.loads(out)["task"] == "regression"
     assert cli("train", "p.csv", "--task", "classification", "--epochs", 1)[0] == 0
 
 
@@ -286,18 +274,18 @@ def test_plot_without_matplotlib(cli, monkeypatch):
 
 
 BAD_FILES = {
-    "letter.csv": ("a,b\n1,2\nx,3\n", "line 3, column a: 'x'; expected a number"),
-    "empty_cell.csv": ("a,b\n1,2\n,3\n", "line 3, column a: an empty cell"),
-    "short.csv": ("a,b\n1,2\n1\n", "line 3: 1 cells; expected 2"),
-    "long.csv": ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells; expected 2"),
-    "nan.csv": ("a,b\n1,2\nnan,3\n", "row 2, column a: nan; expected a finite number"),
+    "letter.csv": ("a,b\n1,2\nx,3\n", "row 2, column a: 'x'; expected a number (1 of 2 cells"),
+    "empty_cell.csv": ("a,b\n1,2\n,3\n", "row 2, column a: missing (1 of 2 cells are)"),
+    "short.csv": ("a,b\n1,2\n1\n", "row 2: 1 cells; expected 2"),
+    "long.csv": ("a,b\n1,2\n1,2,3\n", "row 2: 3 cells; expected 2"),
+    "nan.csv": ("a,b\n1,2\nnan,3\n", "row 2, column a: missing"),
     "inf.csv": ("a,b\n1,2.5\n1,inf\n", "row 2, column b: inf; expected a finite number"),
     "twice.csv": ("a,a\n1,2\n", "the column 'a' is there twice"),
     "no_rows.csv": ("a,b\n", "no rows"),
-    "empty.csv": ("", "empty; expected rows of numbers"),
+    "empty.csv": ("", "empty; expected a line of names and rows"),
     "one_column.csv": ("a\n1\n2\n", "no columns beside the target"),
     "one_class.csv": ("a,b\n1,x\n2,x\n", "column b is x in every row"),
-    "no_target.csv": ("a,b\n1,x\n2,\n", "row 2: the target is empty"),
+    "no_target.csv": ("a,b\n1,x\n2,\n", "row 2, column b: the target is missing (1 of 2 are)"),
     "one_row.csv": ("a,b\n1,2.5\n", "1 row; expected at least 2"),
     "binary.csv": (b"\xff\xfe\x00\x01", "not UTF-8"),
     "broken.npy": (b"\x93NUMPY nonsense", "cannot be read"),
@@ -325,7 +313,7 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["fly"], "invalid choice"),
         (["train"], "required"),
         (["train", "none.csv"], "none.csv: no such file"),
-        (["train", "digits", "--target", "x"], "the target of digits is digit"),
+        (["train", "digits", "--target", "x"], "digits: no column 'x'; expected one of pixel_0_0"),
         (["train", "f.csv", "--target", "x"], "no column 'x'; expected one of a, b, c, kind"),
         (["train", "digits", "--epochs", "0"], "--epochs: '0'; expected a whole number"),
         (["train", "digits", "--epochs", "two"], "expected a whole number"),
@@ -336,7 +324,10 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "--layers", "0"], "--layers is '0'"),
         (["train", "digits", "--loss", "mse"], "not for a classification"),
         (["train", "digits", "--loss", "logistic"], "the target has 10"),
-        (["train", "f.csv", "--task", "regression"], "column kind is text"),
+        (
+            ["train", "f.csv", "--task", "regression"],
+            "row 1, column kind: 'rose'; expected a number",
+        ),
         (["train", "digits", "--threads", "100000"], "threads is 100000"),
         (["train", "digits", "--resume"], "--resume needs --checkpoint"),
         (["train", "digits", "-o", "no/such/m.npz"], "no folder no/such"),
@@ -366,7 +357,7 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["predict", "m.npz", "f.csv"], "no column 'pixel_0_0'"),
         (["predict", "m.npz", "x.npy"], "2 input columns; the model expects 64"),
         (["predict", "m.npz", "digits", "-o", "no/p.csv"], "no folder no"),
-        (["check", "m.npz", "diamonds"], "the target of diamonds is price"),
+        (["check", "m.npz", "diamonds"], "diamonds: no column 'pixel_0_0'"),
     ],
 )
 def test_wrong_use_is_one_line(cli, folder, args, words):
@@ -386,7 +377,9 @@ def test_classes_the_model_does_not_know(cli, folder):
     cli("train", "f.csv", "--epochs", 1, "-o", "m.npz")
     (folder / "g.csv").write_text("a,b,c,kind\n1,2,3,rose\n1,2,3,oak\n")
     code, _, err = cli("check", "m.npz", "g.csv")
-    assert code == 2 and "g.csv: row 2, column kind: oak; expected one of the classes aster" in err
+    assert (
+        code == 2 and "g.csv: row 2, column kind: 'oak'; expected one of the classes aster" in err
+    )
 
 
 def test_a_loss_that_is_not_finite_fails_and_saves_no_nan(cli, folder):

@@ -230,3 +230,26 @@ def test_standardize_errors():
         datasets.standardize(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"X_train has shape \(0, 3\); expected"):
         datasets.standardize(np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 1.7e308, 1e-307])
+def test_standardize_takes_numbers_of_any_size(rng, size):
+    near = rng.uniform(-1, 1, (50, 2))
+    X = near * [size, 1.0]
+    Z, scaling = datasets.standardize(X)
+    np.testing.assert_allclose(Z, datasets.standardize(near)[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(scaling.scale[0], near[:, 0].std() * size, rtol=1e-12)
+    assert scaling.mean[1] == near.mean(axis=0)[1]  # the same bits beside a column of any size
+    assert scaling.scale[1] == near.std(axis=0)[1]
+
+
+def test_standardize_of_the_smallest_and_the_largest_numbers():
+    tiny = np.array([5e-324, 1e-323, 1e-323])
+    Z, scaling = datasets.standardize(tiny)
+    assert scaling.scale > 0 and np.isfinite(Z).all()
+    largest = np.finfo(float).max
+    Z, scaling = datasets.standardize(np.array([largest, -largest]))
+    assert Z.tolist() == [1.0, -1.0] and scaling.scale == largest
+    one_sided = np.array([-largest, largest / 2, largest / 2, largest / 2])  # X - mean overflows
+    Z, _ = datasets.standardize(one_sided)
+    np.testing.assert_allclose(Z, datasets.standardize(one_sided / largest)[0])

@@ -84,17 +84,25 @@ def test_the_command_line_reads_what_python_wrote_and_the_other_way(path, rng, c
     assert found == model.classify(X).tolist() and model.target == "kind"
 
 
-def test_many_targets_are_for_python(path, capsys):
-    fg.save_model(path, *network())
-    assert entry.main(["predict", str(path), "digits"]) == 2
-    assert "a model of 2 targets" in capsys.readouterr().err
+def test_many_targets_from_python_and_the_shell(path, capsys):
+    net, theta = network()
+    with pytest.raises(ValueError, match="target has 1 names; expected 2"):
+        fg.save_model(path, net, theta, target=["u"])
+    fg.save_model(path, net, theta, target=["u", "v"], target_scale=[1, 10])
+    table = path.with_name("t.npy")
+    np.save(table, np.eye(3))
+    assert entry.main(["predict", str(path), str(table)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "prediction_u,prediction_v"
+    found = [list(map(float, line.split(","))) for line in lines[1:]]
+    np.testing.assert_array_equal(found, fg.load_model(path).predict(np.eye(3)))
 
 
 def test_nothing_is_overwritten_unasked(path):
     net, theta = network()
     fg.save_model(path, net, theta)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"path .*model\.npz exists; pass overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"path .*model\.npz exists; pass overwrite=True"):
         fg.save_model(path, net, theta + 1)
     assert path.read_bytes() == before
     fg.save_model(path, net, theta + 1, overwrite=True)

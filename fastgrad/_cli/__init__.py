@@ -1,1 +1,3 @@
-"""The command line: arguments (`main`), tables (`table`), models (`model`), one file a command."""
+"""The command line: arguments (`main`), what commands read (`inputs`) and write (`output`), and one
+file a command.
+"""

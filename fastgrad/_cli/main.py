@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import sys
 
-from .. import __version__
+from .. import __version__, _startup
+from .._tables.delimited import NULLS
+from .._tables.encode import FEW
+from .._tables.sources import ENDINGS
 from ..losses import LOSSES
 from ..optimizers import BY_NAME
 from ..runtime import check_threads
 from . import commands
 from .errors import FAILED, INTERRUPTED, USAGE, UserError
-from .train import MOST_CLASSES, train
+from .evaluate import evaluate
+from .output import as_json
+from .predict import predict
+from .train import train
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,11 +47,12 @@ _count = _number(int, 1, 2**62, "a whole number, 1 or more")
 _seed = _number(int, 0, 2**62, "a whole number, 0 or more")
 _rate = _number(float, 0, 1e300, "a number, 0 or more")
 _above_zero = _number(float, 5e-324, 1e300, "a number above 0")
+_DATA = f"a file ({', '.join(ENDINGS)}), several, a folder, - or an embedded set"
 _share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
 
 
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="fastgrad", description="Train and use ReLU networks on tables of numbers.")
+    top = _Parser(prog="fastgrad", description="Train and use ReLU networks on tables.")
     top.add_argument("--version", action="version", version=f"fastgrad {__version__}")
     commands_ = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -56,18 +63,26 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     _train_arguments(command("train", train, "Train a network on a table."))
-    sub = command("predict", commands.predict, "Predict the rows of a table, as CSV.")
+    sub = command("predict", predict, "Predict the rows of a table, as CSV.")
     sub.add_argument("model", help="a model that train saved")
-    sub.add_argument("data", help="CSV, TSV, NPY, NPZ, Parquet, or the name of an embedded set")
-    sub.add_argument("-o", "--output", help="CSV file (standard output otherwise)")
+    sub.add_argument("data", nargs="+", help=_DATA)
+    sub.add_argument("-o", "--output", help="CSV or Parquet file (- is standard output)")
     sub.add_argument("--proba", action="store_true", help="probabilities of the classes too")
-    sub.add_argument("--force", action="store_true", help="overwrite an existing file")
-    sub.add_argument("--threads", type=_count, help="at most so many (all)")
+    sub.add_argument("--allow-nan", action="store_true",
+                     help="missing cells and predictions that are NaN are no errors")  # fmt: skip
+    _model_arguments(sub)
+    sub = command("evaluate", evaluate, "Score a model on a labelled table.")
+    sub.add_argument("model", help="a model that train saved")
+    sub.add_argument("data", nargs="+", help=f"with the model's target: {_DATA}")
+    sub.add_argument("--plot", nargs="?", const="", metavar="FILE",
+                     help="picture of the confusion matrix, or of the predictions")  # fmt: skip
+    _model_arguments(sub)
     sub = command("check", commands.check, "Check a model's gradient on a table by differences.")
     sub.add_argument("model", help="a model that train saved")
-    sub.add_argument("data", help="a table with the model's target")
+    sub.add_argument("data", nargs="+", help=f"with the model's target: {_DATA}")
     sub.add_argument("--rows", type=_count, default=64, help="at most so many (64)")
     sub.add_argument("--seed", type=_seed, default=0, help="of the random directions (0)")
+    _reading_arguments(sub)
     command("info", commands.info, "What this machine is to fastgrad.")
     sub = command("warmup", commands.warmup, "Compile the kernels once and keep them on disk.")
     sub.add_argument(
@@ -77,14 +92,48 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _model_arguments(sub) -> None:
+    sub.add_argument("--unknown", choices=["error", "zero"],
+                     help="text that training did not see (what train was told)")  # fmt: skip
+    sub.add_argument("--force", action="store_true", help="overwrite an existing file")
+    sub.add_argument("--threads", type=_count, help="at most so many (all)")
+    _reading_arguments(sub)
+
+
+def _reading_arguments(sub) -> None:
+    group = sub.add_argument_group("how CSV files are written")
+    group.add_argument("--sep", help="what separates columns (a comma, semicolon, tab or bar, as "
+                       "the file looks)")  # fmt: skip
+    group.add_argument("--decimal", choices=[".", ","], metavar="MARK",
+                       help="in numbers, . or , (as the file looks)")  # fmt: skip
+    group.add_argument("--no-header", dest="header", action="store_false",
+                       help="the first line is a row: columns are 0, 1, 2, ...")  # fmt: skip
+    group.add_argument("--nulls", metavar="A,B",
+                       help="how missing cells are written, beside empty ones, as in --nulls=- "
+                       f"({','.join(filter(None, NULLS))})")  # fmt: skip
+    group.add_argument("--encoding", default="utf-8", help="of the text (utf-8)")
+
+
 def _train_arguments(sub) -> None:
+    sub.add_argument("data", nargs="+", help=_DATA)
+    sub.add_argument("--target", action="append", metavar="A,B",
+                     help="target columns by name, or by number without a header; several are "
+                     "for a regression (the last column)")  # fmt: skip
+    sub.add_argument("--features", action="append", metavar="A,B",
+                     help="input columns (all but the target)")  # fmt: skip
+    sub.add_argument("--drop", action="append", metavar="A,B", help="columns to leave out (none)")
+    sub.add_argument("--keep-index", action="store_true",
+                     help="take columns that number the rows for inputs")  # fmt: skip
     sub.add_argument(
-        "data", help="CSV, TSV, NPY, NPZ, Parquet, or an embedded set: digits, diamonds"
+        "--impute",
+        choices=["mean"],
+        help="a missing number is the mean, and an input more says so (an error)",
     )
-    sub.add_argument("--target", help="target column: its name, or number without a header (last)")
+    sub.add_argument("--unknown", choices=["error", "zero"],
+                     help="text that training did not see, in predictions (error)")  # fmt: skip
     sub.add_argument("--task", choices=["auto", "classification", "regression"], default="auto",
                      help=f"auto (the default) takes a target of text, or of whole numbers of "
-                     f"which few differ (at most {MOST_CLASSES}, and a quarter of the rows), for a "
+                     f"which few differ (at most {FEW}, and a quarter of the rows), for a "
                      f"classification, any other for a regression")  # fmt: skip
     sub.add_argument("--layers", default="128", help="hidden widths, as 128 or 64,32 or none (128)")
     sub.add_argument("--loss", choices=list(LOSSES),
@@ -116,8 +165,13 @@ def _train_arguments(sub) -> None:
     )
     sub.add_argument("--checkpoint", help="written every epoch")
     sub.add_argument("--resume", action="store_true", help="go on from the checkpoint if there")
-    sub.add_argument("--force", action="store_true", help="overwrite existing files")
+    sub.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite existing files; take many values for classes or text",
+    )
     sub.add_argument("--quiet", action="store_true", help="no progress")
+    _reading_arguments(sub)
 
 
 def _defaults(name: str) -> str:
@@ -131,12 +185,34 @@ def _defaults(name: str) -> str:
 def main(argv=None) -> int:
     """Run the command line; the exit code: 0 done, 1 failed, 2 wrong use or data, 130 Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    with _any_encoding():
+        return _run(argv)
+
+
+@contextlib.contextmanager
+def _any_encoding():
+    """What a terminal's encoding cannot write is escaped: no reason to end a run."""
+    streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
     try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before):
+            stream.reconfigure(errors=errors)
+
+
+def _run(argv) -> int:
+    try:
+        _startup.ready()
         args = parser().parse_args(argv)
         if getattr(args, "threads", None) is not None:
             check_threads(args.threads)
         if getattr(args, "resume", False) and not args.checkpoint:
             raise UserError("--resume needs --checkpoint FILE")
+        if "-" in getattr(args, "data", ()) and getattr(args, "model", "") == "-":
+            raise UserError("the model and the data are both -; expected one on standard input")
         code = args.run(args)
         sys.stdout.flush()
         return code
@@ -149,6 +225,8 @@ def main(argv=None) -> int:
         return _fail(argv, "interrupted", INTERRUPTED)
     except MemoryError as error:
         return _fail(argv, f"not enough memory: {error}", FAILED)
+    except FileExistsError as error:
+        return _fail(argv, str(error), USAGE)
     except (OSError, ImportError) as error:
         return _fail(argv, str(error), FAILED)
     except (ValueError, TypeError) as error:
@@ -160,6 +238,6 @@ def main(argv=None) -> int:
 def _fail(argv, message: str, code: int) -> int:
     message = " ".join(message.split())
     print(f"fastgrad: {message}", file=sys.stderr)
-    if "--json" in argv:
-        print(json.dumps({"error": message, "code": code}))
+    if any(len(word) > 2 and "--json".startswith(word) for word in argv):  # as argparse takes it
+        print(as_json({"error": message, "code": code}))
     return code

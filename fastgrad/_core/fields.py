@@ -89,6 +89,22 @@ POSITIVE = _number("a finite number above 0", lambda number: 0 < number < math.i
 NOT_NEGATIVE = _number("a finite number, 0 or more", lambda number: 0 <= number < math.inf)
 COUNT = _whole(0, 2**53)
 
+def _encodes(value) -> bool:
+    """Whether a dict says how a column of a table becomes inputs (`_tables/encode.py`)."""
+    rules = {
+        "values": _many(TEXT, least=1),
+        "fill": FINITE,
+        "indicator": FLAG,
+        "unknown": _one_of("error", "zero"),
+    }
+    return (
+        isinstance(value, dict)
+        and {"indicator", "unknown"} <= value.keys() <= rules.keys()
+        and all(rules[name].holds(part) for name, part in value.items())
+    )
+
+
+ENCODING = Rule("an encoding of values, fill, indicator and unknown", _encodes)
 NETWORK = {
     "layer_sizes": _many(_whole(1, 2**47), least=2),
     "loss": _one_of(*LOSSES),
@@ -134,7 +150,8 @@ HEADERS = {
     "model": {
         "network": NETWORK,
         "features": _either(NULL, _many(TEXT)),
-        "target": TEXT,
+        "target": _either(TEXT, _many(TEXT, least=1)),
+        "encoding?": _mapping(ENCODING),
         "classes": _either(NULL, _many(TEXT), _many(FLAG), _many(FINITE)),
         "summary": _mapping(ANYTHING),
         "target_mean": _either(FINITE, _many(FINITE)),

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import stat
 import struct
+import sys
 import time
 import uuid
 import zipfile
@@ -26,7 +28,16 @@ import numpy as np
 from . import archive, fields
 
 READERS = {"checkpoint": "fastgrad.load_checkpoint", "model": "fastgrad.load_model"}
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _STALE_SECONDS = 60
+
+
+def written_into(path) -> bool:
+    """Whether a path is no file to be replaced: standard output, a device, a FIFO."""
+    name = os.fspath(path)
+    if name in STANDARD_OUTPUT or name.startswith(("/dev/fd/", "/proc/self/fd/")):
+        return True
+    return os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)
 
 
 def check_place(path, name: str) -> Path:
@@ -38,13 +49,17 @@ def check_place(path, name: str) -> Path:
         place = Path(path)
     except TypeError:
         raise TypeError(f"{name} is {path!r}; expected a file name") from None
-    folder = place.parent
+    if written_into(place):
+        return place
     try:
         os.lstat(place)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:  # the name is too long, or none at all
         raise ValueError(f"{name} {place}: {_reason(error)}; expected a file name") from None
+    folder = Path(os.path.realpath(place)).parent if place.is_symlink() else place.parent
+    if os.path.islink(os.path.realpath(place)):
+        raise ValueError(f"{name} {place} is a link to itself; expected a file name")
     if place.is_dir() or not place.name:
         raise ValueError(f"{name} {place} is a folder; expected a file name")
     if not folder.is_dir():
@@ -83,12 +98,21 @@ def _prefix(path: Path) -> str:
 
 @contextlib.contextmanager
 def replaced(path, mode: str = "wb", exclusive: bool = False):
-    """A file object for the new content of `path`; `exclusive`: the path must still be free."""
-    path = Path(path)
+    """A file object for the new content of `path`; `exclusive`: the path must still be free.
+
+    A link keeps linking, a file its mode; what is no regular file is written into.
+    """
+    if written_into(path):
+        with _in_place(os.fspath(path), mode) as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
     temporary = temporary_beside(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with open(temporary, mode, **text) as file:
+            with contextlib.suppress(OSError):  # none is there, or not ours
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -100,6 +124,27 @@ def replaced(path, mode: str = "wb", exclusive: bool = False):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def _in_place(name: str, mode: str):
+    """Text is UTF-8, but on a terminal what that understands."""
+    if name not in STANDARD_OUTPUT:
+        with open(name, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+            yield file
+        return
+    sys.stdout.flush()
+    if "b" in mode:
+        yield sys.stdout.buffer
+    elif sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        yield sys.stdout
+    else:
+        file = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
+        try:
+            yield file
+        finally:
+            file.detach()
+    sys.stdout.flush()
 
 
 def _claim(temporary: Path, path: Path) -> None:

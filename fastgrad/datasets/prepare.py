@@ -118,12 +118,49 @@ def standardize(X_train, *others):
             raise ValueError(
                 f"array {i} has shape {other.shape}; expected the columns of X_train, {first.shape}"
             )
-    # Compared, not judged by the deviation: rounding gives a column of 0.1 one of 1e-17.
-    constant = first.max(axis=0) == first.min(axis=0)
-    mean = np.where(constant, first[0], first.mean(axis=0, dtype=np.float64))
-    scale = np.where(constant, 1.0, first.std(axis=0, dtype=np.float64))
-    scaled = [
-        ((a - mean) / scale).astype(a.dtype if a.dtype == np.float32 else np.float64)
+    mean, scale = moments(first)
+    scaled_ = [
+        scaled(a, mean, scale).astype(a.dtype if a.dtype == np.float32 else np.float64)
         for a in arrays
     ]
-    return *scaled, Scaling(mean, scale)
+    return *scaled_, Scaling(mean, scale)
+
+
+def moments(X):
+    """Mean and population deviation of each column, float64; 1 for that of a constant column.
+
+    Numbers of any size: a column far from 1 is first multiplied by a power of two, exactly, so that
+    neither its sum nor its squares leave the range.
+
+    Examples
+    --------
+    >>> moments(np.array([1e300, 3e300]))
+    (array(2.e+300), array(1.e+300))
+    """
+    low, high = X.min(axis=0), X.max(axis=0)
+    constant = high == low  # compared: rounding gives a column of 0.1 a deviation of 1e-17
+    size = np.frexp(np.maximum(high.astype(np.float64), -low.astype(np.float64)))[1]
+    shift = np.where((size < -400) | (size > 490), size, 0)
+    near = np.ldexp(X.astype(np.float64), -shift) if shift.any() else X
+    mean = np.ldexp(near.mean(axis=0, dtype=np.float64), shift)
+    scale = np.ldexp(near.std(axis=0, dtype=np.float64), shift)
+    smallest = np.nextafter(0.0, 1.0)
+    return np.where(constant, X[0], mean), np.where(constant, 1.0, np.maximum(scale, smallest))
+
+
+def scaled(X, mean, scale):
+    """(X - mean) / scale in float64, also where the difference alone would overflow.
+
+    Examples
+    --------
+    >>> scaled(np.array([-1.5e308, 1.5e308]), -1e308, 1e308)
+    array([-0.5,  2.5])
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        Z = (X - mean) / scale
+        lost = ~np.isfinite(Z)
+        if lost.any():
+            down = -np.frexp(scale)[1]
+            again = (np.ldexp(X, down) - np.ldexp(mean, down)) / np.ldexp(scale, down)
+            Z = np.where(lost, again, Z)
+    return Z
