@@ -1,8 +1,9 @@
 """The activations of hidden layers: one row an activation (formula 28).
 
-A row names the activation, the gain of its initialisation (the weights' variance is gain^2 / d),
-its value and its slope. The slope is that of its output, so a network stores nothing more. The
-loop is in `kernels/activations.py`; the twins in `reference.py` are written by hand, as an oracle.
+A row names the activation, the variance of initial weights times d that keeps the size of outputs
+(He et al., arXiv 1502.01852), its value and its slope. The slope is that of its output, so a
+network stores nothing more. The loop is in `kernels/activations.py`; the twins in `reference.py`
+are written by hand, as an oracle.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Activation:
     """One activation."""
 
     name: str
-    gain: float
+    variance: float  # of initial weights, times d
     value: Callable  # (v, z) -> a, as vectors (`kernels/arithmetic.py`)
     slope: Callable  # (v, a) -> da/dz
     code: int = field(init=False)
@@ -35,7 +36,7 @@ ACTIVATIONS = {
         Activation("identity", 1.0, lambda v, z: z, lambda v, a: v.const(1.0)),
         Activation(
             "relu",
-            2.0**0.5,
+            2.0,
             lambda v, z: v.select(v.passes(z), z, v.const(0.0)),
             lambda v, a: v.select(v.passes(a), v.const(1.0), v.const(0.0)),
         ),

@@ -20,7 +20,7 @@ from ._core import check, files
 from ._tables import encode, frames, read, roles
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
-from .kernels.network import probabilities
+from .kernels.engine import probabilities
 from .network import MLP
 
 __all__ = ["Model", "load_model", "save_model"]
@@ -194,7 +194,7 @@ class Model:
         if self.classes is not None and z.shape[1] == 1:
             z = np.hstack([-z, z])  # 1 - p would lose the small ones
         if len(z):
-            probabilities(z, self.net._loss.probabilities == "softmax")
+            probabilities(z, self.net.spec.loss.link == "softmax")
         return z
 
     def classify(self, X, *, threads: int | None = None, allow_nan: bool = False) -> np.ndarray:
@@ -435,7 +435,7 @@ def _target(target, k: int):
 def _classes(classes, net: MLP) -> list | None:
     """Names of one kind, none twice."""
     single = net.loss_name == "logistic" and net.n_outputs == 1
-    if net.loss_name != "cross_entropy" and not single:
+    if not net.spec.loss.labelled and not single:
         if classes is not None:
             raise ValueError(
                 f"classes are for 'cross_entropy' or one output of 'logistic'; the network has "

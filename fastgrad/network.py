@@ -38,6 +38,8 @@ class MLP:
         - "logistic": labels 0/1 on logits, summed over outputs, mean over samples (formula 26);
         - "cross_entropy": integer labels on logits, mean over samples (formula 25).
         With `sample_weight` s a mean over samples is sum(s * loss) / sum(s).
+    activation : {"relu", "identity"}
+        Of the hidden layers (formula 28).
     output_activation : {"identity", "relu"}
         "relu" makes the last layer a ReLU too (only for "mse" and "huber").
     dtype : float32 or float64
@@ -56,7 +58,7 @@ class MLP:
     layer_sizes : tuple of int
     loss_name : str
         The `loss`.
-    output_activation : str
+    activation, output_activation : str
     dtype : numpy.dtype
     l2, huber_delta : float
         As given. All are read-only: a network with other numbers is another `MLP`. Two networks are
@@ -94,21 +96,23 @@ class MLP:
         layer_sizes,
         loss: str = "mse",
         *,
+        activation: str = "relu",
         output_activation: str = "identity",
         dtype=np.float64,
         l2: float = 0.0,
         huber_delta: float = 1.0,
     ):
         made = spec.network(
-            layer_sizes, loss, output_activation=output_activation, dtype=dtype, l2=l2,
-            huber_delta=huber_delta,
+            layer_sizes, loss, activation=activation, output_activation=output_activation,
+            dtype=dtype, l2=l2, huber_delta=huber_delta,
         )  # fmt: skip
         self._set(made)
 
     def _set(self, made: spec.Network):
         self.spec, self._loss = made, made.loss
         self.layer_sizes, self.dtype = made.layer_sizes, made.dtype
-        self.loss_name, self.output_activation = made.loss.name, made.output_activation.name
+        self.loss_name, self.activation = made.loss.name, made.activation.name
+        self.output_activation = made.output_activation.name
         self.l2, self.huber_delta = made.l2, made.huber_delta
         self.n_inputs, self.n_outputs = made.layer_sizes[0], made.layer_sizes[-1]
         self.n_parameters = made.n_parameters
@@ -144,6 +148,8 @@ class MLP:
 
     def __repr__(self) -> str:
         parts = [str(list(self.layer_sizes)), f"loss={self.loss_name!r}"]
+        if self.activation != "relu":
+            parts.append(f"activation={self.activation!r}")
         if self.output_activation != "identity":
             parts.append(f"output_activation={self.output_activation!r}")
         parts.append(f"dtype={self.dtype.name!r}")
@@ -166,8 +172,9 @@ class MLP:
         seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
             As for `numpy.random.default_rng`; an integer repeats the same parameters.
         method : {"he", "glorot"}
-            "he": normal with variance 2/d, 1/d in an identity output layer, since no ReLU halves it
-            (He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2).
+            "he": normal with variance 2/d before a ReLU, which halves it, and 1/d in an identity
+            output layer (He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2);
+            before other activations that of their row in `fastgrad.activations`.
             "glorot": uniform within sqrt(6/(d + k)) (Glorot and Bengio, *Understanding the
             difficulty of training deep feedforward neural networks*, 2010, formula 16): smaller
             outputs at the start, which suits wide layers before few outputs.
@@ -204,8 +211,9 @@ class MLP:
                 bound = np.sqrt(6.0 / (d + k))
                 W[...] = rng.uniform(-bound, bound, W.shape)
                 continue
-            is_relu = index < len(layers) - 1 or self.output_activation == "relu"
-            W[...] = np.sqrt((2.0 if is_relu else 1.0) / d) * rng.standard_normal(W.shape)
+            is_last = index == len(layers) - 1
+            after = self.spec.output_activation if is_last else self.spec.activation
+            W[...] = np.sqrt(after.variance / d) * rng.standard_normal(W.shape)
         return theta
 
     def unflatten(self, theta) -> list[tuple[np.ndarray, np.ndarray]]:

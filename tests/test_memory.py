@@ -91,7 +91,7 @@ for cut in ("many tasks", "flushed", "wide", "wide, stored in parts"):
         if case < layers:
             check_layer(rng, n, pick(columns), pick(columns), dtype)
     ran = {kernel.__name__ for kernel in launched}
-    assert ran == {"step_parallel", "neuron_step_parallel"}, ran
+    assert ran == {"parallel_step"}, ran
     launched.clear()
 print("swept")
 """

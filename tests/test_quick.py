@@ -11,8 +11,7 @@ from helpers import assert_same_bits
 
 import fastgrad as fg
 from fastgrad._core import run as door
-from fastgrad.kernels.bind import quick_step
-from fastgrad.kernels.neuron import quick_neuron
+from fastgrad.kernels.bind import quick_neuron, quick_step
 
 
 def a_network(loss, dtype, outputs):
@@ -200,8 +199,8 @@ def ways(monkeypatch):
         return call
 
     monkeypatch.setattr(door.FastPath, "launch", noting(door.FastPath.launch, "fast"))
-    monkeypatch.setattr(fg.network, "run", noting(fg.network.run, "checked"))
-    monkeypatch.setattr(fg.neuron, "launch", noting(fg.neuron.launch, "checked"))
+    for module in (fg.network, fg.neuron):
+        monkeypatch.setattr(module, "run", noting(module.run, "checked"))
     return taken
 
 

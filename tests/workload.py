@@ -6,7 +6,6 @@ import hashlib
 import numpy as np
 
 import fastgrad as fg
-from fastgrad import neuron
 from fastgrad._core import run
 
 
@@ -57,4 +56,3 @@ def count_launches():
     """From here on, `launched` has every parallel kernel that was called."""
     run.FastPath.open = lambda *args: False  # it calls kernels by their addresses
     run.parallel_step = counted(run.parallel_step)
-    neuron.kernels.neuron_step_parallel = counted(neuron.kernels.neuron_step_parallel)

@@ -103,7 +103,7 @@ def targets(model: Model, table: Table) -> np.ndarray:
     """A table's targets, scaled, or as codes of the classes."""
     if model.classes is not None:
         codes = labels.codes(table, model.classes)
-        return codes if model.net.loss_name == "cross_entropy" else codes.astype(model.net.dtype)
+        return codes if model.net.spec.loss.labelled else codes.astype(model.net.dtype)
     y = labels.real(table)
     with np.errstate(over="ignore"):
         return scaled(y, model.target_mean, model.target_scale).astype(model.net.dtype)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..activations import ACTIVATIONS
 from ..losses import LOSSES
 
 VERSION = 1
@@ -89,25 +90,11 @@ POSITIVE = _number("a finite number above 0", lambda number: 0 < number < math.i
 NOT_NEGATIVE = _number("a finite number, 0 or more", lambda number: 0 <= number < math.inf)
 COUNT = _whole(0, 2**53)
 
-def _encodes(value) -> bool:
-    """Whether a dict says how a column of a table becomes inputs (`_tables/encode.py`)."""
-    rules = {
-        "values": _many(TEXT, least=1),
-        "fill": FINITE,
-        "indicator": FLAG,
-        "unknown": _one_of("error", "zero"),
-    }
-    return (
-        isinstance(value, dict)
-        and {"indicator", "unknown"} <= value.keys() <= rules.keys()
-        and all(rules[name].holds(part) for name, part in value.items())
-    )
 
-
-ENCODING = Rule("an encoding of values, fill, indicator and unknown", _encodes)
 NETWORK = {
     "layer_sizes": _many(_whole(1, 2**47), least=2),
     "loss": _one_of(*LOSSES),
+    "activation?": _one_of(*ACTIVATIONS),
     "output_activation": _one_of("identity", "relu"),
     "dtype": _one_of("float32", "float64"),
     "l2": NOT_NEGATIVE,
@@ -151,7 +138,7 @@ HEADERS = {
         "network": NETWORK,
         "features": _either(NULL, _many(TEXT)),
         "target": _either(TEXT, _many(TEXT, least=1)),
-        "encoding?": _mapping(ENCODING),
+        "encoding?": ANYTHING,  # checked by what makes it (`_tables/encode.py`)
         "classes": _either(NULL, _many(TEXT), _many(FLAG), _many(FINITE)),
         "summary": _mapping(ANYTHING),
         "target_mean": _either(FINITE, _many(FINITE)),

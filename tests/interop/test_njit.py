@@ -367,13 +367,11 @@ def plan_of_layer(vector, d, k, n, itemsize, want):
     )
 
 
-@numba.njit
-def plan_of_neuron(vector, n, d, itemsize, weighted):
-    return plans.write_neuron_plan(vector, n, d, itemsize, weighted)
+WANTED = [at.OUTPUTS, at.GRADIENT | at.INPUT_GRADIENT, at.LOSS | at.GRADIENT]
 
 
 @pytest.mark.parametrize("itemsize", [4, 8])
-@pytest.mark.parametrize("want", [at.OUTPUTS, at.GRADIENT | at.INPUT_GRADIENT])
+@pytest.mark.parametrize("want", WANTED)
 def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, want):
     """One function writes both; Numba's integers, divisions and types are what is tested."""
     compiled, python = (np.zeros(at.PLAN.size + at.LAYER.size, np.int64) for _ in range(2))
@@ -386,10 +384,6 @@ def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, want):
         sizes = plan_of_layer(compiled, d, k, n, itemsize, want)
         assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, want)
         np.testing.assert_array_equal(compiled, python, err_msg=f"{(n, d, k)}")
-    for n, d in itertools.product((1, 511, 513, 30_000, 10**6), (1, 7, 100)):
-        size = plan_of_neuron(compiled, n, d, itemsize, False)
-        assert size == plan_of_neuron.py_func(python, n, d, itemsize, False)
-        np.testing.assert_array_equal(compiled, python)
 
 
 # the cache, and other modules
