@@ -47,6 +47,15 @@ def _logistic(v, z, y, _):
 
 
 @dataclass(frozen=True, eq=False)
+class Parameter:
+    """A number of a loss: the setting of a network by that name."""
+
+    name: str
+    default: float
+    check: Callable  # (value, name) -> float
+
+
+@dataclass(frozen=True, eq=False)
 class Loss:
     """One loss."""
 
@@ -58,7 +67,7 @@ class Loss:
     score: str = "r2"
     labelled: bool = False  # targets are classes, one a row
     least_outputs: int = 1
-    parameter: str | None = None  # the setting of a network that its formula takes
+    parameter: Parameter | None = None  # of its formula
     code: int = field(init=False)
 
     def __post_init__(self):
@@ -87,7 +96,10 @@ LOSSES = {
     loss.name: loss
     for loss in (
         Loss("mse", _mse, check.targets, True),
-        Loss("huber", _huber, check.targets, True, parameter="huber_delta"),
+        Loss(
+            "huber", _huber, check.targets, True,
+            parameter=Parameter("huber_delta", 1.0, check.positive),
+        ),
         Loss("logistic", _logistic, check.unit_targets, False, "sigmoid", "accuracy"),
         Loss(
             "cross_entropy", None, _labels, False, "softmax", "accuracy", labelled=True,
@@ -105,3 +117,9 @@ def get_loss(name) -> Loss:
         return LOSSES[name]
     except KeyError:
         raise ValueError(f"loss is {name!r}; expected one of {', '.join(LOSSES)}") from None
+
+
+def parameters() -> dict[str, Parameter]:
+    """The parameters of all losses by name."""
+    found = (loss.parameter for loss in LOSSES.values())
+    return {parameter.name: parameter for parameter in found if parameter}

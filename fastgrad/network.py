@@ -1,4 +1,4 @@
-"""Networks of ReLU layers on one flat parameter vector.
+"""Networks of layers on one flat parameter vector.
 
 `MLP` holds shapes and a loss, never parameters: theta (p,) is the caller's array, layer by layer
 W (d, k) row-major and b (k,). Each method is check -> plan -> one kernel call -> result.
@@ -25,29 +25,35 @@ def _fast_path() -> FastPath:
 
 
 class MLP:
-    """A multilayer perceptron: ReLU hidden layers, one loss, one flat parameter vector.
+    """A multilayer perceptron: layers with one activation, one loss, one flat parameter vector.
 
     Parameters
     ----------
     layer_sizes : sequence of int
         Inputs d, hidden widths, outputs k: at least two sizes, each 1 or more.
-    loss : {"mse", "huber", "logistic", "cross_entropy"}
+    loss : str
+        One of `fastgrad.losses.LOSSES`:
+
         - "mse": mean over samples *and* outputs of (a - y)^2, no 1/2 (formula 18);
         - "huber": mean over samples and outputs of 1/2 e^2 within `huber_delta`,
           `huber_delta` (|e| - `huber_delta`/2) outside (formula 27);
         - "logistic": labels 0/1 on logits, summed over outputs, mean over samples (formula 26);
         - "cross_entropy": integer labels on logits, mean over samples (formula 25).
-        With `sample_weight` s a mean over samples is sum(s * loss) / sum(s).
-    activation : {"relu", "identity"}
-        Of the hidden layers (formula 28).
+
+        The docstrings of the other rows' formulas say what they are. With `sample_weight` s a mean
+        over samples is sum(s * loss) / sum(s).
+    activation : str
+        Of the hidden layers, one of `fastgrad.activations.ACTIVATIONS`: "relu", "identity" and
+        others (formula 28).
     output_activation : {"identity", "relu"}
-        "relu" makes the last layer a ReLU too (only for "mse" and "huber").
+        "relu" makes the last layer a ReLU too (only for losses that take no logits).
     dtype : float32 or float64
         Of the parameters, and of every array that meets them.
     l2 : float
         `l2`/2 times the sum of squared weights is added to the loss; biases are not penalised.
-    huber_delta : float
-        Where the Huber loss turns linear.
+    **parameters : float
+        Of the loss, by name: `huber_delta` (1.0), where the Huber loss turns linear, and those that
+        other rows name.
 
     Attributes
     ----------
@@ -61,8 +67,8 @@ class MLP:
     activation, output_activation : str
     dtype : numpy.dtype
     l2, huber_delta : float
-        As given. All are read-only: a network with other numbers is another `MLP`. Two networks are
-        equal, and hash alike, when all these are.
+        As given, like the parameters of other losses. All are read-only: a network with other
+        numbers is another `MLP`. Two networks are equal, and hash alike, when all these are.
 
     Raises
     ------
@@ -100,11 +106,11 @@ class MLP:
         output_activation: str = "identity",
         dtype=np.float64,
         l2: float = 0.0,
-        huber_delta: float = 1.0,
+        **parameters: float,
     ):
         made = spec.network(
             layer_sizes, loss, activation=activation, output_activation=output_activation,
-            dtype=dtype, l2=l2, huber_delta=huber_delta,
+            dtype=dtype, l2=l2, **parameters,
         )  # fmt: skip
         self._set(made)
 
@@ -113,7 +119,9 @@ class MLP:
         self.layer_sizes, self.dtype = made.layer_sizes, made.dtype
         self.loss_name, self.activation = made.loss.name, made.activation.name
         self.output_activation = made.output_activation.name
-        self.l2, self.huber_delta = made.l2, made.huber_delta
+        self.l2 = made.l2
+        for name, number in made.parameters:
+            setattr(self, name, number)
         self.n_inputs, self.n_outputs = made.layer_sizes[0], made.layer_sizes[-1]
         self.n_parameters = made.n_parameters
         self._plans: dict = {}
@@ -156,7 +164,8 @@ class MLP:
         if self.l2:
             parts.append(f"l2={self.l2}")
         if self._loss.parameter:
-            parts.append(f"{self._loss.parameter}={getattr(self, self._loss.parameter)}")
+            name = self._loss.parameter.name
+            parts.append(f"{name}={getattr(self, name)}")
         return f"MLP({', '.join(parts)})"
 
     def __reduce__(self):

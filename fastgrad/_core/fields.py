@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..activations import ACTIVATIONS
-from ..losses import LOSSES
+from ..losses import LOSSES, parameters
 
 VERSION = 1
 _SHOWN = 60  # characters of a wrong value in a message
@@ -98,7 +98,7 @@ NETWORK = {
     "output_activation": _one_of("identity", "relu"),
     "dtype": _one_of("float32", "float64"),
     "l2": NOT_NEGATIVE,
-    "huber_delta": POSITIVE,
+    **{f"{name}?": FINITE for name in parameters()},
 }
 HEADERS = {
     "checkpoint": {

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..activations import Activation, get_activation
-from ..losses import Loss, get_loss
+from ..losses import Loss, get_loss, parameters
 from . import check
 
 
@@ -23,7 +23,7 @@ class Network:
     output_activation: Activation
     dtype: np.dtype
     l2: float
-    huber_delta: float
+    parameters: tuple[tuple[str, float], ...]  # of losses, by name
 
     @cached_property
     def n_parameters(self) -> int:
@@ -33,19 +33,19 @@ class Network:
     @property
     def numbers(self) -> tuple[float, float]:
         """What a workspace holds of them: the loss's parameter, l2."""
-        name = self.loss.parameter
-        return (getattr(self, name) if name else 1.0), self.l2
+        own = self.loss.parameter
+        return (dict(self.parameters)[own.name] if own else 1.0), self.l2
 
     def settings(self) -> dict[str, object]:
         """All settings by the names of `MLP`'s arguments, as text, numbers and lists: what a file
         holds, and what `network` takes."""
-        found = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in found.items():
             if isinstance(value, (Loss, Activation, np.dtype)):
-                value = value.name
-            found[field.name] = list(value) if isinstance(value, tuple) else value
-        return found
+                found[name] = value.name
+        found["layer_sizes"] = list(self.layer_sizes)
+        numbers = dict(found.pop("parameters"))
+        return {**found, **numbers}
 
     def without_penalty(self) -> Network:
         return replace(self, l2=0.0)
@@ -59,9 +59,9 @@ def network(
     output_activation="identity",
     dtype=np.float64,
     l2=0.0,
-    huber_delta=1.0,
+    **numbers,
 ) -> Network:
-    """Check the settings of a network; the errors name them."""
+    """Check the settings of a network, `numbers` the parameters of losses; the errors name them."""
     sizes, loss = _sizes(layer_sizes), get_loss(loss)
     if sizes[-1] < loss.least_outputs:
         raise ValueError(
@@ -71,10 +71,9 @@ def network(
     dtype = check.float_dtype(dtype)
     made = Network(
         sizes, loss, get_activation(activation), _output_activation(output_activation, loss),
-        dtype, check.non_negative(l2, "l2"), check.positive(huber_delta, "huber_delta"),
+        dtype, check.non_negative(l2, "l2"), _parameters(numbers, dtype),
     )  # fmt: skip
     check.held(made.l2, "l2", dtype)
-    check.held(made.huber_delta, "huber_delta", dtype, zero=False)
     check.addressable(made.n_parameters, dtype, "layer_sizes")
     return made
 
@@ -89,6 +88,19 @@ def _sizes(layer_sizes) -> tuple[int, ...]:
     if len(sizes) < 2:
         raise ValueError(f"layer_sizes is {sizes}; expected at least two sizes, inputs and outputs")
     return tuple(check.integer(size, f"layer_sizes[{i}]") for i, size in enumerate(sizes))
+
+
+def _parameters(numbers: dict, dtype) -> tuple[tuple[str, float], ...]:
+    """Those of all losses, their defaults where they are not given."""
+    known, found = parameters(), []
+    for name in numbers:
+        if name not in known:
+            raise TypeError(f"an MLP has no setting {name!r}; expected one of {', '.join(known)}")
+    for name, parameter in known.items():
+        number = parameter.check(numbers.get(name, parameter.default), name)
+        check.held(number, name, dtype, zero=False)
+        found.append((name, number))
+    return tuple(found)
 
 
 def _output_activation(name, loss: Loss) -> Activation:
