@@ -19,6 +19,7 @@ Formula rows are those of Parr & Howard, *The Matrix Calculus You Need For Deep 
 (arXiv 1802.01528), rows 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
 """
 
+import inspect
 from itertools import pairwise
 
 import numpy as np
@@ -332,8 +333,24 @@ def unflatten(theta, layer_sizes):
     return layers
 
 
-def mlp_forward(theta, X, layer_sizes, output_activation="identity"):
-    """Activations of every layer, ``[X, A_1, ..., out]`` (row 24); hidden layers are ReLU.
+def _relu_in_place(Z):
+    return np.maximum(Z, 0, out=Z)
+
+
+def _relu_back(delta, A):
+    return _select(delta, relu_mask(A))
+
+
+# By name: the activation of Z, in its place, and d loss / d A times the slope, known from A, in its
+# place (row 28).
+ACTIVATIONS = {
+    "identity": (lambda Z: Z, lambda delta, A: delta),
+    "relu": (_relu_in_place, _relu_back),
+}
+
+
+def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation="relu"):
+    """Activations of every layer, ``[X, A_1, ..., out]`` (row 24).
 
     Parameters
     ----------
@@ -341,6 +358,7 @@ def mlp_forward(theta, X, layer_sizes, output_activation="identity"):
     X : ndarray (n, d)
     layer_sizes : sequence of int, ``[d, ..., k]``
     output_activation : "identity" or "relu"
+    activation : str, of the hidden layers, a key of `ACTIVATIONS`
 
     Examples
     --------
@@ -351,10 +369,8 @@ def mlp_forward(theta, X, layer_sizes, output_activation="identity"):
     layers = unflatten(theta, layer_sizes)
     activations = [X]
     for i, (W, b) in enumerate(layers):
-        A = affine(activations[-1], W, b)
-        if i < len(layers) - 1 or output_activation == "relu":
-            np.maximum(A, 0, out=A)
-        activations.append(A)
+        name = activation if i < len(layers) - 1 else output_activation
+        activations.append(ACTIVATIONS[name][0](affine(activations[-1], W, b)))
     return activations
 
 
@@ -368,6 +384,8 @@ def mlp_loss_and_grad(
     l2=0.0,
     sample_weight=None,
     huber_delta=1.0,
+    activation="relu",
+    **parameters,
 ):
     """Loss of a network and its gradient by all parameters (row 24).
 
@@ -376,12 +394,12 @@ def mlp_loss_and_grad(
 
     Parameters
     ----------
-    theta, X, layer_sizes, output_activation : as in `mlp_forward`
+    theta, X, layer_sizes, output_activation, activation : as in `mlp_forward`
     y : targets or labels, as the loss takes them
     loss : str, a key of `LOSSES`
     l2 : float
     sample_weight : ndarray (n,), optional
-    huber_delta : float, for "huber" alone
+    huber_delta, **parameters : of the loss, those that it has
 
     Returns
     -------
@@ -395,10 +413,12 @@ def mlp_loss_and_grad(
     >>> value, grad.tolist()
     (1.0, [8.0, 0.0, 4.0, 0.0, 4.0, 0.0, 2.0])
     """
-    activations = mlp_forward(theta, X, layer_sizes, output_activation)
-    value, delta = _output_delta(activations[-1], y, loss, sample_weight, huber_delta)
+    activations = mlp_forward(theta, X, layer_sizes, output_activation, activation)
+    value, delta = _output_delta(
+        activations[-1], y, loss, sample_weight, {"huber_delta": huber_delta, **parameters}
+    )
     grad = np.empty_like(theta)
-    _backward(theta, layer_sizes, activations, delta, output_activation, grad)
+    _backward(theta, layer_sizes, activations, delta, output_activation, activation, grad)
     if l2:
         pairs = zip(unflatten(theta, layer_sizes), unflatten(grad, layer_sizes), strict=True)
         for (W, _), (gW, _) in pairs:
@@ -417,6 +437,8 @@ def mlp_grad_input(
     l2=0.0,
     sample_weight=None,
     huber_delta=1.0,
+    activation="relu",
+    **parameters,
 ):
     """Gradient of a network's loss by its input, ``(n, d)``, fresh (rows 23 and 24).
 
@@ -429,9 +451,11 @@ def mlp_grad_input(
     >>> mlp_grad_input(theta, np.array([[2.0]]), np.array([3.5]), [1, 2, 1], "mse")
     array([[4.]])
     """
-    activations = mlp_forward(theta, X, layer_sizes, output_activation)
-    _, delta = _output_delta(activations[-1], y, loss, sample_weight, huber_delta)
-    return _backward(theta, layer_sizes, activations, delta, output_activation, None)
+    activations = mlp_forward(theta, X, layer_sizes, output_activation, activation)
+    _, delta = _output_delta(
+        activations[-1], y, loss, sample_weight, {"huber_delta": huber_delta, **parameters}
+    )
+    return _backward(theta, layer_sizes, activations, delta, output_activation, activation, None)
 
 
 def sgd_step(theta, grad, lr):
@@ -507,19 +531,19 @@ def _sigmoid(z, e):
     return numerator
 
 
-def _output_delta(out, y, loss, sample_weight, huber_delta):
-    if loss == "huber":
-        return huber(out, y, sample_weight, huber_delta)
-    return LOSSES[loss](out, y, sample_weight)
+def _output_delta(out, y, loss, sample_weight, parameters):
+    """A loss takes those of the parameters that it has."""
+    known = inspect.signature(LOSSES[loss]).parameters
+    own = {name: value for name, value in parameters.items() if name in known}
+    return LOSSES[loss](out, y, sample_weight, **own)
 
 
-def _backward(theta, layer_sizes, activations, delta, output_activation, grad):
+def _backward(theta, layer_sizes, activations, delta, output_activation, activation, grad):
     """Fill `grad` layer by layer (row 23), or without one return the derivative by X."""
     layers = unflatten(theta, layer_sizes)
     grads = None if grad is None else unflatten(grad, layer_sizes)
     ones = np.ones(len(delta), delta.dtype)
-    if output_activation == "relu":
-        _select(delta, relu_mask(activations[-1]))
+    delta = ACTIVATIONS[output_activation][1](delta, activations[-1])
     for i in reversed(range(len(layers))):
         if grads is not None:
             np.matmul(activations[i].T, delta, out=grads[i][0])
@@ -527,5 +551,5 @@ def _backward(theta, layer_sizes, activations, delta, output_activation, grad):
         if i > 0 or grads is None:
             delta = delta @ layers[i][0].T
         if i > 0:
-            _select(delta, relu_mask(activations[i]))
+            delta = ACTIVATIONS[activation][1](delta, activations[i])
     return delta

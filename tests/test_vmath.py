@@ -46,7 +46,7 @@ def over_array(name):
     return apply
 
 
-VECTOR = {name: over_array(name) for name in ("exp", "log", "log1p", "absolute")}
+VECTOR = {name: over_array(name) for name in vmath.FUNCTIONS}
 
 
 def ulps(got, x, exact):
@@ -155,3 +155,46 @@ def test_absolute_clears_the_sign_alone(dtype):
         got, np.array([0, 0, 1.5, 2, np.inf, np.nan, np.nan, tiny], dtype)
     )
     assert not np.signbit(got).any()
+
+
+def sigmoid(x):
+    return 1 / (1 + mpmath.exp(-x))
+
+
+SIGNED = {"tanh": mpmath.tanh, "sigmoid": sigmoid, "expm1_negative": mpmath.expm1}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SIGNED)
+def test_tanh_sigmoid_and_expm1_against_mpmath(name, dtype):
+    """2 ulp, near 0, where they saturate, and at numbers of all sizes."""
+    rng = np.random.default_rng(16)
+    x = np.concatenate([
+        rng.normal(size=3000) * 2, rng.uniform(-0.5, 0.5, 3000), np.linspace(-25, 25, 2001),
+        rng.choice([-1, 1], 2000) * 10.0 ** rng.uniform(-30, 1.5, 2000), np.arange(-40, 40) / 2,
+        np.arange(-60, 60) * np.log(2) / 2,
+    ]).astype(dtype)  # fmt: skip
+    if name == "sigmoid":
+        x = x[np.abs(x) < 80]
+    elif name == "expm1_negative":
+        x = -np.abs(x)
+    worst = ulps(VECTOR[name](x), x, SIGNED[name])
+    assert worst <= 2.0, f"{worst:.3f} ulp"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_special_values_of_tanh_and_sigmoid(dtype):
+    tiny = INFO[dtype].smallest_subnormal
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, tiny, -tiny], dtype)
+    got = VECTOR["tanh"](x)
+    np.testing.assert_array_equal(got, np.array([0, 0, 1, -1, np.nan, 1, -1, tiny, -tiny], dtype))
+    assert np.signbit(got[1]) and not np.signbit(got[0])
+    expected = np.array([0.5, 0.5, 1, 0, np.nan, 1, 0, 0.5, 0.5], dtype)
+    np.testing.assert_array_equal(VECTOR["sigmoid"](x), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_tanh_and_sigmoid_stay_in_their_range(name, dtype):
+    got = VECTOR[name](np.linspace(-60, 60, 200_001).astype(dtype))
+    assert got.max() == 1 and (got.min() == -1 if name == "tanh" else got.min() >= 0)

@@ -39,6 +39,10 @@ class Arithmetic(Vectors):
     def exp(self, a):
         return vmath.exp(self, a)
 
+    def expm1_negative(self, a):
+        """exp(a) - 1 for a <= 0."""
+        return vmath.expm1_negative(self, a)
+
     def log1p(self, a):
         return vmath.log1p(self, a)
 
