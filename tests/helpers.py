@@ -174,7 +174,7 @@ def forget_plans():
 
 def cut_plans(cut):
     """Cut small steps, and small neurons, as large ones are; for the rest of this process."""
-    awake = {"ASLEEP_FLOPS": 0, "ASLEEP_BYTES": 0}  # threads pay, however they wait
+    awake = {"ASLEEP_FLOPS": 0}  # threads pay, however they wait
     neuron = {"NEURON_PARALLEL_BYTES": 0, "NEURON_BLOCK_ROWS": 16}
     for name, value in {**CUTS[cut], **neuron, **awake}.items():
         setattr(tuning, name, value)

@@ -126,7 +126,7 @@ def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
         large = fg.MLP([900, 900, 9]).spec
         parallel.append(plans.network_plan(large, 900, LOSS | GRADIENT, False).parallel)
         parallel.append(plans.neuron_plan(10_000, 20, net.dtype, False).parallel)
-        parallel.append(plans.neuron_plan(10_000, 200, net.dtype, False).parallel)
+        parallel.append(plans.neuron_plan(10_000, 300, net.dtype, False).parallel)
     assert parallel == [True, True, True, True, False, True, False, True]
     assert found[0] == found[1] and vectors[0] == vectors[1]
     forget_plans()

@@ -114,13 +114,11 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
 
 @shared
 def _one_pass_cut(n, row_bytes):
-    """(rows of a task, of a block, the work as flops in float32 or 0 if it is too little)."""
-    tasks, work = 1, n * row_bytes * tuning.ASLEEP_FLOPS // tuning.ASLEEP_BYTES
+    """(rows of a task, of a block)."""
+    tasks = 1
     if n * row_bytes >= tuning.NEURON_PARALLEL_BYTES:
         tasks = min(tuning.MAX_TASKS, -(-n // tuning.NEURON_BLOCK_ROWS))
-    else:
-        work = 0
-    return round_up(-(-n // tasks), 8), tuning.NEURON_BLOCK_ROWS, work
+    return round_up(-(-n // tasks), 8), tuning.NEURON_BLOCK_ROWS
 
 
 @shared
@@ -171,7 +169,7 @@ def write_plan(
     store, weight_rows = n, 1
     if one_pass:
         wide = False
-        task_rows, block_rows, work = _one_pass_cut(n, sizes[0] * itemsize)
+        task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
     elif wide:
         store, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
         block_rows = task_rows
@@ -193,7 +191,7 @@ def write_plan(
     slices = 1 if one_pass else _slices(parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
     if one_pass:
-        parallel, flops = work > 0 and tasks > 1, work
+        parallel = tasks > 1
 
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 

@@ -14,7 +14,7 @@ MAX_TASKS = 32
 PARTIAL_BYTES = 256 * 2**20  # all partial gradients together
 PARALLEL_FLOPS = 2_000_000  # in float32, some 20 us of one core: less is lost to moving data
 # between cores; float64 takes twice as long
-ASLEEP_FLOPS, ASLEEP_BYTES = 25_000_000, 10_000_000  # where threads must be woken, in some 80 us
+ASLEEP_FLOPS = 25_000_000  # where threads must be woken, in some 80 us
 WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000  # gradients of more bytes, or of more parameters a row,
 # are split by rows of W: a private one a task would cost more than sharing the activations
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
