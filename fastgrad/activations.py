@@ -40,6 +40,12 @@ ACTIVATIONS = {
             lambda v, z: v.select(v.passes(z), z, v.const(0.0)),
             lambda v, a: v.select(v.passes(a), v.const(1.0), v.const(0.0)),
         ),
+        Activation(
+            "tanh",
+            25 / 9,  # PyTorch has the gain 5/3
+            lambda v, z: v.tanh(z),
+            lambda v, a: v.mul(v.sub(v.const(1.0), a), v.add(v.const(1.0), a)),  # 1 - a^2
+        ),
     )
 }
 

@@ -346,6 +346,7 @@ def _relu_back(delta, A):
 ACTIVATIONS = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
+    "tanh": (lambda Z: np.tanh(Z, out=Z), lambda delta, A: delta * (1 - A * A)),
 }
 
 
