@@ -46,6 +46,12 @@ ACTIVATIONS = {
             lambda v, z: v.tanh(z),
             lambda v, a: v.mul(v.sub(v.const(1.0), a), v.add(v.const(1.0), a)),  # 1 - a^2
         ),
+        Activation(
+            "sigmoid",
+            1.0,
+            lambda v, z: v.sigmoid(z),
+            lambda v, a: v.mul(a, v.sub(v.const(1.0), a)),
+        ),
     )
 }
 

@@ -347,6 +347,7 @@ ACTIVATIONS = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
     "tanh": (lambda Z: np.tanh(Z, out=Z), lambda delta, A: delta * (1 - A * A)),
+    "sigmoid": (lambda Z: sigmoid(Z), lambda delta, A: delta * A * (1 - A)),
 }
 
 
