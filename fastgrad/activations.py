@@ -52,6 +52,14 @@ ACTIVATIONS = {
             lambda v, z: v.sigmoid(z),
             lambda v, a: v.mul(a, v.sub(v.const(1.0), a)),
         ),
+        Activation(
+            "softplus",
+            2.0,  # as for the ReLU that it smooths
+            lambda v, z: v.add(
+                v.log1p(v.exp(v.neg(v.abs(z)))), v.select(v.passes(z), z, v.const(0.0))
+            ),
+            lambda v, a: v.neg(v.expm1_negative(v.neg(a))),  # 1 - exp(-a)
+        ),
     )
 }
 

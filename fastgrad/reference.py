@@ -348,6 +348,7 @@ ACTIVATIONS = {
     "relu": (_relu_in_place, _relu_back),
     "tanh": (lambda Z: np.tanh(Z, out=Z), lambda delta, A: delta * (1 - A * A)),
     "sigmoid": (lambda Z: sigmoid(Z), lambda delta, A: delta * A * (1 - A)),
+    "softplus": (lambda Z: np.logaddexp(Z, 0), lambda delta, A: delta * -np.expm1(-A)),
 }
 
 
