@@ -29,6 +29,8 @@ class Activation:
         object.__setattr__(self, "code", code)
 
 
+LEAK = 0.01  # the slope of a leaky ReLU where z <= 0, as in PyTorch
+
 # The first two are the micro-kernel's own epilogues, by these codes (`kernels/gemm.py`).
 ACTIVATIONS = {
     activation.name: activation
@@ -59,6 +61,12 @@ ACTIVATIONS = {
                 v.log1p(v.exp(v.neg(v.abs(z)))), v.select(v.passes(z), z, v.const(0.0))
             ),
             lambda v, a: v.neg(v.expm1_negative(v.neg(a))),  # 1 - exp(-a)
+        ),
+        Activation(
+            "leaky_relu",
+            2 / (1 + LEAK**2),
+            lambda v, z: v.select(v.passes(z), z, v.mul(v.const(LEAK), z)),
+            lambda v, a: v.select(v.passes(a), v.const(1.0), v.const(LEAK)),
         ),
     )
 }

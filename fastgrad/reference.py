@@ -349,6 +349,10 @@ ACTIVATIONS = {
     "tanh": (lambda Z: np.tanh(Z, out=Z), lambda delta, A: delta * (1 - A * A)),
     "sigmoid": (lambda Z: sigmoid(Z), lambda delta, A: delta * A * (1 - A)),
     "softplus": (lambda Z: np.logaddexp(Z, 0), lambda delta, A: delta * -np.expm1(-A)),
+    "leaky_relu": (
+        lambda Z: np.where(Z <= 0, Z.dtype.type(0.01) * Z, Z),
+        lambda delta, A: delta * np.where(A <= 0, A.dtype.type(0.01), A.dtype.type(1)),
+    ),
 }
 
 
