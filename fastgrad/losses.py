@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ._core import check
 from .kernels import losses as kernels
+from .kernels.records import ANY_TARGETS, COUNT_TARGETS, UNIT_TARGETS
 
 
 def _mse(v, z, y, _):
@@ -78,9 +79,10 @@ class Loss:
         object.__setattr__(self, "code", code)
 
     @property
-    def unit_targets(self) -> bool:
-        """Whether targets lie between 0 and 1."""
-        return self.targets is check.unit_targets
+    def target_kind(self) -> int:
+        """Which real targets it takes, as kernels know them (`kernels/records.py`)."""
+        kinds = {check.unit_targets: UNIT_TARGETS, check.count_targets: COUNT_TARGETS}
+        return kinds.get(self.targets, ANY_TARGETS)
 
     @property
     def takes_logits(self) -> bool:

@@ -149,6 +149,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         weights.append(share)
         out = net.predict(theta, x, threads=threads)
+        if loss.link == "exp":
+            out = np.exp(out)
         if not counted:
             left += _sum(np.square(out - target, dtype=np.float64), s)
         elif loss.labelled:

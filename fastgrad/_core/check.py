@@ -254,6 +254,13 @@ def greatest_rate(is_f32: bool) -> float:
     return _F32_INFINITE if is_f32 else float("inf")
 
 
+def inside_unit(value, name: str) -> float:
+    number = scalar(value, name)
+    if not 0 < number < 1:
+        raise ValueError(f"{name} is {number}; expected between 0 and 1")
+    return number
+
+
 def held(number: float, name: str, dtype, zero: bool = True) -> None:
     """Refuse a number that float32 would make infinite, or 0 unless `zero`: it may vanish."""
     if dtype != F32:
@@ -303,6 +310,17 @@ def unit_targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
         raise ValueError(
             f"{name} has the value {array.flat[bad]} at position {bad}; "
             f"expected labels 0 or 1 (or probabilities between them)"
+        )
+    return array
+
+
+def count_targets(value, name: str, dtype, n: int, k: int) -> np.ndarray:
+    """`targets` of 0 or more (NaN passes and shows in the loss)."""
+    array = targets(value, name, dtype, n, k)
+    bad = validate.first_outside(array, 0.0, np.inf)
+    if bad >= 0:
+        raise ValueError(
+            f"{name} has the value {array.flat[bad]} at position {bad}; expected 0 or more"
         )
     return array
 

@@ -123,7 +123,7 @@ def _one_pass_cut(n, row_bytes):
 
 @shared
 def write_plan(
-    vector, sizes, n, itemsize, want, loss, labelled, unit_targets, averaged, activation,
+    vector, sizes, n, itemsize, want, loss, labelled, targets, averaged, activation,
     output_activation, weighted, flat, threads,
 ):  # fmt: skip
     """Write a step's PLAN and LAYERs, zeros before; (work, elements, doubles, cleared, workers) of
@@ -271,7 +271,7 @@ def write_plan(
     done = round_up(parts + tasks + slices + at.LINE, at.LINE)
     vector[PLAN.rows], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
     vector[PLAN.loss], vector[PLAN.labelled], vector[PLAN.averaged] = loss, labelled, averaged
-    vector[PLAN.unit_targets], vector[PLAN.one_pass] = unit_targets, one_pass
+    vector[PLAN.targets], vector[PLAN.one_pass] = targets, one_pass
     vector[PLAN.weighted], vector[PLAN.flat] = weighted, flat
     vector[PLAN.wide], vector[PLAN.store_rows] = wide, store
     vector[PLAN.task_rows], vector[PLAN.tasks] = task_rows, tasks
@@ -295,7 +295,7 @@ def network_plan(spec, n: int, want: int, weighted: bool) -> Plan:
     sizes, itemsize = spec.layer_sizes, spec.dtype.itemsize
     work, *size = write_plan(
         vector, sizes, n, itemsize, want, loss.code, loss.labelled,
-        loss.unit_targets, sizes[-1] if loss.mean_over_outputs else 1, spec.activation.code,
+        loss.target_kind, sizes[-1] if loss.mean_over_outputs else 1, spec.activation.code,
         spec.output_activation.code, weighted, True, max_threads(),
     )  # fmt: skip
     return _plan(vector, work, spec.dtype, size, spec.numbers)

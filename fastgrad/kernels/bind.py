@@ -8,6 +8,7 @@ None.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import types
 from numba.extending import overload
 
@@ -15,7 +16,7 @@ from .arrays import disjoint, is_plain
 from .calls import call_address, thread_bound
 from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
-from .records import call_in, layer_of, worker_of
+from .records import COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of
 from .simd import null_of, pointer, retype
 
 REFUSED = float("-inf")  # no loss is
@@ -148,17 +149,17 @@ def neuron_bias_gradient(buffer, like):
 # smallest networks they were two thirds of a call.
 
 
-def fits(y, n, k, plan, unit):
+def fits(y, n, k, plan, greatest):
     """Whether targets y are what a step of this loss reads, with no value out of range."""
 
 
 @overload(fits, jit_options=OPTIONS)
-def _fits(y, n, k, plan, unit):
+def _fits(y, n, k, plan, greatest):
     if isinstance(y.dtype, types.Integer):
         if y.dtype != types.int64:  # the step reads these
-            return lambda y, n, k, plan, unit: False
+            return lambda y, n, k, plan, greatest: False
 
-        def labels(y, n, k, plan, unit):
+        def labels(y, n, k, plan, greatest):
             if plan.labelled == 0 or y.size != n:
                 return False
             outside = 0
@@ -168,17 +169,25 @@ def _fits(y, n, k, plan, unit):
 
         return labels
 
-    def values(y, n, k, plan, unit):
+    def values(y, n, k, plan, greatest):
         if plan.labelled or y.shape[0] != n or y.size != n * k:
             return False
         outside = 0
-        if unit:
+        if greatest >= 0.0:
             flat = pointer(y)
             for i in range(n * k):
-                outside |= (flat[i] < 0) | (flat[i] > 1)
+                outside |= (flat[i] < 0) | (flat[i] > greatest)
         return outside == 0
 
     return values
+
+
+@inner
+def greatest_target(kind):
+    """The greatest target, and the least is 0; -1 where any number will do."""
+    if kind == UNIT_TARGETS:
+        return 1.0
+    return np.inf if kind == COUNT_TARGETS else -1.0
 
 
 @inner
@@ -191,7 +200,7 @@ def takes_step(plan, theta, x, y, out):
         return False
     if not (disjoint(out, theta) and disjoint(out, x) and disjoint(out, y)):
         return False
-    return fits(y, n, k, plan, plan.unit_targets != 0)
+    return fits(y, n, k, plan, greatest_target(plan.targets))
 
 
 @brief_kernel

@@ -95,7 +95,7 @@ PLAN = Record(
     want=INT,  # flags, below
     loss=INT,  # code
     labelled=INT,  # 1: the targets are classes
-    unit_targets=INT,  # 1: they lie between 0 and 1
+    targets=INT,  # which real targets the loss takes, below
     averaged=INT,  # k where the loss is a mean over outputs, else 1
     weighted=INT,
     one_pass=INT,  # 1: one layer of one output, loss and gradient in one pass over X
@@ -164,6 +164,9 @@ _RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
+
+# Which targets a loss takes
+ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
 
 # Variants of a layer's forward: W in panels; in place; dot products with the rows of its transpose.
 PACKED, IN_PLACE, DOT_PRODUCTS = 0, 1, 2

@@ -10,7 +10,7 @@ from numba.extending import overload_method, register_jitable
 
 from ..._core import check
 from ...kernels import records as at
-from ...kernels.bind import bind_forward, bind_step, run_bound
+from ...kernels.bind import bind_forward, bind_step, greatest_target, run_bound
 from ...kernels.jit import OPTIONS
 from ...kernels.records import CALL, call_in
 from ...kernels.simd import VECTOR_BYTES, pointer
@@ -44,7 +44,7 @@ class Network(NamedTuple):
     outputs: int
     parameters: int
     weighted: bool
-    unit_targets: bool
+    targets: int
 
 
 class _Network(Network):
@@ -146,7 +146,7 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
         outputs=net.n_outputs,
         parameters=net.n_parameters,
         weighted=weighted,
-        unit_targets=net.spec.loss.unit_targets,
+        targets=net.spec.loss.target_kind,
     )
     handle.net = net
     free_after_fork(handle.busy)
@@ -224,11 +224,12 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         else:
             if y.shape[0] != net.rows or y.size != net.rows * net.outputs:
                 raise ValueError("y has the wrong shape for X and this network")
-            if net.unit_targets:
+            greatest = greatest_target(net.targets)
+            if greatest >= 0:
                 flat = y.reshape(-1)
                 for i in range(flat.size):
-                    if flat[i] < 0 or flat[i] > 1:
-                        raise ValueError("y has a value outside 0 to 1")
+                    if flat[i] < 0 or flat[i] > greatest:
+                        raise ValueError("y has a value outside 0 to 1, or below 0")
 
     def implementation(net, theta, X, y, sample_weight=None, out=None):
         check_version()
