@@ -47,6 +47,14 @@ def _logistic(v, z, y, _):
     return value, v.sub(sigmoid, y), v.div(e, v.mul(below, below))
 
 
+def _absolute_error(v, z, y, _):
+    """|z - y|; slope its sign, 0 at 0 (formula 29)."""
+    e, zero = v.sub(z, y), v.const(0.0)
+    at_zero = v.mul(zero, e)  # NaN stays
+    below = v.select(v.less(e, zero), v.const(-1.0), at_zero)
+    return v.abs(e), v.select(v.greater(e, zero), v.const(1.0), below), zero
+
+
 @dataclass(frozen=True, eq=False)
 class Parameter:
     """A number of a loss: the setting of a network by that name."""
@@ -107,6 +115,7 @@ LOSSES = {
             "cross_entropy", None, _labels, False, "softmax", "accuracy", labelled=True,
             least_outputs=2,
         ),
+        Loss("absolute_error", _absolute_error, check.targets, True),
     )
 }  # fmt: skip
 

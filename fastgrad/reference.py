@@ -287,7 +287,32 @@ def cross_entropy(out, labels, sample_weight=None):
     return _weighted_sum(each, sample_weight) / total, delta
 
 
-LOSSES = {"mse": mse, "huber": huber, "logistic": logistic, "cross_entropy": cross_entropy}
+def absolute_error(out, y, sample_weight=None):
+    """Absolute error: mean over samples and outputs (row 29); its slope is 0 at 0.
+
+    Parameters and returns are those of `mse`.
+
+    Examples
+    --------
+    >>> loss, delta = absolute_error(np.array([[1.0], [-3.0]]), np.array([0.0, 0.0]))
+    >>> loss, delta.tolist()
+    (2.0, [[0.5], [-0.5]])
+    """
+    r = out - _counted(_like(y, out), out, sample_weight, out)
+    delta = np.sign(r)
+    total = _weigh(delta, sample_weight) * out.shape[1]
+    loss = float(np.vdot(delta, r)) / total
+    delta *= 1.0 / total
+    return loss, delta
+
+
+LOSSES = {
+    "mse": mse,
+    "huber": huber,
+    "logistic": logistic,
+    "cross_entropy": cross_entropy,
+    "absolute_error": absolute_error,
+}
 
 
 def softmax(out):
