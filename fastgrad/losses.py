@@ -55,6 +55,15 @@ def _absolute_error(v, z, y, _):
     return v.abs(e), v.select(v.greater(e, zero), v.const(1.0), below), zero
 
 
+def _quantile(v, z, y, level):
+    """(1 - level) e above y, -level e below, e = z - y; slope 0 at 0 (formula 29)."""
+    e, zero = v.sub(z, y), v.const(0.0)
+    above, below = v.sub(v.const(1.0), level), v.neg(level)
+    slope = v.select(v.less(e, zero), below, v.mul(zero, e))  # NaN stays
+    slope = v.select(v.greater(e, zero), above, slope)
+    return v.mul(e, v.select(v.less(e, zero), below, above)), slope, zero
+
+
 @dataclass(frozen=True, eq=False)
 class Parameter:
     """A number of a loss: the setting of a network by that name."""
@@ -116,6 +125,10 @@ LOSSES = {
             least_outputs=2,
         ),
         Loss("absolute_error", _absolute_error, check.targets, True),
+        Loss(
+            "quantile", _quantile, check.targets, True,
+            parameter=Parameter("quantile", 0.5, check.inside_unit),
+        ),
     )
 }  # fmt: skip
 
