@@ -64,6 +64,12 @@ def _quantile(v, z, y, level):
     return v.mul(e, v.select(v.less(e, zero), below, above)), slope, zero
 
 
+def _poisson(v, z, y, _):
+    """exp(z) - y z, z the logarithm of the rate; slope exp(z) - y (formula 29)."""
+    rate = v.exp(z)
+    return v.sub(rate, v.mul(y, z)), v.sub(rate, y), rate
+
+
 @dataclass(frozen=True, eq=False)
 class Parameter:
     """A number of a loss: the setting of a network by that name."""
@@ -129,6 +135,7 @@ LOSSES = {
             "quantile", _quantile, check.targets, True,
             parameter=Parameter("quantile", 0.5, check.inside_unit),
         ),
+        Loss("poisson", _poisson, check.count_targets, False, "exp"),
     )
 }  # fmt: skip
 

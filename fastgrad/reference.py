@@ -326,6 +326,27 @@ def quantile(out, y, sample_weight=None, quantile=0.5):
     return loss, delta
 
 
+def poisson(out, y, sample_weight=None):
+    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (row 29).
+
+    ``e^z - y z`` with y of 0 or more; the negative logarithm of the likelihood but for what does
+    not depend on z. Parameters and returns are those of `mse`.
+
+    Examples
+    --------
+    >>> loss, delta = poisson(np.array([[0.0], [0.0]]), np.array([1.0, 3.0]))
+    >>> loss, delta.tolist()
+    (1.0, [[0.0], [-1.0]])
+    """
+    y = _counted(_like(y, out), out, sample_weight, out.dtype.type(0))
+    delta = np.exp(out)
+    each = delta - y * out
+    delta -= y
+    total = _weigh(delta, sample_weight)
+    delta *= 1.0 / total
+    return _weighted_sum(each.sum(axis=1), sample_weight) / total, delta
+
+
 LOSSES = {
     "mse": mse,
     "huber": huber,
@@ -333,6 +354,7 @@ LOSSES = {
     "cross_entropy": cross_entropy,
     "absolute_error": absolute_error,
     "quantile": quantile,
+    "poisson": poisson,
 }
 
 
