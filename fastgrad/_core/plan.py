@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels import records as at
-from ..kernels.columns import scratch_elements
 from ..kernels.gemm import NV, RELU
+from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import shared
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES

@@ -11,8 +11,9 @@ from numba import types
 
 from . import losses
 from .activations import apply_activation, apply_slope
-from .columns import transposed_product
 from .gemm import GATE, PANELS, RELU, STORE, gemm
+from .gemm_tn import transposed_product
+from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
 from .records import (
     COPIED,
@@ -29,7 +30,6 @@ from .records import (
     TRANSPOSED,
     layer_of,
 )
-from .rows import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .simd import lanes, null_like, shift
 
 BAND_ROWS, BAND_PRODUCTS = 12, 32  # rows of dW written side by side where each of its elements is a

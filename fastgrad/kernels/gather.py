@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from numba.core import cgutils
 
+from .gemv import RowGroup
 from .jit import inner
 from .routines import routine
-from .rows import RowGroup
 from .simd import I64, VOID, Vectors
 
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from .arithmetic import Arithmetic
-from .rows import RowGroup, add_to, group_rows
+from .gemv import RowGroup, add_to, group_rows
 from .simd import I32, I64, Vectors
 from .sums import Sum
 from .weights import without_weight

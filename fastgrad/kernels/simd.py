@@ -3,7 +3,7 @@
 What comes in: an LLVM builder and scalars or pointers. What goes out: vector values that live
 inside one LLVM function. Vector values cannot cross a Numba function boundary, so the functions of
 this package that need vectors are written whole in IR with the helpers below (`gemm.py`,
-`rows.py`, `updates.py` and others), and `numba.extending.intrinsic` hands them pointers and sizes.
+`gemv.py`, `updates.py` and others), and `numba.extending.intrinsic` hands them pointers and sizes.
 
 Why not plain loops: Numba switches LLVM's SLP vectoriser off, and its loop vectoriser neither
 tiles registers nor keeps 24 accumulators; explicit vectors do.

@@ -12,10 +12,10 @@ from numba import types
 
 from .blocks import backward, forward, one_pass, output_delta, weight_gradient
 from .gather import gather_labels, gather_rows
+from .gemv import pack_skinny
 from .jit import inner
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
-from .partials import add_partials, add_sums
 from .records import (
     CALL,
     COTANGENT,
@@ -34,8 +34,8 @@ from .records import (
     is_given,
     layer_of,
 )
+from .reduce import add_partials, add_sums
 from .routines import procedure
-from .rows import pack_skinny
 from .simd import lanes, shift
 from .sums import add_exactly, settled
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from numba.core import cgutils, types
 
 from .gemm import KC_COLUMNS, NV, STORE, whole_gemm
+from .gemv import sum_rows
 from .routines import procedure, routine
-from .rows import sum_rows
 from .simd import I64, VOID, Vectors, is_null, lanes, shift
 
 
