@@ -15,7 +15,6 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .jit import inner
 from .simd import I8, I32, I64
 
 # Offsets of NumPy's C structures, part of its ABI: PyArrayObject.descr and .flags, and
@@ -94,8 +93,23 @@ def is_plain(typingctx, array):
     return types.boolean(array), codegen
 
 
-@inner
-def disjoint(a, b):
+@intrinsic
+def disjoint(typingctx, a, b):
     """Whether two contiguous arrays have no byte in common."""
-    start, other = a.ctypes.data, b.ctypes.data
-    return a.nbytes == 0 or b.nbytes == 0 or start + a.nbytes <= other or other + b.nbytes <= start
+
+    def codegen(context, builder, signature, args):
+        spans = []
+        for kind, value in zip(signature.args, args):
+            array = context.make_array(kind)(context, builder, value=value)
+            first = builder.ptrtoint(array.data, I64)
+            size = builder.mul(array.nitems, I64(context.get_abi_sizeof(array.data.type.pointee)))
+            spans.append((first, size))
+        (first, size), (other, other_size) = spans
+        before = builder.icmp_unsigned("<=", builder.add(first, size), other)
+        after = builder.icmp_unsigned("<=", builder.add(other, other_size), first)
+        result = builder.or_(before, after)
+        for extent in (size, other_size):
+            result = builder.or_(result, builder.icmp_unsigned("==", extent, I64(0)))
+        return result
+
+    return types.boolean(a, b), codegen

@@ -9,49 +9,58 @@ None.
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload
 
 from .arrays import disjoint, is_plain
 from .calls import call_address, thread_bound
 from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
-from .records import COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of
+from .records import CALL, COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of, write_field
 from .simd import null_of, pointer, retype
 
 REFUSED = float("-inf")  # no loss is
 
 
-def pointer_or_null(array, like):
-    """The address of an optional array; null, of the type of `like`, where it is None."""
+@intrinsic
+def pointer_or_null(typingctx, array, like):
+    """The address of an optional array; null, of the type of `like`'s, where it is None."""
+    is_array = isinstance(array, types.Array)
+    if not is_array and not isinstance(array, (types.NoneType, types.Omitted)):
+        raise TypingError(f"{array} is no array")
+
+    def codegen(context, builder, signature, args):
+        if is_array:
+            return context.make_array(array)(context, builder, value=args[0]).data
+        return ir.Constant(context.get_value_type(signature.return_type), None)
+
+    return types.CPointer(array.dtype if is_array else like.dtype)(array, like), codegen
 
 
-@overload(pointer_or_null, jit_options=OPTIONS)
-def _pointer_or_null(array, like):
-    if isinstance(array, types.Array):
-        return lambda array, like: pointer(array)
-    if isinstance(array, (types.NoneType, types.Omitted)):
-        return lambda array, like: null_of(like)
-    return None
+def _bind_by_dtype(labels: str, values: str, doc: str):
+    """An intrinsic (call, y) that binds y to one of two fields, by its dtype."""
+
+    @intrinsic
+    def bind(typingctx, call, y):
+        name = labels if isinstance(y.dtype, types.Integer) else values
+
+        def codegen(context, builder, signature, args):
+            data = context.make_array(y)(context, builder, value=args[1]).data
+            write_field(builder, args[0], CALL, name, data)
+            return context.get_dummy_value()
+
+        return types.void(call, y), codegen
+
+    bind.__doc__ = doc
+    return bind
 
 
-def bind_targets(call, y):
-    """y as classes or as real numbers, by its dtype."""
-
-
-@overload(bind_targets, jit_options=OPTIONS)
-def _bind_targets(call, y):
-    if isinstance(y.dtype, types.Integer):
-
-        def labels(call, y):
-            call.labels = pointer(y)
-
-        return labels
-
-    def values(call, y):
-        call.targets = pointer(y)
-
-    return values
+bind_targets = _bind_by_dtype("labels", "targets", "y as classes or as real numbers.")
+bind_targets_source = _bind_by_dtype(
+    "labels_source", "targets_source", "Where targets are gathered from."
+)
 
 
 @inner

@@ -16,6 +16,7 @@ from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
 from .records import (
+    CALL,
     COPIED,
     DOT_PRODUCTS,
     DOT_ROWS,
@@ -25,11 +26,14 @@ from .records import (
     LOSS,
     LOSS_PARAMETER,
     OUTPUTS,
+    PLAN,
     SCALE,
     SCALED_ROWS,
     TRANSPOSED,
+    RecordType,
     layer_of,
 )
+from .routines import procedure
 from .simd import lanes, null_like, shift
 
 BAND_ROWS, BAND_PRODUCTS = 12, 32  # rows of dW written side by side where each of its elements is a
@@ -60,7 +64,12 @@ def forward(call, plan, x, m, place, part, out, panels):
         a, lda = c, ldc
 
 
-@inner
+def _one_pass_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return RecordType(CALL, real), RecordType(PLAN, real), p, i, i, p, types.boolean
+
+
+@procedure(types.float64, _one_pass_arguments)
 def one_pass(call, plan, x, first, m, grad, fresh):
     """Loss and gradient of one output over a block of rows."""
     layer = layer_of(plan, 0)
@@ -78,7 +87,12 @@ def one_pass(call, plan, x, first, m, grad, fresh):
     )  # fmt: skip
 
 
-@inner
+def _delta_arguments(real):
+    i = types.int64
+    return RecordType(CALL, real), types.CPointer(real), i, i, i, i
+
+
+@procedure(types.none, _delta_arguments)
 def given_delta(call, z, ldz, first, m, k):
     """The gradient by the activations is given, with a mask: no loss."""
     for i in range(m):

@@ -15,7 +15,6 @@ from numba import types
 from numba.core import cgutils
 
 from .gemm import GATE, STORE
-from .jit import inner
 from .routines import procedure, routine
 from .simd import I1, I32, I64, VOID, Vectors, shift
 
@@ -289,7 +288,12 @@ def skinny_gradient(dw_t, ldg, x, ldx, delta, ld, m, d, k, fresh):
         add_rows(row, x, ldx, d, shift(delta, j), ld, m)
 
 
-@inner
+def _pack_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, p, i, i, i, i
+
+
+@procedure(types.none, _pack_arguments)
 def pack_skinny(out, w, d, k, start, stop):
     """Rows start..stop of w (d, k) as columns of out (k, d)."""
     for i in range(start, stop):

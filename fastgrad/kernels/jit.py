@@ -198,6 +198,12 @@ def shared(function):
     return register_jitable(**OPTIONS)(function)
 
 
+def pasted(function):
+    """A plain function of a line or two: pasted into its callers, since one more to compile costs
+    30 ms; of larger ones the copies would cost more."""
+    return register_jitable(inline="always", **OPTIONS)(function)
+
+
 def procedure_kernel(function):
     """What `routines.Procedure` compiles: kernels alone call it, so Python needs no wrapper."""
     options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

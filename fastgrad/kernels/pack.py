@@ -8,10 +8,10 @@ at a time: 6 times as fast as element by element (64 x 64 float32: 0.17 against 
 from __future__ import annotations
 
 from llvmlite import ir
+from numba import types
 
 from .gemm import NV
-from .jit import inner
-from .routines import routine
+from .routines import procedure, routine
 from .simd import (
     I32,
     I64,
@@ -26,7 +26,12 @@ from .simd import (
 )
 
 
-@inner
+def _arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return p, p, i, i, i, i, i
+
+
+@procedure(types.none, _arguments)
 def pack(out, w, ldw, d, k, start, stop):
     """Rows start..stop of w (d, k) into panels [panel][row][<= NR], zero padded to vectors.
 
@@ -127,7 +132,7 @@ transposed_block = routine(
 )
 
 
-@inner
+@procedure(types.none, _arguments)
 def pack_transposed(out, w, ldw, d, k, start, stop):
     """Rows start..stop of w (d, k), as columns of its transpose (k, d), into panels of it.
 

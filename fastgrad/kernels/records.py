@@ -247,12 +247,16 @@ def _read(context, builder, kind, pointer, name):
     return value if field == I64 else builder.inttoptr(value, field)
 
 
-@lower_setattr_generic(RecordType)
-def _write(context, builder, signature, args, name):
-    pointer, value = args
+def write_field(builder, pointer, record: Record, name: str, value) -> None:
+    """Store a number, or an address, in a field."""
     if isinstance(value.type, ir.PointerType):
         value = builder.ptrtoint(value, I64)
-    builder.store(value, _place(builder, pointer, signature.args[0], name))
+    builder.store(value, builder.gep(pointer, [I64(getattr(record, name))]))
+
+
+@lower_setattr_generic(RecordType)
+def _write(context, builder, signature, args, name):
+    write_field(builder, args[0], signature.args[0].record, name, args[1])
 
 
 @intrinsic

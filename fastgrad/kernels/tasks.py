@@ -67,8 +67,8 @@ def pack_slice(call, plan, panels, index, slices):
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
 
 
-@inner
-def _gather(call, plan, worker, row, m, d, k):
+@procedure(types.none, lambda real: (*_records(real), *[types.int64] * 4))
+def gather_block(call, plan, worker, row, m, d, k):
     """The rows of a block, in the order that the worker was given."""
     order = shift(worker.order, row)
     gather_rows(shift(call.x, row * d), call.x_source, order, m, d)
@@ -78,8 +78,8 @@ def _gather(call, plan, worker, row, m, d, k):
         gather_rows(shift(call.targets, row * k), call.targets_source, order, m, k)
 
 
-@inner
-def _write_mask(call, row, m, k):
+@procedure(types.none, lambda real: (RecordType(CALL, real), *[types.int64] * 3))
+def write_mask(call, row, m, k):
     """mask = not (out <= 0)."""
     mask, out = shift(call.mask, row * k), shift(call.out, row * k)
     for i in range(m * k):
@@ -107,7 +107,7 @@ def rows_task(call, plan, worker, panels, index, origin):
     for row in range(first, stop, plan.block_rows):
         m = min(plan.block_rows, stop - row)
         if is_given(worker.order):
-            _gather(call, plan, worker, row, m, d, k)
+            gather_block(call, plan, worker, row, m, d, k)
         x = shift(call.x, row * d)
         place = row - origin if wide else 0
         if plan.one_pass:
@@ -123,7 +123,7 @@ def rows_task(call, plan, worker, panels, index, origin):
             forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
         if plan.want & OUTPUTS:
             if plan.want & MASK:
-                _write_mask(call, row, m, k)
+                write_mask(call, row, m, k)
             continue
         value = output_delta(call, plan, shift(part, top.delta + place * ld), row, m)
         loss, lost = add_exactly(loss, lost, value)

@@ -14,13 +14,12 @@ from __future__ import annotations
 import math
 
 from numba import prange, types
-from numba.extending import overload
 
 from . import optimizers as opt
-from .bind import bind_step
+from .bind import bind_step, bind_targets_source
 from .calls import call_address
 from .engine import batch_scale, join, leave, open_tasks, step, step_loss, turn_of
-from .jit import OPTIONS, inner, kernel, parallel_kernel
+from .jit import inner, kernel, parallel_kernel
 from .records import LINE, SCALE, call_in, worker_of
 from .rounding import control_word, set_control_word
 from .sharing import claim, count_one, wait_until
@@ -62,32 +61,13 @@ def _weight(s_out, s, order, first, m):
     return total
 
 
-def _bind_targets_source(call, y):
-    """Where targets are gathered from, by their dtype."""
-
-
-@overload(_bind_targets_source, jit_options=OPTIONS)
-def _bind_targets_source_typed(call, y):
-    if isinstance(y.dtype, types.Integer):
-
-        def labels(call, y):
-            call.labels_source = pointer(y)
-
-        return labels
-
-    def values(call, y):
-        call.targets_source = pointer(y)
-
-    return values
-
-
 @inner
 def _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch):
     """The CALL in a workspace, for steps whose rows are gathered from x and y."""
     call = call_in(buffer, pointer(theta))
     bind_step(call, theta, x_batch, y_batch, s_batch, grad, None)
     call.x_source = pointer(x)
-    _bind_targets_source(call, y)
+    bind_targets_source(call, y)
     return call
 
 
