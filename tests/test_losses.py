@@ -243,3 +243,34 @@ def test_row25_a_row_of_weight_zero_does_not_count_however_far_its_logits(rng, k
     with np.errstate(over="ignore"):
         value, delta = through(out, y, "cross_entropy", s)
     assert value == expected and not delta[4].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "loss, options",
+    [("absolute_error", {}), ("quantile", {"quantile": 0.8}), ("poisson", {})],
+)
+def test_row29_value_and_derivative_are_the_twins(rng, loss, options, weighted, k, dtype):
+    out = rng.normal(size=(21, k)).astype(dtype)
+    y = np.abs(rng.normal(size=(21, k))).astype(dtype)
+    s = rng.uniform(0, 2, 21).astype(dtype) if weighted else None
+    value, delta = through(out, y, loss, s, **options)
+    wide = None if s is None else s.astype(F64)
+    expected, expected_delta = ref.LOSSES[loss](out.astype(F64), y.astype(F64), wide, **options)
+    assert_close(value, expected, dtype, 16)
+    assert_close(delta, expected_delta, dtype, 16)
+
+
+def test_row29_slopes_are_zero_at_zero_and_nan_shows():
+    out = np.array([[1.0], [2.0]])
+    for loss in ("absolute_error", "quantile"):
+        value, delta = through(out, out.copy(), loss)
+        assert value == 0 and not delta.any()
+        value, delta = through(out, np.array([[np.nan], [2.0]]), loss)
+        assert np.isnan(value) and np.isnan(delta[0, 0])
+    with pytest.raises(ValueError, match="y has the value -1.0 at position 1; expected 0 or more"):
+        through(out, np.array([[1.0], [-1.0]]), "poisson")
+    with pytest.raises(ValueError, match="quantile is 1.0; expected between 0 and 1"):
+        fg.MLP([2, 1], "quantile", quantile=1)
