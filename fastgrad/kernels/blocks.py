@@ -70,7 +70,7 @@ def _one_pass_arguments(real):
 
 
 @procedure(types.float64, _one_pass_arguments)
-def one_pass(call, plan, x, first, m, grad, fresh):
+def one_pass_block(call, plan, x, first, m, grad, fresh):
     """Loss and gradient of one output over a block of rows."""
     layer = layer_of(plan, 0)
     dw, db, d = shift(grad, layer.partial), shift(grad, layer.partial_bias), layer.d

@@ -31,7 +31,7 @@ from .simd import I64, VOID, llvm_arguments
 
 _RESOLVER = "fastgrad_resolver"
 _by_cell: dict = {}  # (routine or procedure, dtype) by the cell's address
-_tables: list = []  # cells, and machine code, live as long as the process
+_tables: dict = {}  # cells, and machine code, live as long as the process
 _libraries: list = []
 _MOST_ROWS = 32
 
@@ -66,10 +66,11 @@ def _own_cells(name: str) -> np.ndarray:
 
 
 def _table(name: str, size: int) -> np.ndarray:
+    assert name not in _tables, f"two routines are named {name}"
     cells = np.zeros((2, size), np.int64)
     for suffix, row in zip(("f32", "f64"), cells):
         llvmlite.binding.add_symbol(f"fastgrad_{name}_{suffix}_at", row.ctypes.data)
-    _tables.append(cells)
+    _tables[name] = cells
     return cells
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import types
 
-from .blocks import backward, forward, one_pass, output_delta, weight_gradient
+from .blocks import backward, forward, one_pass_block, output_delta, weight_gradient
 from .gather import gather_labels, gather_rows
 from .gemv import pack_skinny
 from .jit import inner
@@ -111,7 +111,7 @@ def rows_task(call, plan, worker, panels, index, origin):
         x = shift(call.x, row * d)
         place = row - origin if wide else 0
         if plan.one_pass:
-            value = one_pass(call, plan, x, row, m, grad, waiting == 0)
+            value = one_pass_block(call, plan, x, row, m, grad, waiting == 0)
             loss, lost = add_exactly(loss, lost, value)
             waiting += 1
             if flush and (waiting == flush or row + m == stop):
