@@ -270,7 +270,9 @@ def test_row29_slopes_are_zero_at_zero_and_nan_shows():
         assert value == 0 and not delta.any()
         value, delta = through(out, np.array([[np.nan], [2.0]]), loss)
         assert np.isnan(value) and np.isnan(delta[0, 0])
-    with pytest.raises(ValueError, match=r"y has the value -1\.0 at position 1; expected 0 or more"):
+    with pytest.raises(
+        ValueError, match=r"y has the value -1\.0 at position 1; expected 0 or more"
+    ):
         through(out, np.array([[1.0], [-1.0]]), "poisson")
     with pytest.raises(ValueError, match=r"quantile is 1\.0; expected between 0 and 1"):
         fg.MLP([2, 1], "quantile", quantile=1)
