@@ -23,6 +23,8 @@ def draw_targets(rng, loss, n, k, dtype=np.float64):
         return rng.integers(0, k, n)
     if loss == "logistic":
         return rng.integers(0, 2, (n, k)).astype(dtype)
+    if loss == "poisson":
+        return rng.integers(0, 5, (n, k)).astype(dtype)
     return rng.normal(size=(n, k)).astype(dtype)
 
 
@@ -40,9 +42,13 @@ def slow_each(loss, z, y, huber_delta=1.0):
         elif loss == "huber":
             r = abs(v - t)
             total += r * r / 2 if r <= huber_delta else huber_delta * (r - LD(huber_delta) / 2)
+        elif loss in ("absolute_error", "quantile"):  # of the median: half the absolute error
+            total += abs(v - t) / (1 if loss == "absolute_error" else 2)
+        elif loss == "poisson":
+            total += np.exp(v) - t * v
         else:
             total += (v + np.log1p(np.exp(-v)) if v > 0 else np.log1p(np.exp(v))) - t * v
-    return total / len(z) if loss in ("mse", "huber") else total
+    return total if loss in ("logistic", "poisson") else total / len(z)
 
 
 def slow_loss(loss, out, y, sample_weight=None, huber_delta=1.0):
