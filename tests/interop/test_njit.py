@@ -425,6 +425,42 @@ def test_a_cached_function_of_another_module_is_loaded_by_the_next_process(tmp_p
         run_python(other + PROGRAM, tmp_path)
 
 
+SYMBOLS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, fastgrad as fg, mine
+from fastgrad.interop.numba import network, optimizer
+net = fg.MLP([3, 8, 2])
+X = np.ones((10, 3))
+args = network(net, 10), optimizer(fg.Adam(0.01), net), net.init(0), X, X[:, :2].copy()
+mine.run(*args)
+mine.layers(X, np.ones((3, 2)), np.ones(2))
+mine.neuron(np.ones(3), X, X[:, 0].copy(), np.ones(10))
+for function in (mine.run, mine.layers, mine.neuron):
+    for text in function.inspect_llvm().values():
+        print(*{word for word in re.findall(r"@(fastgrad\\w*)", text)})
+"""
+
+
+def test_code_that_numba_caches_holds_no_symbol_but_the_tables(tmp_path):
+    """A symbol that an upgrade takes away would end the process that loads the code."""
+    (tmp_path / "mine.py").write_text(
+        MODULE
+        + """
+@numba.njit(cache=True)
+def layers(X, W, b):
+    a, mask = fg.affine_relu(X, W, b)
+    return fg.affine(X, W, b), fg.affine_relu_backward(a, X, W, mask)
+
+@numba.njit(cache=True)
+def neuron(w, X, y, s):
+    return fg.neuron_loss_and_grad(w, 0.5, X, y, s)
+"""
+    )
+    found = set(run_python("import re\n" + SYMBOLS, tmp_path).split())
+    assert found == {"fastgrad_kernels"}
+
+
 def test_the_import_compiles_nothing():
     out = run_python(
         """

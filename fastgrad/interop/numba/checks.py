@@ -9,8 +9,7 @@ from numba.extending import overload, register_jitable
 
 from ...kernels.arrays import disjoint, is_native
 from ...kernels.jit import OPTIONS
-from ...kernels.simd import pointer
-from ...kernels.sums import sum_of
+from ...kernels.sums import add_exactly, settled
 from ...kernels.validate import weight_bounds
 
 
@@ -103,12 +102,13 @@ def _require_disjoint(out, name, other, other_name):
 def check_weights(sample_weight, n):
     if sample_weight.size != n:
         raise ValueError("sample_weight has another number of rows than X")
-    finite = True
+    finite, total, lost = True, 0.0, 0.0
     for i in range(n):
         if sample_weight[i] < 0:
             raise ValueError("sample_weight has a negative value")
         finite &= sample_weight[i] < np.inf
-    total = sum_of(pointer(sample_weight), n)
+        total, lost = add_exactly(total, lost, float(sample_weight[i]))
+    total = settled(total, lost)
     least, most = weight_bounds(sample_weight.itemsize)
     if total == 0:
         raise ValueError("sample_weight is zero everywhere")

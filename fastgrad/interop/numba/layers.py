@@ -12,7 +12,7 @@ from numba.extending import overload, register_jitable
 
 from ... import dense
 from ...kernels import records as at
-from ...kernels.bind import bind_backward, bind_forward, bytes_of, run_bound
+from ...kernels.bind import bind_backward, bind_forward, bytes_of
 from ...kernels.gemm import RELU, STORE
 from ...kernels.jit import OPTIONS
 from ...kernels.records import call_at
@@ -28,6 +28,7 @@ from .checks import (
     require_output,
 )
 from .lazy import check_version
+from .steps import run_step
 from .workspaces import claim, release, spare
 
 
@@ -130,7 +131,7 @@ def _affine(X, w, b, out=None, threads=None):
             work = claim(n, d, w.size // d, w.itemsize, at.OUTPUTS, STORE)
             call = call_at(work, pointer(w))
             bind_forward(call, w, bias(work, w, b), X, z)
-            run_bound(call, True)
+            run_step(call)
             release(work)
         return z
 
@@ -174,7 +175,7 @@ def _affine_relu(X, w, b, out=None, threads=None):
             call = call_at(work, pointer(w))
             bind_forward(call, w, bias(work, w, b), X, a)
             call.mask = bytes_of(mask)
-            run_bound(call, True)
+            run_step(call)
             release(work)
         return a, mask
 
@@ -204,7 +205,7 @@ def _back(want, grad_a, X, W, mask, gX, gW, gb):
     bias = spare(work, W.dtype) if gb is None else gb
     call = call_at(work, pointer(W))
     bind_backward(call, W, X, grad_a, mask, gW, bias, gX)
-    run_bound(call, True)
+    run_step(call)
     first = bias[0]
     release(work)
     return first

@@ -23,6 +23,7 @@ from numba.extending import intrinsic, register_jitable
 
 from ...kernels.calls import address_of
 from ...kernels.jit import SOURCES_DIGEST, digest_of
+from ...kernels.routines import Procedure
 from ...kernels.simd import I64, VOID
 
 _SYMBOL, _MOST = "fastgrad_kernels", 64
@@ -50,10 +51,18 @@ def enlist(kernel, example) -> int:
     return _FIRST + len(_entries) - 1
 
 
+def enlist_procedure(procedure) -> dict:
+    """The numbers of a procedure (`kernels/routines.py`), by dtype."""
+    return {real: enlist(procedure, real) for real in (types.float32, types.float64)}
+
+
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
 def _resolve(number):
     kernel, example = _entries[number - _FIRST]
-    _table[number] = address_of(kernel, example())
+    if isinstance(kernel, Procedure):
+        _table[number] = kernel.resolve(example)
+    else:
+        _table[number] = address_of(kernel, example())
 
 
 _table[_STAMP_AT] = _STAMP

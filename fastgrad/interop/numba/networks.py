@@ -10,7 +10,7 @@ from numba.extending import overload_method, register_jitable
 
 from ..._core import check
 from ...kernels import records as at
-from ...kernels.bind import bind_forward, bind_step, greatest_target, run_bound
+from ...kernels.bind import bind_forward, bind_step, greatest_target
 from ...kernels.jit import OPTIONS
 from ...kernels.records import CALL, call_in
 from ...kernels.simd import VECTOR_BYTES, pointer
@@ -26,6 +26,7 @@ from .checks import (
 )
 from .lazy import check_version
 from .locks import LINE, free_after_fork, give_back, take
+from .steps import run_step
 
 
 class Network(NamedTuple):
@@ -250,7 +251,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         number = _acquire(net.busy)
         call = call_in(net.gradient[number], pointer(theta))
         bind_step(call, theta, X, y, weight, grad, None)
-        loss = run_bound(call, True)
+        loss = run_step(call)
         _release(net.busy, number)
         return loss, grad
 
@@ -280,7 +281,7 @@ def _predict(net, theta, X, out=None):
         number = _acquire(net.busy)
         call = call_in(net.forward[number], pointer(theta))
         bind_forward(call, theta, theta, X, outputs)
-        run_bound(call, True)
+        run_step(call)
         _release(net.busy, number)
         return outputs
 

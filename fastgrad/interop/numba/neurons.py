@@ -9,7 +9,7 @@ from numba.extending import overload, register_jitable
 
 from ... import neuron
 from ...kernels import neuron as kernels
-from ...kernels.bind import bias_gradient, bind_neuron, run_bound
+from ...kernels.bind import bias_gradient, bind_neuron
 from ...kernels.jit import OPTIONS
 from ...kernels.records import call_at
 from ...kernels.simd import pointer
@@ -23,6 +23,7 @@ from .checks import (
     require_output,
 )
 from .lazy import check_version
+from .steps import run_step
 from .workspaces import NEURON, claim, release
 
 
@@ -72,7 +73,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
         work = claim(n, d, 1, w.itemsize, NEURON, weighted)
         call = call_at(work, pointer(w))
         bind_neuron(call, w, b, X, y, weight, gw)
-        loss, gb = run_bound(call, True), bias_gradient(call)
+        loss, gb = run_step(call), bias_gradient(call)
         release(work)
         return loss, gw, gb
 
