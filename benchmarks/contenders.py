@@ -52,8 +52,9 @@ def fastgrad(work, theta, X, y, threads):
 
         return step, _from_layer
     net = fg.MLP(
-        work.sizes, loss=work.loss, output_activation=work.output_activation, dtype=work.dtype
-    )
+        work.sizes, loss=work.loss, activation=work.activation,
+        output_activation=work.output_activation, dtype=work.dtype,
+    )  # fmt: skip
     return (lambda: net.loss_and_grad(theta, X, y)), lambda result: result
 
 
@@ -72,9 +73,9 @@ def numpy(work, theta, X, y, threads):
             return A, *reference.affine_relu_backward(y, X, W, mask)
 
         return step, _from_layer
-    sizes, loss, activation = work.sizes, work.loss, work.output_activation
+    args = theta, X, y, work.sizes, work.loss, work.output_activation
     return (
-        lambda: reference.mlp_loss_and_grad(theta, X, y, sizes, loss, activation)
+        lambda: reference.mlp_loss_and_grad(*args, activation=work.activation)
     ), lambda result: result
 
 
@@ -96,6 +97,7 @@ def _torch(work, theta, X, y, threads, compiled):
     if work.kind == "layer":
         X.requires_grad_()
     relu_last = work.kind != "network" or work.output_activation == "relu"
+    hidden = {"relu": F.relu, "tanh": torch.tanh}[work.activation]
     criterion = {
         "mse": F.mse_loss,
         "cross_entropy": F.cross_entropy,
@@ -106,7 +108,9 @@ def _torch(work, theta, X, y, threads, compiled):
         A = X
         for i, (W, b) in enumerate(pairs):
             A = F.linear(A, W, b)
-            if i < len(pairs) - 1 or relu_last:
+            if i < len(pairs) - 1:
+                A = hidden(A)
+            elif relu_last:
                 A = F.relu(A)
         return A
 
@@ -155,12 +159,15 @@ def jax(work, theta, X, y, threads):
     X, y = jnp.asarray(X), jnp.asarray(y)
     parameters = [(jnp.asarray(W), jnp.asarray(b)) for W, b in layers(theta, work.sizes)]
     relu_last = work.kind != "network" or work.output_activation == "relu"
+    hidden = {"relu": jax.nn.relu, "tanh": jnp.tanh}[work.activation]
 
     def forward(parameters, X):
         A = X
         for i, (W, b) in enumerate(parameters):
             A = A @ W + b
-            if i < len(parameters) - 1 or relu_last:
+            if i < len(parameters) - 1:
+                A = hidden(A)
+            elif relu_last:
                 A = jax.nn.relu(A)
         return A
 
@@ -204,7 +211,9 @@ def pytensor(work, theta, X, y, threads):
     A, last = X_, len(arrays) // 2 - 1
     for i, (W, b) in enumerate(zip(parameters[::2], parameters[1::2])):
         A = A @ W + b
-        if i < last or relu_last:
+        if i < last and work.activation == "tanh":
+            A = pt.tanh(A)
+        elif i < last or relu_last:
             A = pt.maximum(A, np.asarray(0, work.dtype))
     if work.kind == "layer":
         grads = pytensor.grad((A * y_).sum(), [X_, *parameters])

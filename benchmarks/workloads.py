@@ -24,6 +24,7 @@ class Work:
     dtype: str = "float32"
     loss: str = "mse"
     output_activation: str = "identity"
+    activation: str = "relu"  # of the hidden layers: or "tanh"
 
     @property
     def products(self) -> int:
@@ -69,6 +70,7 @@ WORKS = (
     Work("one neuron 256 x 16, float64", "neuron", 256, (16, 1), "float64"),
     _layer("tiny layer 64 x 8 -> 4", 64, 8, 4),
     _network("24-8-2, 200 rows, float64", 200, 24, 8, 2, dtype="float64"),
+    _network("24-8-2, 200 rows, float64, tanh", 200, 24, 8, 2, dtype="float64", activation="tanh"),
     _network("8-64-64-3, 16 rows", 16, 8, 64, 64, 3),
     Work("one neuron 4,096 x 128", "neuron", 4096, (128, 1)),
     Work("one neuron 2,000,000 x 32", "neuron", 2_000_000, (32, 1)),
