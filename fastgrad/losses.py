@@ -120,12 +120,12 @@ class Loss:
         return self.link in ("sigmoid", "softmax")
 
     def values(self, outputs):
-        """What the outputs of a regression predict, of the same dtype; infinity where it is too
-        large."""
+        """What the outputs of a regression predict: themselves, or their exponentials in float64,
+        infinity where one is too large."""
         if self.link != "exp":
             return outputs
         with np.errstate(over="ignore"):
-            return np.exp(outputs)
+            return np.exp(outputs, dtype=np.float64)
 
 
 def _labels(value, name, dtype, n, k):

@@ -73,7 +73,9 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
         return outputs[:, 0] if self._one_column else outputs
 
     def _forward(self, theta, X):
-        return self._net.spec.loss.values(super()._forward(theta, X))
+        outputs = super()._forward(theta, X)
+        with np.errstate(over="ignore"):  # infinity is an error, or a score
+            return self._net.spec.loss.values(outputs).astype(outputs.dtype, copy=False)
 
     def _parameters(self):
         return {"quantile": self.quantile}
