@@ -77,6 +77,10 @@ class FusedSequential(Fused, nn.Sequential):
             dtype=NUMPY[self._layers[0][1].weight.dtype], **self._options,
         )  # fmt: skip
         self._known = tuple(self._modules.values())
+        self._numbered = [
+            (part, f"module[{index}]") for index, part in enumerate(self)
+            if isinstance(part, (nn.Softplus, nn.LeakyReLU))
+        ]  # fmt: skip
 
     @property
     def net(self) -> MLP:
@@ -86,6 +90,8 @@ class FusedSequential(Fused, nn.Sequential):
     def _parameters_of_net(self):
         if self._known != tuple(self._modules.values()):
             self._read()
+        for part, name in self._numbered:  # whose numbers may have been changed
+            activation_of(part, name)
         parameters = []
         for name, layer in self._layers:
             if any(getattr(layer, hooks) for hooks in _HOOKS):
