@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ._core import check
 from .kernels import losses as kernels
 from .kernels.records import ANY_TARGETS, COUNT_TARGETS, UNIT_TARGETS
@@ -108,9 +110,22 @@ class Loss:
         return kinds.get(self.targets, ANY_TARGETS)
 
     @property
+    def least_target(self) -> float:
+        """The least real target that it takes."""
+        return -np.inf if self.target_kind == ANY_TARGETS else 0.0
+
+    @property
     def takes_logits(self) -> bool:
         """Whether outputs become probabilities."""
         return self.link in ("sigmoid", "softmax")
+
+    def values(self, outputs):
+        """What the outputs of a regression predict: themselves, or their exponentials in float64,
+        infinity where one is too large."""
+        if self.link != "exp":
+            return outputs
+        with np.errstate(over="ignore"):
+            return np.exp(outputs, dtype=np.float64)
 
 
 def _labels(value, name, dtype, n, k):

@@ -23,8 +23,8 @@ class Scores(NamedTuple):
     loss : float
         As `MLP.loss`, l2 included.
     score : float
-        Accuracy for "cross_entropy" and "logistic", R^2 for "mse" and "huber"; NaN where an output
-        or a target is NaN.
+        Accuracy for "cross_entropy" and "logistic", R^2 for the losses of a regression (of the
+        rates, for "poisson"); NaN where an output or a target is NaN.
 
     Examples
     --------
@@ -149,10 +149,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         weights.append(share)
         out = net.predict(theta, x, threads=threads)
-        if loss.link == "exp":
-            out = np.exp(out)
         if not counted:
-            left += _sum(np.square(out - target, dtype=np.float64), s)
+            left += _sum(np.square(loss.values(out) - target, dtype=np.float64), s)
         elif loss.labelled:
             right += _sum(_known(out.argmax(axis=1) == flat, out), s)
         else:

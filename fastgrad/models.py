@@ -39,13 +39,14 @@ class Model:
     mean, scale : ndarray (d,), float64
         The network is given (inputs - mean) / scale.
     target_mean, target_scale : float64 or ndarray (k,)
-        Of a regression: `predict` gives outputs * target_scale + target_mean.
+        Of a regression: `predict` gives outputs * target_scale + target_mean; for "poisson" the
+        rates, exp(outputs), which have none.
     features : list of str, or None
         Names of the columns of X, one for each input unless `encoding` says otherwise.
     target : str, or list of k str
         Name of what is predicted.
     classes : list, or None
-        What class 0, 1, ... is called; None without classes ("mse", "huber", and "logistic" of
+        What class 0, 1, ... is called; None without classes (a regression, and "logistic" of
         several outputs, which are yes or no each).
     summary : dict
         What else was to be kept.
@@ -87,8 +88,11 @@ class Model:
             setattr(self, name, np.array(np.broadcast_to(value, net.n_inputs)))
         for name, least in (("target_mean", 0.0), ("target_scale", 1.0)):
             value = _numbers(getattr(self, name), name, net.n_outputs)
-            if self.task == "classification" and (value != least).any():
-                raise ValueError(f"{name} is for a regression; the loss is {net.loss_name!r}")
+            if net.spec.loss.link != "identity" and (value != least).any():
+                raise ValueError(
+                    f"{name} is for a regression whose outputs are targets, scaled; the loss is "
+                    f"{net.loss_name!r}"
+                )
             setattr(self, name, value)
         self.encoding = _encoding(self.encoding)
         self.features = _features(self.features, net.n_inputs, self.encoding)
@@ -228,7 +232,8 @@ class Model:
         out = self.net.predict(self.theta, self.inputs(X, allow_nan=allow_nan), threads=threads)
         if self.task == "regression":
             with np.errstate(over="ignore", invalid="ignore"):
-                out = out.astype(np.float64) * self.target_scale + self.target_mean
+                out = self.net.spec.loss.values(out).astype(np.float64)
+                out = out * self.target_scale + self.target_mean
         if not allow_nan and not np.isfinite(out).all():
             row = int(np.argmin(np.isfinite(out).all(axis=1)))
             place = X.where(row) if isinstance(X, Table) else f"X: row {row}"
@@ -284,7 +289,7 @@ def save_model(
         What was done to the inputs before training, (X - mean) / scale; those of
         `datasets.standardize`, or ``scale=16`` where X / 16 was trained on.
     target_mean, target_scale : float or array (k,)
-        The same of the targets of a regression.
+        The same of the targets of a regression; not for "poisson", whose targets are counts.
     features : sequence of d str, optional
         Names of the columns of X, by which they are found in a table or a data frame.
     target : str, or sequence of k str
@@ -434,8 +439,9 @@ def _target(target, k: int):
 
 def _classes(classes, net: MLP) -> list | None:
     """Names of one kind, none twice."""
-    single = net.loss_name == "logistic" and net.n_outputs == 1
-    if not net.spec.loss.labelled and not single:
+    loss = net.spec.loss
+    single = loss.takes_logits and not loss.labelled and net.n_outputs == 1
+    if not loss.labelled and not single:
         if classes is not None:
             raise ValueError(
                 f"classes are for 'cross_entropy' or one output of 'logistic'; the network has "

@@ -38,13 +38,17 @@ class MLP:
         - "huber": mean over samples and outputs of 1/2 e^2 within `huber_delta`,
           `huber_delta` (|e| - `huber_delta`/2) outside (formula 27);
         - "logistic": labels 0/1 on logits, summed over outputs, mean over samples (formula 26);
-        - "cross_entropy": integer labels on logits, mean over samples (formula 25).
+        - "cross_entropy": integer labels on logits, mean over samples (formula 25);
+        - "absolute_error": mean over samples and outputs of |a - y| (formula 29);
+        - "quantile": mean over samples and outputs of `quantile` (y - a) where a is below y,
+          (1 - `quantile`) (a - y) above (formula 29);
+        - "poisson": exp(a) - y a, a the logarithm of the rate and y 0 or more, summed over outputs,
+          mean over samples (formula 29).
 
-        The docstrings of the other rows' formulas say what they are. With `sample_weight` s a mean
-        over samples is sum(s * loss) / sum(s).
+        With `sample_weight` s a mean over samples is sum(s * loss) / sum(s).
     activation : str
-        Of the hidden layers, one of `fastgrad.activations.ACTIVATIONS`: "relu", "identity" and
-        others (formula 28).
+        Of the hidden layers, one of `fastgrad.activations.ACTIVATIONS`: "relu", "identity", "tanh",
+        "sigmoid", "softplus" or "leaky_relu" (formula 28).
     output_activation : {"identity", "relu"}
         "relu" makes the last layer a ReLU too (only for losses that take no logits).
     dtype : float32 or float64
@@ -52,8 +56,8 @@ class MLP:
     l2 : float
         `l2`/2 times the sum of squared weights is added to the loss; biases are not penalised.
     **parameters : float
-        Of the loss, by name: `huber_delta` (1.0), where the Huber loss turns linear, and those that
-        other rows name.
+        Of the loss, by name: `huber_delta` (1.0), where the Huber loss turns linear; `quantile`
+        (0.5), which quantile the quantile loss is for.
 
     Attributes
     ----------
@@ -66,9 +70,9 @@ class MLP:
         The `loss`.
     activation, output_activation : str
     dtype : numpy.dtype
-    l2, huber_delta : float
-        As given, like the parameters of other losses. All are read-only: a network with other
-        numbers is another `MLP`. Two networks are equal, and hash alike, when all these are.
+    l2, huber_delta, quantile : float
+        As given. All are read-only: a network with other numbers is another `MLP`. Two networks are
+        equal, and hash alike, when all these are.
 
     Raises
     ------
@@ -350,7 +354,8 @@ class MLP:
     # outputs
 
     def predict(self, theta, X, *, threads: int | None = None) -> np.ndarray:
-        """Outputs of the last layer: values for "mse" and "huber", logits for the others.
+        """Outputs of the last layer: values for a regression, logits for "logistic" and
+        "cross_entropy", logarithms of rates for "poisson".
 
         Parameters
         ----------
@@ -487,8 +492,8 @@ class MLP:
         X : array (n, d)
             Inputs, n >= 1; any layout (C order needs no copy).
         y : array
-            (n, k) values, or (n,) for k = 1 ("mse", "huber"; "logistic": labels 0/1 or
-            probabilities); (n,) integer labels 0 to k-1 ("cross_entropy").
+            (n, k) values, or (n,) for k = 1 ("logistic": labels 0/1 or probabilities; "poisson":
+            0 or more); (n,) integer labels 0 to k-1 ("cross_entropy").
         sample_weight : array (n,), optional
             Not negative, not all zero.
         out : ndarray (p,), optional

@@ -107,6 +107,57 @@ def test_regression_in_the_units_of_the_target(cli, folder):
     np.testing.assert_allclose(found, y, atol=0.1)
 
 
+def counts(path, rows=300):
+    X = np.random.default_rng(2).uniform(-1, 1, (rows, 2)).round(4)
+    rates = np.exp(1 + X[:, 0])
+    y = np.random.default_rng(3).poisson(rates)
+    np.savetxt(path, np.column_stack([X, y]), delimiter=",", header="a,b,calls", comments="")
+    return X, y, rates
+
+
+def test_row29_a_poisson_model_predicts_rates(cli, folder):
+    X, y, rates = counts(folder / "c.csv")
+    poisson = ["train", "c.csv", "--task", "regression", "--loss", "poisson"]
+    options = ["--layers", 8, "--activation", "tanh", "--lr", 0.01, "--json", "-o", "m.npz"]
+    code, out, _ = cli(*poisson, *options)
+    summary, model = json.loads(out), fg.load_model("m.npz")
+    assert code == 0 and summary["network"]["loss"] == "poisson"
+    assert summary["network"]["activation"] == "tanh"
+    assert model.target_mean == 0 and model.target_scale == 1
+    found = model.predict(X)[:, 0]
+    assert (found > 0).all() and np.abs(found / rates - 1).mean() < 0.15
+    _, out, _ = cli("predict", "m.npz", "c.csv", "--json")
+    np.testing.assert_array_equal(json.loads(out)["prediction"], found)
+    _, out, _ = cli("evaluate", "m.npz", "c.csv", "--json")
+    scores = json.loads(out)
+    assert scores["rmse"] == pytest.approx(np.sqrt(np.mean((found - y) ** 2)), rel=1e-9)
+    assert scores["mae"] == pytest.approx(np.abs(found - y).mean(), rel=1e-9)
+    assert scores["r2"] == pytest.approx(1 - np.sum((found - y) ** 2) / y.var() / len(y), rel=1e-6)
+    # Both parts' errors together are those of all rows.
+    squares = summary["rows"] * summary["train_rmse"] ** 2 + 60 * summary["val_rmse"] ** 2
+    assert squares == pytest.approx(np.sum((found - y) ** 2), rel=1e-9)
+    assert cli("check", "m.npz", "c.csv")[0] == 0
+    (folder / "c.csv").write_text("a,b,calls\n" + "1,2,3\n1,2,-1\n0,1,4\n" * 5)
+    for args in (poisson, ["evaluate", "m.npz", "c.csv"]):
+        code, out, err = cli(*args)
+        assert code == 2 and out == "" and err.count("\n") == 1
+        assert "row 2, column calls: -1.0; expected 0 or more for the loss poisson" in err
+
+
+@pytest.mark.parametrize("loss", ["quantile", "absolute_error"])
+def test_row29_quantiles_in_the_units_of_the_target(cli, folder, loss):
+    X = np.random.default_rng(2).uniform(-1, 1, (400, 1)).round(4)
+    y = 1000 + 50 * np.random.default_rng(3).exponential(size=400)
+    np.savetxt(folder / "t.csv", np.column_stack([X, y]), delimiter=",", header="a,t", comments="")
+    level = ["--quantile", "0.9"] if loss == "quantile" else []
+    code, _, _ = cli("train", "t.csv", "--loss", loss, *level, "--layers", "none", "--lr", "0.01",
+                     "--epochs", 100, "-o", "m.npz", "--quiet")  # fmt: skip
+    model = fg.load_model("m.npz")
+    assert code == 0 and model.net.quantile == (0.9 if level else 0.5)
+    share = (y <= model.predict(X)[:, 0]).mean()
+    assert share == pytest.approx(model.net.quantile, abs=0.04)
+
+
 def test_no_standardize_and_logistic(cli, folder):
     X = np.random.default_rng(0).standard_normal((80, 2))
     np.savez(folder / "d.npz", X=X, y=(X[:, 0] > 0).astype(int))
@@ -322,7 +373,18 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "--validation", "1"], "--validation"),
         (["train", "digits", "--layers", "12,x"], "--layers is '12,x'"),
         (["train", "digits", "--layers", "0"], "--layers is '0'"),
-        (["train", "digits", "--loss", "mse"], "not for a classification"),
+        (
+            ["train", "digits", "--loss", "mse"],
+            "for a classification; expected cross_entropy, or --",
+        ),
+        (["train", "digits", "--activation", "elu"], "--activation: invalid choice: 'elu'"),
+        (["train", "diamonds", "--loss", "cross_entropy"], "for a regression; expected mse, or --"),
+        (["train", "diamonds", "--quantile", "0.2"], "--quantile is not for the loss mse"),
+        (
+            ["train", "diamonds", "--loss", "quantile", "--quantile", "1"],
+            "--quantile: quantile is 1",
+        ),
+        (["train", "diamonds", "--huber-delta", "nan"], "--huber-delta: 'nan'; expected a number"),
         (["train", "digits", "--loss", "logistic"], "the target has 10"),
         (
             ["train", "f.csv", "--task", "regression"],

@@ -37,8 +37,8 @@ ROWS = {
     25: "cross-entropy",
     26: "logistic loss",
     27: "Huber loss",
-    28: "activations",
-    29: "absolute error, quantile, Poisson",
+    28: "activations, by the slope from their output",
+    29: "absolute error, quantile and Poisson losses",
 }
 
 

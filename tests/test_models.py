@@ -169,3 +169,25 @@ def test_files_that_are_no_models(path):
         files.write(path, "model", header, {**arrays, **change})
         with pytest.raises(ValueError, match=r"model\.npz is a damaged fastgrad model"):
             fg.load_model(path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_row29_a_poisson_model_predicts_rates_and_evaluate_agrees(path, rng, dtype):
+    net, theta = network("poisson", dtype=dtype)
+    X = rng.random((40, 3))
+    y = rng.poisson(np.exp(X[:, :2])).astype(dtype)
+    fg.save_model(path, net, theta, mean=0.5, scale=2.0, target=["deaths", "births"])
+    model = fg.load_model(path)
+    Z = model.inputs(X)
+    rates = model.predict(X)
+    assert model.task == "regression" and rates.dtype == np.float64
+    np.testing.assert_array_equal(rates, np.exp(net.predict(theta, Z).astype(np.float64)))
+    scores = fg.evaluate(net, theta, Z, y)
+    left, about = ((rates - y) ** 2).sum(axis=0), ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    assert scores.score == pytest.approx((1 - left / about).mean(), rel=1e-6)
+    theta[-1] = 1e4
+    with pytest.raises(ValueError, match="row 0: the prediction is inf; expected a finite one"):
+        Model(net, theta).predict(X)
+    for name in ("target_mean", "target_scale"):
+        with pytest.raises(ValueError, match=f"{name} is for a regression whose outputs are targ"):
+            Model(net, theta, **{name: 2.0})

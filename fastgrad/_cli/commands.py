@@ -58,7 +58,8 @@ def warmup(args) -> int:
             began = time.perf_counter()
             net = MLP([4, 300, 2], loss=loss, dtype=dtype)
             X = np.ones((600, 4), dtype)
-            y = np.zeros(600, np.int64) if loss == "cross_entropy" else np.zeros((600, 2), dtype)
+            labelled = net.spec.loss.labelled
+            y = np.zeros(600, np.int64) if labelled else np.zeros((600, 2), dtype)
             for kind in ("sgd", "momentum", "rmsprop", "adam"):
                 fit(net, X, y, optimizer=optimizers.BY_NAME[kind](), epochs=1, batch_size=600,
                     validation=(X, y), seed=0)  # fmt: skip
@@ -66,7 +67,7 @@ def warmup(args) -> int:
             net.loss_and_grad(theta, X, y)  # enough rows for threads
             stepper = Stepper(net, theta, optimizers.BY_NAME["sgd"](), False, None)
             stepper.compile_parallel(X, y.reshape(-1), None, 600)
-            if loss == "cross_entropy":
+            if labelled:
                 net.predict_proba(theta, X[:1])
             done.append(_warmed(args, f"network, {loss}, {dtype}", began))
         began = time.perf_counter()

@@ -104,6 +104,11 @@ def targets(model: Model, table: Table) -> np.ndarray:
     if model.classes is not None:
         codes = labels.codes(table, model.classes)
         return codes if model.net.spec.loss.labelled else codes.astype(model.net.dtype)
-    y = labels.real(table)
+    y, loss = labels.real(table), model.net.spec.loss
+    low = np.argwhere(y.reshape(len(y), -1) < loss.least_target)
+    if len(low):
+        row, column = low[0]
+        value, place = y.reshape(len(y), -1)[row, column], table.where(row, table.targets[column])
+        raise UserError(f"{place}: {value}; expected 0 or more for the loss {loss.name}")
     with np.errstate(over="ignore"):
         return scaled(y, model.target_mean, model.target_scale).astype(model.net.dtype)

@@ -11,6 +11,7 @@ from .. import __version__, _startup
 from .._tables.delimited import NULLS
 from .._tables.encode import FEW
 from .._tables.sources import ENDINGS
+from ..activations import ACTIVATIONS
 from ..losses import LOSSES
 from ..optimizers import BY_NAME
 from ..runtime import check_threads
@@ -51,8 +52,21 @@ _DATA = f"a file ({', '.join(ENDINGS)}), several, a folder, - or an embedded set
 _share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
 
 
+def _parameter(parameter):
+    """An argparse type: a number that is right for a loss."""
+
+    def convert(text: str) -> float:
+        number = _number(float, -_most, _most, "a number")(text)
+        try:
+            return parameter.check(number, parameter.name)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="fastgrad", description="Train and use ReLU networks on tables.")
+    top = _Parser(prog="fastgrad", description="Train and use small networks on tables.")
     top.add_argument("--version", action="version", version=f"fastgrad {__version__}")
     commands_ = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -136,8 +150,16 @@ def _train_arguments(sub) -> None:
                      f"which few differ (at most {FEW}, and a quarter of the rows), for a "
                      f"classification, any other for a regression")  # fmt: skip
     sub.add_argument("--layers", default="128", help="hidden widths, as 128 or 64,32 or none (128)")
+    sub.add_argument("--activation", choices=list(ACTIVATIONS), default="relu",
+                     help="of the hidden layers (relu)")  # fmt: skip
     sub.add_argument("--loss", choices=list(LOSSES),
-                     help="cross_entropy for a classification, mse for a regression")  # fmt: skip
+                     help="cross_entropy for a classification, mse for a regression; poisson is "
+                     "for counts, and predicts rates")  # fmt: skip
+    for loss in LOSSES.values():
+        if loss.parameter:
+            name, default = loss.parameter.name.replace("_", "-"), loss.parameter.default
+            sub.add_argument(f"--{name}", type=_parameter(loss.parameter),
+                             help=f"of the loss {loss.name} ({default})")  # fmt: skip
     sub.add_argument("--optimizer", choices=[*BY_NAME, "lbfgs"], default="adam", help="(adam)")
     sub.add_argument("--lr", type=_rate, help=f"learning rate ({_defaults('lr')})")
     sub.add_argument("--weight-decay", type=_rate,

@@ -92,9 +92,8 @@ def summary(args, model: Model, parts, result) -> dict:
         found[f"{name}_loss"] = scores.loss
         found[f"{name}_{score_name(net)}"] = scores.score
         if model.classes is None:
-            error = net.predict(theta, part[0]).astype(np.float64) - part[1].reshape(
-                len(part[1]), -1
-            )
+            values = net.spec.loss.values(net.predict(theta, part[0])).astype(np.float64)
+            error = values - part[1].reshape(len(part[1]), -1)
             with np.errstate(over="ignore"):
                 root = np.sqrt(np.square(error).mean(axis=0)) * model.target_scale
             found[f"{name}_rmse"] = float(root[0]) if len(root) == 1 else root.tolist()

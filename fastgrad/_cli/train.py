@@ -18,6 +18,7 @@ from .. import datasets, optimizers
 from .._tables import encode, labels, roles
 from .._tables.table import Table
 from ..datasets.prepare import moments
+from ..losses import LOSSES, Loss, parameters
 from ..models import Model
 from ..network import MLP
 from ..training import fit
@@ -107,7 +108,7 @@ def _prepare(args, table: Table, task: str, layers) -> tuple[Model, Parts]:
     model = _new_model(args, table, classes, encoding, X.shape[1], layers)
     if args.standardize:
         model.mean, model.scale = moments(X[rows[0]])
-        if classes is None:
+        if model.net.spec.loss.link == "identity":
             model.target_mean, model.target_scale = moments(labels.real(table)[rows[0]])
     Z = _scaled(args, model, table, X)
     y = inputs.targets(model, table)
@@ -129,15 +130,12 @@ def _split(args, table: Table) -> list[np.ndarray]:
 
 
 def _new_model(args, table: Table, classes, encoding, d: int, layers) -> Model:
-    default = "mse" if classes is None else "cross_entropy"
-    loss = args.loss or default
-    if (loss in ("mse", "huber")) != (classes is None):
-        task = "regression" if classes is None else "classification"
-        raise UserError(f"--loss is {loss}, which is not for a {task}; expected {default}")
-    if loss == "logistic" and len(classes) != 2:
-        raise UserError(f"--loss logistic is for 2 classes; the target has {len(classes)}")
-    outputs = len(table.targets) if classes is None else 1 if loss == "logistic" else len(classes)
-    net = MLP([d, *layers, outputs], loss=loss, dtype=args.dtype, l2=args.l2)
+    loss = _loss(args, classes)
+    outputs = len(table.targets) if classes is None else len(classes) if loss.labelled else 1
+    net = MLP(
+        [d, *layers, outputs], loss.name, activation=args.activation, dtype=args.dtype, l2=args.l2,
+        **_parameters(args, loss),
+    )  # fmt: skip
     names = table.inputs()
     if not table.named and not encoding and not args.features and not args.drop:
         names = None  # all columns but the target, by position
@@ -145,6 +143,32 @@ def _new_model(args, table: Table, classes, encoding, d: int, layers) -> Model:
         net, np.zeros(net.n_parameters, net.dtype), features=names, classes=classes,
         target=table.targets[0] if len(table.targets) == 1 else table.targets, encoding=encoding,
     )  # fmt: skip
+
+
+def _loss(args, classes) -> Loss:
+    """The row of `--loss`, or of the task's default."""
+    tasks = ("regression", "mse"), ("classification", "cross_entropy")
+    (task, default), (other, _) = tasks if classes is None else tasks[::-1]
+    loss = LOSSES[args.loss or default]
+    if loss.takes_logits == (classes is None):
+        hint = f", or --task {other}" if args.task == "auto" else ""
+        raise UserError(
+            f"--loss is {loss.name}, which is not for a {task}; expected {default}{hint}"
+        )
+    if loss.takes_logits and not loss.labelled and len(classes) != 2:
+        raise UserError(f"--loss {loss.name} is for 2 classes; the target has {len(classes)}")
+    return loss
+
+
+def _parameters(args, loss: Loss) -> dict[str, float]:
+    """Numbers of the loss that options give; an error where they are another's."""
+    given = {name: getattr(args, name) for name in parameters()}
+    given = {name: number for name, number in given.items() if number is not None}
+    for name in given:
+        if loss.parameter is None or loss.parameter.name != name:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is not for the loss {loss.name}; expected another --loss")
+    return given
 
 
 def _scaled(args, model: Model, table: Table, X) -> np.ndarray:

@@ -102,7 +102,10 @@ class Stepper:
 
     def _choice(self, m: int) -> Choice:
         net = self.net
-        key = net.layer_sizes, net.loss_name, net.dtype, self.weighted, m, self.threads
+        spec = net.spec
+        key = (
+            spec.layer_sizes, spec.loss, spec.activation, spec.dtype, self.weighted, m, self.threads
+        )  # fmt: skip
         if len(_choices) >= _MOST_CHOICES:
             _choices.clear()
         return _choices.setdefault(key, Choice())

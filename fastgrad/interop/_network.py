@@ -21,6 +21,11 @@ def checked_network(net) -> MLP:
     return net
 
 
+def with_dtype(net, dtype) -> MLP:
+    """The same network of another dtype."""
+    return MLP(**{**net.spec.settings(), "dtype": dtype})
+
+
 def output_mask(net, outputs) -> np.ndarray:
     """Where a gradient passes the last layer, as uint8."""
     if net.output_activation == "relu":

@@ -1,5 +1,6 @@
 """JAX: check_grads, the same numbers as JAX's own derivative, jit, vmap, errors."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -84,6 +85,58 @@ def test_loss_and_gradients_are_jaxs(rng, loss_name, jit):
     np.testing.assert_allclose(dtheta, etheta, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(dx, ex, rtol=1e-12, atol=1e-12)
     assert float(loss(net, theta, X, y)) == float(value)
+
+
+ACTIVATIONS = {
+    "relu": jax.nn.relu, "identity": lambda z: z, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus, "leaky_relu": lambda z: jax.nn.leaky_relu(z, 0.01),
+}  # fmt: skip
+ELEMENTS = {
+    "mse": lambda z, y: ((z - y) ** 2).mean(1),
+    "huber": lambda z, y: jnp.where(
+        abs(z - y) < 0.7, (z - y) ** 2 / 2, 0.7 * (abs(z - y) - 0.35)
+    ).mean(1),
+    "absolute_error": lambda z, y: abs(z - y).mean(1),
+    "quantile": lambda z, y: jnp.maximum(0.7 * (z - y), -0.3 * (z - y)).mean(1),
+    "poisson": lambda z, y: (jnp.exp(z) - y * z).sum(1),
+}  # fmt: skip
+CASES = [(name, "tanh") for name in ELEMENTS] + [("mse", name) for name in ACTIVATIONS]
+
+
+@pytest.mark.parametrize("loss_name, activation", CASES)
+def test_row28_row29_activations_and_losses_are_jaxs(rng, loss_name, activation):
+    net = fg.MLP([5, 9, 6, 3], loss_name, activation=activation, huber_delta=0.7, quantile=0.3)
+    theta, X = jnp.array(net.init(seed=3)), jnp.array(rng.standard_normal((30, 5)))
+    y, s = jnp.array(rng.poisson(2.0, (30, 3)).astype(float)), jnp.array(rng.uniform(1, 2, 30))
+
+    def outputs(theta, X):
+        (W, b), *rest = net.unflatten(np.arange(net.n_parameters))
+        a = X @ theta[W] + theta[b]
+        for W, b in rest:
+            a = ACTIVATIONS[activation](a) @ theta[W] + theta[b]
+        return a
+
+    def expected(theta, X):
+        return (s * ELEMENTS[loss_name](outputs(theta, X), y)).sum() / s.sum()
+
+    def through_outputs(theta, X):
+        return (s * ELEMENTS[loss_name](predict(net, theta, X), y)).sum() / s.sum()
+
+    want, wanted = jax.value_and_grad(expected, (0, 1))(theta, X)
+    for ours in (lambda t, X: loss(net, t, X, y, s), through_outputs):
+        value, grads = jax.jit(jax.value_and_grad(ours, (0, 1)))(theta, X)
+        np.testing.assert_allclose(value, want, rtol=1e-12)
+        for grad, right in zip(grads, wanted):
+            np.testing.assert_allclose(grad, right, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_targets_below_zero_of_a_poisson_loss_are_named(jit):
+    net = fg.MLP([2, 1], "poisson")
+    call = partial(loss, net)
+    call = jax.jit(call) if jit else call
+    with pytest.raises(Exception, match=r"y has the value -1\.0 at position 2; expected 0 or more"):
+        call(jnp.zeros(3), jnp.ones((3, 2)), jnp.array([0.0, 1.0, -1.0])).block_until_ready()
 
 
 def test_vmap_takes_one_element_at_a_time(rng):

@@ -72,6 +72,26 @@ def test_a_network_has_the_bits_of_the_python_call(rng, loss, n, dtype):
     assert_same_bits(handle.predict(theta, X, out=out), out)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "leaky_relu", "identity"])
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile", "poisson"])
+def test_row28_row29_have_the_bits_of_the_python_call(rng, loss, activation):
+    net = fg.MLP([5, 16, 3], loss, activation=activation, l2=0.1, quantile=0.3)
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, 30, "mse", net.dtype, True)
+    y = np.abs(y)
+    found, grad = weighted(network(net, 30, weighted=True), theta, X, y, s)
+    expected, expected_grad = net.loss_and_grad(theta, X, y, s)
+    assert found == expected
+    assert_same_bits(grad, expected_grad)
+    handle = network(net, 30)
+    assert_same_bits(loss_grad_outputs(handle, theta, X, y)[2], net.predict(theta, X))
+    y[4, 1] = -1
+    if loss == "poisson":
+        with pytest.raises(ValueError, match="y has a value outside 0 to 1, or below 0"):
+            loss_grad_outputs(handle, theta, X, y)
+    else:
+        assert loss_grad_outputs(handle, theta, X, y)[0] == net.loss(theta, X, y)
+
+
 def test_sample_weights(rng):
     net = fg.MLP([5, 8, 3], "cross_entropy")
     theta, X, y, s = draw_problem(rng, net.layer_sizes, 20, "cross_entropy", net.dtype, True)

@@ -9,6 +9,7 @@ from helpers import run_python
 from scipy.optimize import approx_fprime, least_squares, minimize
 
 import fastgrad as fg
+from fastgrad.activations import ACTIVATIONS
 from fastgrad.interop.scipy import LeastSquares, objective
 
 
@@ -78,6 +79,36 @@ def test_the_jacobian_is_that_of_the_residuals(rng, output_activation, weighted)
     np.testing.assert_allclose(J.T @ residuals, scale * grad, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_row28_least_squares_with_every_activation(rng, activation):
+    """J^T r is the gradient of half the squares, J their numerical derivative."""
+    net = fg.MLP([3, 7, 5, 2], activation=activation)
+    X, y, theta = rng.standard_normal((11, 3)), rng.standard_normal((11, 2)), net.init(seed=0)
+    problem = LeastSquares(net, X, y)
+    J = problem.jacobian(theta)
+    numerical = fg.numerical_jacobian(problem.residuals, theta)
+    np.testing.assert_allclose(J, numerical, rtol=1e-7, atol=1e-8)
+    gradient = 11 * net.loss_and_grad(theta, X, y)[1]
+    np.testing.assert_allclose(J.T @ problem.residuals(theta), gradient, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss, best", [
+    ("absolute_error", np.median), ("poisson", lambda y: np.log(np.mean(y))),
+    ("quantile", lambda y: np.quantile(y, 0.8)),
+])  # fmt: skip
+def test_row29_the_best_constant_of_each_loss(rng, loss, best, dtype):
+    """Without inputs: the median, the logarithm of the mean, the quantile."""
+    net = fg.MLP([1, 1], loss, dtype=dtype, quantile=0.8)
+    X, y = np.zeros((501, 1), dtype), rng.poisson(5.0, 501).astype(dtype) + rng.random(501, "f4")
+    function = objective(net, X, y.astype(dtype))
+    found = minimize(function, np.zeros(2), jac=True, method="L-BFGS-B")
+    assert found.x[1] == pytest.approx(best(y), abs=0.05)
+    if loss == "poisson":
+        with pytest.raises(ValueError, match=r"y has the value -1\.0 at position 7; expected 0"):
+            objective(net, X, np.where(np.arange(501) == 7, -1, y).astype(dtype))(np.zeros(2))
+
+
 @pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
 def test_least_squares(rng, method):
     net = fg.MLP([1, 6, 1])
@@ -136,6 +167,8 @@ def test_wrong_arguments_are_named():
         LeastSquares("net", X, np.ones(3))
     with pytest.raises(ValueError, match="loss 'huber'; expected 'mse'"):
         LeastSquares(fg.MLP([2, 1], "huber"), X, np.ones(3))
+    with pytest.raises(ValueError, match="net has the loss 'poisson'; expected 'mse'"):
+        LeastSquares(fg.MLP([2, 1], "poisson"), X, np.ones(3))
     with pytest.raises(TypeError, match="float32; expected float64"):
         LeastSquares(fg.MLP([2, 1], dtype="float32"), X, np.ones(3))
     with pytest.raises(ValueError, match="y has 4 rows, X has 3"):

@@ -12,6 +12,7 @@ from helpers import run_python
 from sklearn import clone
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import mean_absolute_error, mean_pinball_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -91,8 +92,9 @@ def scikit_gradient(peer, coefs, intercepts, X, y, weight):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "identity", "logistic", "tanh"])
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression", "columns"])
-def test_the_gradient_is_scikit_learns(rng, kind, weighted):
+def test_the_gradient_is_scikit_learns(rng, kind, activation, weighted):
     X = rng.standard_normal((90, 6))
     weight = rng.uniform(0.5, 2, 90) if weighted else None
     y = {
@@ -105,7 +107,9 @@ def test_the_gradient_is_scikit_learns(rng, kind, weighted):
     own, other = (FastMLPRegressor, MLPRegressor)
     if kind in ("binary", "multiclass", "multilabel"):
         own, other = (FastMLPClassifier, MLPClassifier)
-    settings = dict(hidden_layer_sizes=(16, 8), alpha=0.3, max_iter=2, random_state=0)
+    settings = dict(
+        hidden_layer_sizes=(16, 8), activation=activation, alpha=0.3, max_iter=2, random_state=0
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         ours = own(batch_size=90, **settings).fit(X, y, sample_weight=weight)
@@ -138,6 +142,24 @@ def test_the_huber_loss_is_half_the_squared_error_of_small_errors(rng):
     huber.set_params(solver="lbfgs").fit(X, y), square.set_params(solver="lbfgs").fit(X, y)
     errors = [np.abs(model.predict(X)[6:] - y[6:]).mean() for model in (huber, square)]
     assert errors[0] < 0.5 * errors[1]
+
+
+@QUIET
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.8])
+def test_the_quantile_loss_is_scikit_learns_and_predicts_quantiles(rng, quantile):
+    X, y = rng.uniform(size=(400, 1)), rng.gamma(2.0, size=400)
+    settings = dict(hidden_layer_sizes=(), max_iter=300, learning_rate_init=0.02, random_state=0)
+    reg = FastMLPRegressor(loss="quantile", quantile=quantile, alpha=0, **settings).fit(X, y)
+    assert (y <= reg.predict(X)).mean() == pytest.approx(quantile, abs=0.02)
+    pinball = mean_pinball_loss(y, reg.predict(X), alpha=quantile)
+    assert reg._net.loss(reg._theta, X, y) == pytest.approx(pinball, rel=1e-12)
+    if quantile == 0.5:
+        twin = FastMLPRegressor(loss="absolute_error", alpha=0, **settings).fit(X, y)
+        error = mean_absolute_error(y, twin.predict(X))
+        assert twin._net.loss(twin._theta, X, y) == pytest.approx(error, rel=1e-12)
+        assert error == pytest.approx(2 * pinball, rel=1e-2)
+    with pytest.raises(ValueError, match=r"'quantile' parameter .* Got 1"):
+        reg.set_params(quantile=1).fit(X, y)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
@@ -409,15 +431,16 @@ def test_importing_fastgrad_imports_no_guest():
 
 
 @QUIET
+@pytest.mark.parametrize("activation", ["relu", "identity", "logistic", "tanh"])
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 @pytest.mark.parametrize("labels", [0, 2, 4])
-def test_one_random_state_trains_the_same_network_as_scikit_learn(rng, labels, solver):
+def test_one_random_state_trains_the_same_network_as_scikit_learn(rng, labels, solver, activation):
     X = rng.normal(size=(90, 5))
     y = np.abs(X[:, 0]) if labels == 0 else np.arange(90) % labels
     kinds = (FastMLPRegressor, MLPRegressor) if labels == 0 else (FastMLPClassifier, MLPClassifier)
     settings = dict(
         hidden_layer_sizes=(12, 7), solver=solver, max_iter=25, batch_size=30, alpha=0.1,
-        random_state=3, shuffle=False, tol=0, learning_rate_init=0.02,
+        random_state=3, shuffle=False, tol=0, learning_rate_init=0.02, activation=activation,
     )  # fmt: skip
     ours, theirs = (kind(**settings).fit(X, y) for kind in kinds)
     tolerance = 1e-5 if solver == "lbfgs" else 1e-9  # a line search magnifies the last bit

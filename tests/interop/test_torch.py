@@ -4,6 +4,7 @@ import copy
 import io
 import multiprocessing
 import os
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,13 @@ from torch.autograd import gradcheck  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, TensorDataset  # noqa: E402
 
 import fastgrad as fg  # noqa: E402
-from fastgrad.interop.torch import DenseReLU, FusedMLP, affine_relu, from_torch  # noqa: E402
+from fastgrad.interop.torch import (  # noqa: E402
+    DenseReLU,
+    FusedMLP,
+    FusedSequential,
+    affine_relu,
+    from_torch,
+)
 
 F64 = torch.float64
 LOSSES = {
@@ -124,6 +131,93 @@ def test_loss_and_gradients_are_autograds(loss, sizes, n, flat):
         for found, parameter in zip(gradients(fused), peer.parameters()):
             close(found, parameter.grad)
         close(x.grad, dx)
+
+
+MODULES = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus,
+    "leaky_relu": lambda: nn.LeakyReLU(0.01), "identity": nn.Identity, "none": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("activation", MODULES)
+def test_row28_every_activation_has_autograds_gradients(activation, flat):
+    layers = [nn.Linear(5, 9), nn.Linear(9, 6), nn.Linear(6, 2)]
+    for index in (2, 1):
+        if MODULES[activation]:
+            layers.insert(index, MODULES[activation]())
+    peer = nn.Sequential(*layers).double()
+    fused = from_torch(peer, flat=flat)
+    assert fused.net.activation == ("identity" if activation == "none" else activation)
+    x = torch.randn(40, 5, dtype=F64, requires_grad=True)
+    y = targets("mse", 40, 2)
+    loss_of("mse", peer(x), y).backward()
+    dx, x.grad = x.grad, None
+    for value in (lambda: fused(x, y), lambda: loss_of("mse", fused(x), y)):
+        fused.zero_grad()
+        x.grad = None
+        value().backward()
+        for found, parameter in zip(gradients(fused), peer.parameters()):
+            close(found, parameter.grad)
+        close(x.grad, dx)
+    back = fused.to_torch()
+    close(back(x), peer(x))
+    assert from_torch(back).net == fused.net
+    fused.float()
+    assert fused.net.activation == from_torch(peer.float()).net.activation
+    close(fused(x.float()), peer(x.float()), 1e-5)
+
+
+@pytest.mark.parametrize("loss, settings", [
+    ("absolute_error", {}), ("quantile", {"quantile": 0.2}), ("quantile", {"quantile": 0.9}),
+    ("huber", {"huber_delta": 0.3}), ("poisson", {}),
+], ids=str)  # fmt: skip
+def test_row29_losses_and_their_parameters_are_autograds(loss, settings):
+    module = FusedMLP([4, 7, 3], loss, activation="tanh", dtype=F64, **settings)
+    peer, x = module.to_torch(), torch.randn(30, 4, dtype=F64)
+    y = torch.poisson(torch.ones(30, 3, dtype=F64))
+    e = peer(x) - y
+    expected = {
+        "absolute_error": lambda: e.abs().mean(),
+        "quantile": lambda: torch.maximum((1 - module.net.quantile) * e,
+                                          -module.net.quantile * e).mean(),
+        "huber": lambda: nn.functional.huber_loss(peer(x), y, delta=0.3),
+        "poisson": lambda: nn.functional.poisson_nll_loss(peer(x), y, reduction="sum") / 30,
+    }[loss]()  # fmt: skip
+    expected.backward()
+    layered = from_torch(peer, loss, **settings)
+    assert layered.net == module.net == from_torch(peer, loss, flat=True, **settings).net
+    for fused in (module, layered):
+        value = fused(x, y)
+        value.backward()
+        close(value, expected)
+        for found, parameter in zip(gradients(fused), peer.parameters()):
+            close(found, parameter.grad)
+    copied = pickle.loads(pickle.dumps(layered)).double()
+    assert copied.float().net.spec.parameters == module.net.spec.parameters
+
+
+def test_parameters_and_targets_of_losses_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"quantile is 1\.5"):
+        from_torch(sequential([4, 2]), "quantile", quantile=1.5)
+    model = FusedMLP([4, 2], "poisson", dtype=F64)
+    with pytest.raises(
+        ValueError, match=r"y has the value -1\.0 at position 0; expected 0 or more"
+    ):
+        model(torch.zeros(3, 4, dtype=F64), -torch.ones(3, 2, dtype=F64))
+
+
+@pytest.mark.parametrize("modules, words", [
+    ([nn.Tanh(), nn.Linear(4, 4), nn.ReLU()],
+     r"before module\[4\] is relu, before module\[2\] it is tanh; expected the same in all"),
+    ([nn.Tanh(), nn.Linear(4, 4), nn.Identity()], r"module\[4\] is identity, before"),
+    ([nn.LeakyReLU(0.2)], r"module\[1\] is LeakyReLU.*0\.2.*; expected a negative_slope of 0\.01"),
+    ([nn.Softplus(2.0)], r"module\[1\] is Softplus.*; expected beta 1"),
+    ([nn.Softplus(1.0, 2.0)], r"threshold of 20 or more"),
+], ids=str)  # fmt: skip
+def test_activations_that_do_not_fit_are_named(modules, words):
+    with pytest.raises(ValueError, match=words):
+        from_torch(nn.Sequential(nn.Linear(3, 4), *modules, nn.Linear(4, 2)))
 
 
 @pytest.mark.parametrize("flat", [True, False])
@@ -373,10 +467,16 @@ def test_double_backward_and_vmap_are_clear_errors():
 def test_modules_that_do_not_fit_are_named():
     with pytest.raises(TypeError, match=r"module is a Linear; expected nn\.Sequential"):
         from_torch(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match=r"module\[1\] is a Tanh"):
+    with pytest.raises(TypeError, match=r"module\[1\] is a ELU; expected .*nn\.ReLU, nn\.Tanh"):
+        from_torch(nn.Sequential(nn.Linear(2, 2), nn.ELU()))
+    with pytest.raises(ValueError, match=r"the last activation is tanh; expected nn\.ReLU or none"):
         from_torch(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
-    with pytest.raises(ValueError, match=r"module\[1\] is a Linear; expected a ReLU before it"):
-        from_torch(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=r"module\[2\] is a Tanh; expected nn\.Linear"):
+        from_torch(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Tanh()))
+    with pytest.raises(TypeError, match="activation is given; expected modules that say which"):
+        FusedSequential(nn.Linear(2, 2), activation="tanh")
+    with pytest.raises(TypeError, match="an MLP has no setting 'delta'; expected one of huber_de"):
+        FusedMLP([2, 2], delta=1.0)
     with pytest.raises(ValueError, match=r"module\[0\] is a ReLU; expected nn.Linear"):
         from_torch(nn.Sequential(nn.ReLU()))
     with pytest.raises(ValueError, match="has no bias"):

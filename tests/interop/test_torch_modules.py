@@ -151,8 +151,15 @@ def test_modules_are_looked_at_again_when_they_change():
     close(model(x), nn.Sequential.forward(model, x))
     assert model[:2](x).shape == (5, 4)
     model[1] = nn.Tanh()
+    close(model(x), nn.Sequential.forward(model, x))
+    model[1] = nn.LeakyReLU(0.01)
+    close(model(x), nn.Sequential.forward(model, x))
+    model[1].negative_slope = 0.2
+    with pytest.raises(ValueError, match=r"module\[1\] is LeakyReLU.*; expected a negative_slope"):
+        model(x)
+    model[1] = nn.ELU()
     for _ in range(2):
-        with pytest.raises(TypeError, match=r"module\[1\] is a Tanh; expected nn\.Linear"):
+        with pytest.raises(TypeError, match=r"module\[1\] is a ELU; expected nn\.Linear or one of"):
             model(x)
     model[1] = nn.ReLU()
     model.float()

@@ -15,7 +15,7 @@ from .parameters import ATTRIBUTES, CLASSIFIER, NOTES, PARAMETERS, extended
 
 
 class FastMLPClassifier(ClassifierMixin, FastMLP):
-    __doc__ = f"""A network of ReLU layers that classifies: binary, multiclass or multilabel.
+    __doc__ = f"""A network of layers that classifies: binary, multiclass or multilabel.
 
     With two classes one logit and the logistic loss; with more, softmax cross-entropy; a matrix of
     0 and 1, dense or sparse, makes a logistic output for each column, and predictions are such a

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,16 +14,18 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..._core import check
+from ...losses import get_loss
 from ...network import MLP
 from ...optimizers import Adam, Momentum, Nesterov
 from ...training import fit as train
-from . import poisson
 from .common import DTYPES, NOT_FINITE, finite, lbfgs, weights
 from .held_out import hold_out
 from .parameters import CONSTRAINTS, hidden_widths
 from .watch import Watch
 
-_OUT_ACTIVATION = {"logistic": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+# scikit-learn's names to ours, and links to its names.
+_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+_OUT_ACTIVATIONS = {"sigmoid": "logistic"}
 
 
 class _Adam(Adam):
@@ -189,10 +190,11 @@ class FastMLP(BaseEstimator):
                 f"expected the same with warm_start and partial_fit"
             )
         self.n_outputs_, self.n_layers_ = outputs, len(sizes)
-        self.out_activation_ = _OUT_ACTIVATION.get(loss, "identity")
+        row = get_loss(loss)
+        self.out_activation_ = _OUT_ACTIVATIONS.get(row.link, row.link)
         # scikit-learn halves the squared error, and its gradient sums over outputs.
         self._loss_scale = 2.0 if loss == "mse" else 1.0
-        self._gradient_scale = self._loss_scale / (outputs if loss in ("mse", "huber") else 1)
+        self._gradient_scale = self._loss_scale / (outputs if row.mean_over_outputs else 1)
         run = self._fit_lbfgs if self.solver == "lbfgs" else self._fit_epochs
         start = self._initial(sizes) if first else self._theta
         run(X, y, sample_weight, sizes, loss, start, incremental)
@@ -215,17 +217,26 @@ class FastMLP(BaseEstimator):
 
     def _network(self, sizes, loss, dtype, counted: float) -> MLP:
         """`counted`: the rows, or the sum of their weights, that `alpha` is divided by."""
-        loss = "mse" if loss == "poisson" else loss  # whose outputs are numbers too
         l2 = self._gradient_scale * self.alpha / counted
         check.held(l2, "alpha", dtype)
-        return MLP(sizes, loss, dtype=dtype, l2=l2)
+        activation = _ACTIVATIONS[self.activation]
+        return MLP(sizes, loss, activation=activation, dtype=dtype, l2=l2, **self._parameters())
+
+    def _parameters(self) -> dict:
+        """Of the loss."""
+        return {}
+
+    def _offset(self, y, sample_weight) -> float:
+        """What scikit-learn's loss has more than ours, for these targets."""
+        return 0.0
 
     def _initial(self, sizes) -> np.ndarray:
         """Weights and biases uniform within sqrt(6 / (d + k)) (Glorot and Bengio 2010, formula 16),
-        drawn as scikit-learn draws them: one `random_state` gives both the same start."""
-        parts = []
+        for "logistic" sqrt(2 / (d + k)), drawn as scikit-learn draws them: one `random_state` gives
+        both the same start."""
+        parts, factor = [], 2.0 if self.activation == "logistic" else 6.0
         for d, k in pairwise(sizes):
-            bound = np.sqrt(6.0 / (d + k))
+            bound = np.sqrt(factor / (d + k))
             parts += [self._random_state.uniform(-bound, bound, size) for size in (d * k, k)]
         return np.concatenate(parts)
 
@@ -252,10 +263,9 @@ class FastMLP(BaseEstimator):
         y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
         weight = None if sample_weight is None else sample_weight.astype(np.float64)
         scale = self._gradient_scale
-        both = partial(poisson.loss_and_grad, net) if loss == "poisson" else net.loss_and_grad
 
         def function(theta):
-            value, grad = both(theta, X, y, weight)
+            value, grad = net.loss_and_grad(theta, X, y, weight)
             grad /= scale
             return value / scale, grad
 
@@ -263,7 +273,7 @@ class FastMLP(BaseEstimator):
             function, start.astype(np.float64), self, self.max_iter, self.max_fun, 2e-9, depth=4
         )
         self.n_iter_ = min(int(result.nit), self.max_iter)
-        self.loss_ = float(result.fun) * scale / self._loss_scale
+        self.loss_ = float(result.fun) * scale / self._loss_scale + self._offset(y, weight)
         self._net = self._network(sizes, loss, dtype, total)
         self._theta = result.x.astype(dtype, copy=False)
 
@@ -290,13 +300,12 @@ class FastMLP(BaseEstimator):
         if not hasattr(self, "loss_curve_") or stops_early != self.early_stopping:
             self._new_tally()
         self.n_iter_ = 0
-        watch = Watch(self, n, validation, incremental)
+        watch = Watch(self, n, validation, incremental, self._offset(y, sample_weight))
         start = start.astype(X.dtype)
-        run = poisson.train if loss == "poisson" else partial(train, progress=False)
-        result = run(
+        result = train(
             self._net, X, y, theta=start, optimizer=self._optimizer, batch_size=rows,
             epochs=1 if incremental else self.max_iter, sample_weight=sample_weight,
-            seed=self._seed(), shuffle=self.shuffle, callbacks=watch,
+            seed=self._seed(), shuffle=self.shuffle, callbacks=watch, progress=False,
         )  # fmt: skip
         diverged = result.stopped == "not finite"
         if diverged and not self.early_stopping:

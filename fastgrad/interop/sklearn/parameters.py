@@ -17,7 +17,7 @@ _BELOW_ONE = Interval(Real, 0, 1, closed="left")
 
 CONSTRAINTS = {
     "hidden_layer_sizes": ["array-like", _COUNT],
-    "activation": [StrOptions({"relu"})],
+    "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
     "alpha": [_NOT_NEGATIVE],
     "batch_size": [StrOptions({"auto"}), _COUNT],
@@ -41,7 +41,11 @@ CONSTRAINTS = {
     "max_fun": [_COUNT],
 }
 CLASSIFIER = {**CONSTRAINTS, "class_weight": [dict, StrOptions({"balanced"}), None]}
-REGRESSOR = {**CONSTRAINTS, "loss": [StrOptions({"squared_error", "poisson", "huber"})]}
+REGRESSOR = {
+    **CONSTRAINTS,
+    "loss": [StrOptions({"squared_error", "absolute_error", "huber", "quantile", "poisson"})],
+    "quantile": [Interval(Real, 0, 1, closed="neither")],
+}
 NEURON = {"alpha": [_NOT_NEGATIVE], "max_iter": [_COUNT], "tol": [_NOT_NEGATIVE]}
 
 
@@ -72,8 +76,8 @@ PARAMETERS = """
     ----------
     hidden_layer_sizes : int or sequence of int
         Widths of the hidden layers.
-    activation : {"relu"}
-        There is no other; here so that the parameters of scikit-learn's estimator fit.
+    activation : {"relu", "identity", "logistic", "tanh"}
+        Of the hidden layers; "logistic" is the sigmoid.
     solver : {"adam", "sgd", "lbfgs"}
         "lbfgs" takes all rows at once, in float64.
     alpha : float

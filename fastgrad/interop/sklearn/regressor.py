@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from . import poisson
+from ...losses import get_loss
 from .mlp import FastMLP
 from .parameters import ATTRIBUTES, NOTES, PARAMETERS, REGRESSOR, extended
 
-_LOSSES = {"squared_error": "mse", "huber": "huber", "poisson": "poisson"}
+_LOSSES = {"squared_error": "mse"}  # the others have our names
 
 
 class FastMLPRegressor(RegressorMixin, FastMLP):
-    __doc__ = f"""A network of ReLU layers that predicts numbers, one or several a row.
+    __doc__ = f"""A network of layers that predicts numbers, one or several a row.
 
     The loss is a mean over samples, its gradient the sum over outputs (as in scikit-learn); `loss_`
     shows the mean over both.
     {PARAMETERS}
-    loss : {{"squared_error", "poisson", "huber"}}
-        Half the squared error; half the Poisson deviance, where the exponentials of the outputs are
-        what is predicted (y is 0 or more); half the squared error up to an error of 1, from there
-        on linear. By keyword only.
+    loss : {{"squared_error", "absolute_error", "huber", "quantile", "poisson"}}
+        Half the squared error; the absolute error; half the squared error up to an error of 1, from
+        there on linear; the absolute error times `quantile` below y and 1 - `quantile` above; half
+        the Poisson deviance, where the exponentials of the outputs are what is predicted (y is 0 or
+        more). By keyword only.
+    quantile : float
+        Of that loss, between 0 and 1. By keyword only.
     {ATTRIBUTES}
     {NOTES}
     Examples
@@ -36,20 +40,26 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     """
 
     _parameter_constraints = REGRESSOR
-    __init__ = extended(FastMLP.__init__, loss="squared_error")
+    __init__ = extended(FastMLP.__init__, loss="squared_error", quantile=0.5)
 
     def _dense(self, y, first: bool):
         raise TypeError("y is a sparse matrix; expected a dense array: use y.toarray()")
 
     def _targets(self, X, y, sample_weight, first, classes, incremental):
         y = np.ascontiguousarray(y, X.dtype)
-        if self.loss == "poisson":
-            poisson.check_targets(y)
+        loss = _LOSSES.get(self.loss, self.loss)
+        low = y < get_loss(loss).least_target
+        if low.any():
+            row = int(np.argmax(low.reshape(len(y), -1).any(axis=1)))
+            raise ValueError(
+                f"y has the value {y[low][0]} at row {row}; expected 0 or more for the loss "
+                f"{self.loss!r}"
+            )
         if first:
             self._one_column = y.ndim == 1
         elif self._one_column != (y.ndim == 1):
             raise ValueError(f"y has shape {y.shape}; expected {self.n_outputs_} columns as before")
-        return y, sample_weight, 1 if y.ndim == 1 else y.shape[1], _LOSSES[self.loss]
+        return y, sample_weight, 1 if y.ndim == 1 else y.shape[1], loss
 
     def _score_of(self, outputs, y, weight):
         if not np.isfinite(outputs).all():
@@ -64,7 +74,16 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
 
     def _forward(self, theta, X):
         outputs = super()._forward(theta, X)
-        if self.out_activation_ != "exp":
-            return outputs
-        with np.errstate(over="ignore"):
-            return np.exp(outputs, out=outputs)
+        with np.errstate(over="ignore"):  # infinity is an error, or a score
+            return self._net.spec.loss.values(outputs).astype(outputs.dtype, copy=False)
+
+    def _parameters(self):
+        return {"quantile": self.quantile}
+
+    def _offset(self, y, sample_weight):
+        """Of half the deviance, sum over outputs of y ln(y / exp z) - y + exp z, what z is not in:
+        y ln y - y."""
+        if self.loss != "poisson":
+            return 0.0
+        y = y.astype(np.float64, copy=False).reshape(len(y), -1)
+        return float(np.average((xlogy(y, y) - y).sum(axis=1), weights=sample_weight))

@@ -8,15 +8,15 @@ from ...schedules import as_schedule
 class Watch:
     """The callback of one `fit` or `partial_fit`; the tally is kept in the estimator."""
 
-    def __init__(self, owner, n: int, validation, incremental: bool):
-        self.owner, self.n = owner, n
+    def __init__(self, owner, n: int, validation, incremental: bool, offset: float):
+        self.owner, self.n, self.offset = owner, n, offset
         self.validation, self.incremental = validation, incremental
         self.best = None
 
     def on_epoch(self, result) -> bool:
         """True stops."""
         owner = self.owner
-        loss = result.history.last()["loss"] / owner._loss_scale
+        loss = result.history.last()["loss"] / owner._loss_scale + self.offset
         owner.n_iter_ += 1
         owner.t_ += self.n
         owner.loss_ = loss

@@ -6,12 +6,14 @@ import torch
 from torch import nn
 
 from ...network import MLP
+from .._network import with_dtype
+from .activations import MODULES
 from .fused import Fused
 from .tensors import NUMPY, array, floats
 
 
 class FusedMLP(Fused, nn.Module):
-    """A whole network of ReLU layers as one node of the graph, with one flat parameter.
+    """A whole network as one node of the graph, with one flat parameter.
 
     ``module(x)`` gives the outputs (n, k); ``module(x, y)`` gives the loss, computed in one pass
     together with all gradients, so that its `backward()` costs next to nothing; `step_loss` gives
@@ -21,14 +23,17 @@ class FusedMLP(Fused, nn.Module):
     ----------
     layer_sizes : sequence of int
         Inputs d, hidden widths, outputs k.
-    loss : {"mse", "huber", "logistic", "cross_entropy"}
+    loss : str
         As in `fastgrad.MLP`, where each normalisation is stated.
+    activation : str
+        Of the hidden layers, as in `fastgrad.MLP`.
     output_activation : {"identity", "relu"}
     l2 : float
         `l2`/2 times the sum of squared weights is added to the loss of ``module(x, y)``.
-    huber_delta : float
     dtype : torch.float32 or torch.float64, optional
         PyTorch's default dtype if not given.
+    **parameters : float
+        Of the loss, by name, as in `fastgrad.MLP`: `huber_delta`, `quantile`.
 
     Attributes
     ----------
@@ -63,17 +68,20 @@ class FusedMLP(Fused, nn.Module):
         layer_sizes,
         loss: str = "mse",
         *,
+        activation: str = "relu",
         output_activation: str = "identity",
         l2: float = 0.0,
-        huber_delta: float = 1.0,
         dtype=None,
+        **parameters: float,
     ):
         super().__init__()
         dtype = torch.get_default_dtype() if dtype is None else dtype
         if dtype not in NUMPY:
             raise TypeError(f"dtype is {dtype}; expected torch.float32 or torch.float64")
-        self._options = dict(output_activation=output_activation, l2=l2, huber_delta=huber_delta)
-        self._net = MLP(layer_sizes, loss, dtype=NUMPY[dtype], **self._options)
+        self._net = MLP(
+            layer_sizes, loss, activation=activation, output_activation=output_activation, l2=l2,
+            dtype=NUMPY[dtype], **parameters,
+        )  # fmt: skip
         self.theta = nn.Parameter(torch.empty(self._net.n_parameters, dtype=dtype))
         self.reset_parameters()
 
@@ -83,8 +91,7 @@ class FusedMLP(Fused, nn.Module):
         if dtype not in NUMPY:
             raise TypeError(f"theta has dtype {dtype}; expected torch.float32 or torch.float64")
         if self._net.dtype != NUMPY[dtype]:  # after module.double() or module.float()
-            old = self._net
-            self._net = MLP(old.layer_sizes, old.loss_name, dtype=NUMPY[dtype], **self._options)
+            self._net = with_dtype(self._net, NUMPY[dtype])
         return self._net
 
     def _parameters_of_net(self):
@@ -108,7 +115,7 @@ class FusedMLP(Fused, nn.Module):
         return repr(self.net)[len("MLP(") : -1]
 
     def to_torch(self) -> nn.Sequential:
-        """The same network as `nn.Sequential` of `nn.Linear` and `nn.ReLU`, with its own copy of
+        """The same network as `nn.Sequential` of `nn.Linear` and activations, with its own copy of
         the parameters: the way back from `from_torch`."""
         modules, layers = [], self.layers()
         for index, (weight, bias) in enumerate(layers):
@@ -117,6 +124,8 @@ class FusedMLP(Fused, nn.Module):
                 linear.weight.copy_(weight)
                 linear.bias.copy_(bias)
             modules.append(linear)
-            if index < len(layers) - 1 or self.net.output_activation == "relu":
-                modules.append(nn.ReLU())
+            last = index == len(layers) - 1
+            activation = self.net.output_activation if last else self.net.activation
+            if activation != "identity":
+                modules.append(MODULES[activation]())
         return nn.Sequential(*modules)

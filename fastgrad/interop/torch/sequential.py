@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...network import MLP
+from .activations import KINDS, activation_of
 from .dense import DenseReLU
 from .fused import Fused
 from .mlp import FusedMLP
@@ -18,7 +19,7 @@ _LAYERS, _HOOKS = (nn.Linear, DenseReLU), ("_forward_hooks", "_forward_pre_hooks
 
 
 class FusedSequential(Fused, nn.Sequential):
-    """`nn.Sequential` of `nn.Linear` and `nn.ReLU`, computed as one node of the graph.
+    """`nn.Sequential` of `nn.Linear` and activations, computed as one node of the graph.
 
     It holds the modules that it is given: their names, their parameters and its `state_dict` are
     those of `nn.Sequential`, and layers can be frozen one by one. ``module(x)``, ``module(x, y)``
@@ -26,10 +27,11 @@ class FusedSequential(Fused, nn.Sequential):
 
     Parameters
     ----------
-    *modules : nn.Linear, nn.ReLU, DenseReLU, or one OrderedDict of them
-        Layers with biases, and a ReLU between each two; a last one makes the output layer a ReLU.
-        `DenseReLU` counts as both.
-    loss, l2, huber_delta
+    *modules : nn.Linear, activations, DenseReLU, or one OrderedDict of them
+        Layers with biases, and the same activation between each two: `nn.ReLU`, `nn.Tanh`,
+        `nn.Sigmoid`, `nn.Softplus` (`beta` 1), `nn.LeakyReLU` (slope 0.01), or `nn.Identity` or
+        nothing. A last `nn.ReLU` makes the output layer a ReLU. `DenseReLU` counts as both.
+    loss, l2, **parameters
         As in `FusedMLP`.
 
     Raises
@@ -41,7 +43,8 @@ class FusedSequential(Fused, nn.Sequential):
     Notes
     -----
     The parameters are copied to one vector at each call, which takes about as long as an
-    optimiser's step on them. Hooks of the layers are not run, so they are an error.
+    optimiser's step on them. Hooks of the layers are not run, so they are an error. Softplus has no
+    threshold: above 20, PyTorch's leaves out exp(-z), less than 2.1e-9.
 
     Examples
     --------
@@ -55,23 +58,29 @@ class FusedSequential(Fused, nn.Sequential):
     (['0.weight', '0.bias', '2.weight', '2.bias'], None, torch.Size([3, 16]))
     """
 
-    def __init__(self, *modules, loss: str = "mse", l2: float = 0.0, huber_delta: float = 1.0):
+    def __init__(self, *modules, loss: str = "mse", l2: float = 0.0, **parameters: float):
         super().__init__(*modules)
-        self._options = dict(loss=loss, l2=l2, huber_delta=huber_delta)
+        if "activation" in parameters:
+            raise TypeError("activation is given; expected modules that say which it is")
+        self._options = dict(loss=loss, l2=l2, **parameters)
         self._known = self._net = None
         self._read()
 
     def _read(self) -> None:
         """Find the layers, and make the network of their sizes."""
         self._known = None
-        self._layers, last_relu = _layers_of(self)
+        self._layers, activation, last = _layers_of(self)
         sizes = [self._layers[0][1].in_features]
         sizes += [layer.out_features for _, layer in self._layers]
         self._net = MLP(
-            sizes, output_activation="relu" if last_relu else "identity",
+            sizes, activation=activation, output_activation=last,
             dtype=NUMPY[self._layers[0][1].weight.dtype], **self._options,
         )  # fmt: skip
         self._known = tuple(self._modules.values())
+        self._numbered = [
+            (part, f"module[{index}]") for index, part in enumerate(self)
+            if isinstance(part, (nn.Softplus, nn.LeakyReLU))
+        ]  # fmt: skip
 
     @property
     def net(self) -> MLP:
@@ -81,6 +90,8 @@ class FusedSequential(Fused, nn.Sequential):
     def _parameters_of_net(self):
         if self._known != tuple(self._modules.values()):
             self._read()
+        for part, name in self._numbered:  # whose numbers may have been changed
+            activation_of(part, name)
         parameters = []
         for name, layer in self._layers:
             if any(getattr(layer, hooks) for hooks in _HOOKS):
@@ -103,25 +114,40 @@ class FusedSequential(Fused, nn.Sequential):
         return nn.Sequential(copy.deepcopy(OrderedDict(self._modules)))
 
 
-def _layers_of(modules) -> tuple[list, bool]:
-    """([(name, layer), ...], whether a ReLU comes last) of modules that make a network."""
-    layers, after_relu = [], True
+def _layers_of(modules) -> tuple[list, str, str]:
+    """([(name, layer), ...], activation, output_activation) of modules that make a network."""
+    layers, between, after = [], [], "nothing"
     for index, part in enumerate(modules):
         name = f"module[{index}]"
-        is_relu, is_layer = isinstance(part, nn.ReLU), isinstance(part, _LAYERS)
-        own = type(part).forward not in (nn.ReLU.forward, *(kind.forward for kind in _LAYERS))
-        if own or not (is_relu or is_layer):
-            raise TypeError(f"{name} is a {type(part).__name__}; expected nn.Linear or nn.ReLU")
-        if is_layer != after_relu:
-            what = "a ReLU before it" if is_layer else "nn.Linear"
-            raise ValueError(f"{name} is a {type(part).__name__}; expected {what}")
+        is_layer = isinstance(part, _LAYERS)
+        own = type(part).forward not in (kind.forward for kind in (*_LAYERS, *KINDS))
+        if own or not (is_layer or isinstance(part, KINDS)):
+            raise TypeError(
+                f"{name} is a {type(part).__name__}; expected nn.Linear or one of "
+                f"{', '.join(f'nn.{kind.__name__}' for kind in KINDS)}"
+            )
         if is_layer:
             _check_layer(part, name, layers)
+            if layers:
+                between.append((after, name))
             layers.append((name, part))
-        after_relu = is_relu or isinstance(part, DenseReLU)
+            after = "relu" if isinstance(part, DenseReLU) else "identity"
+        elif not isinstance(part, nn.Identity):
+            if after != "identity":
+                raise ValueError(f"{name} is a {type(part).__name__}; expected nn.Linear")
+            after = activation_of(part, name)
     if not layers:
         raise ValueError("module has no layers; expected at least one nn.Linear")
-    return layers, after_relu
+    if after not in ("identity", "relu"):
+        raise ValueError(f"the last activation is {after}; expected nn.ReLU or none at the end")
+    hidden = between[0][0] if between else "relu"
+    for found, name in between:
+        if found != hidden:
+            raise ValueError(
+                f"the activation before {name} is {found}, before {between[0][1]} it is {hidden}; "
+                f"expected the same in all hidden layers"
+            )
+    return layers, hidden, after
 
 
 def _check_layer(layer, name: str, before: list) -> None:
@@ -138,19 +164,21 @@ def _check_layer(layer, name: str, before: list) -> None:
 
 
 def from_torch(
-    module, loss: str = "mse", *, l2: float = 0.0, huber_delta: float = 1.0, flat: bool = False
+    module, loss: str = "mse", *, l2: float = 0.0, flat: bool = False, **parameters: float
 ):
     """A network of one node with the layers and a copy of the parameters of an `nn.Sequential`.
 
     Parameters
     ----------
     module : nn.Sequential
-        `nn.Linear` layers with biases and an `nn.ReLU` between each two; a last `nn.ReLU` makes the
-        output layer a ReLU. `DenseReLU` counts as both.
-    loss, l2, huber_delta
+        `nn.Linear` layers with biases and the same activation between each two, as in
+        `FusedSequential`.
+    loss, l2
         As in `FusedMLP`.
     flat : bool
         Whether all parameters become one flat vector, the cheapest for an optimiser.
+    **parameters : float
+        Of the loss, as in `FusedMLP`.
 
     Returns
     -------
@@ -180,15 +208,11 @@ def from_torch(
     if not isinstance(module, nn.Sequential):
         raise TypeError(f"module is a {type(module).__name__}; expected nn.Sequential")
     _layers_of(module)
-    options = dict(loss=loss, l2=l2, huber_delta=huber_delta)
-    layered = FusedSequential(copy.deepcopy(OrderedDict(module._modules)), **options)
+    modules = copy.deepcopy(OrderedDict(module._modules))
+    layered = FusedSequential(modules, loss=loss, l2=l2, **parameters)
     if not flat:
         return layered
-    net = layered.net
-    fused = FusedMLP(
-        net.layer_sizes, output_activation=net.output_activation,
-        dtype=layered.layers()[0][0].dtype, **options,
-    )  # fmt: skip
+    fused = FusedMLP(**{**layered.net.spec.settings(), "dtype": layered.layers()[0][0].dtype})
     with torch.no_grad():
         for (weight, bias), (own_weight, own_bias) in zip(layered.layers(), fused.layers()):
             own_weight.copy_(weight)
