@@ -11,7 +11,7 @@ from numba import types
 
 from . import losses
 from .activations import apply_activation, apply_slope
-from .gemm import GATE, PANELS, RELU, STORE, gemm
+from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
@@ -46,15 +46,15 @@ def forward(call, plan, x, m, place, part, out, panels):
         c = shift(part, layer.output + place * ldc)
         if index == plan.layers - 1 and plan.want & OUTPUTS:
             c, ldc = out, k
-        mode = RELU if layer.activation == RELU else STORE
+        epilogue = RELU if layer.activation == RELU else STORE
         w, b = shift(panels, layer.panels), shift(call.bias, layer.bias)
         if layer.forward == DOT_PRODUCTS:
-            skinny_forward(c, ldc, a, lda, w, b, m, d, k, mode)
+            skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
-            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, mode, 0)
+            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, 0)
         else:
-            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, mode, 0)
+            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, 0)
         if layer.activation > RELU:
             apply_activation(layer.activation, c, ldc, c, ldc, m, k)
         a, lda = c, ldc
@@ -122,10 +122,10 @@ def weight_gradient(
     layer = layer_of(plan, index)
     d, k, ld, ldg = layer.d, layer.k, layer.ld, layer.ldg
     delta = shift(part, layer.delta + place * ld)
-    below, ldb, ahead = x, d, m * d  # the next block of X comes from memory meanwhile
+    below, ldb, x_ahead = x, d, m * d  # the next block of X comes from memory meanwhile
     if index > 0:
         before = layer_of(plan, index - 1)
-        ldb, ahead = before.ld, 0
+        ldb, x_ahead = before.ld, 0
         below = shift(part, before.output + place * ldb)
     a = shift(below, start)
     db = shift(grad, layer.partial_bias)
@@ -158,7 +158,7 @@ def weight_gradient(
             band, rows = shift(dw, i * ldg), min(step, count - i)
             gemm(
                 band, ldg, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
-                band, 0, STORE, ahead,
+                band, 0, STORE, x_ahead,
             )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def weight_gradient(
 def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
-    Each delta goes where the plan says: over the activation that gated it, or beside it.
+    Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
     zeros = shift(call.work, plan.zeros)
     for index in range(plan.layers - 1, -1, -1):
@@ -178,20 +178,20 @@ def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, pa
                 call, plan, index, start, d, x, beyond, place, m, part, grad, fresh, scratch
             )
         delta = shift(part, layer.delta + place * ld)
-        below, gate, ldb, mode, activation = dx, dx, d, STORE, STORE
+        below, act, ldb, epilogue, activation = dx, dx, d, STORE, STORE
         if index > 0:
             before = layer_of(plan, index - 1)
             ldb, activation = before.ld, before.activation
-            gate = shift(part, before.output + place * ldb)
+            act = shift(part, before.output + place * ldb)
             below = shift(part, before.delta + place * ldb)
-            mode = GATE if activation == RELU else STORE
+            epilogue = RELU_BACKWARD if activation == RELU else STORE
         elif plan.want & INPUT_GRADIENT == 0:
             continue
         if layer.input_gradient == DOT_ROWS:
             w = shift(call.theta, layer.weight)
-            few_rows_back(below, ldb, delta, ld, w, m, d, k, gate, ldb, mode)
+            few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldb, epilogue)
         else:
             w = shift(panels, layer.panels_t)
-            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, gate, ldb, mode, 0)
+            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
         if activation > RELU:
-            apply_slope(activation, below, ldb, gate, ldb, m, d)
+            apply_slope(activation, below, ldb, act, ldb, m, d)
