@@ -74,8 +74,8 @@ def test_tasks_cover_every_row_once(sizes, n):
     net = fg.MLP(sizes, dtype="f4")
     vector = plans.network_plan(net.spec, n, LOSS | GRADIENT, False).vector
     covered, tasks = 0, 0
-    for origin in range(0, n, vector[PLAN.store_rows]):
-        stored = min(vector[PLAN.store_rows], n - origin)
+    for origin in range(0, n, vector[PLAN.chunk_rows]):
+        stored = min(vector[PLAN.chunk_rows], n - origin)
         for first in range(0, stored, vector[PLAN.task_rows]):
             covered += min(vector[PLAN.task_rows], stored - first)
             tasks += 1

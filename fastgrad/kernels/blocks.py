@@ -64,7 +64,7 @@ def forward(call, plan, x, m, place, part, out, panels):
 def one_pass(call, plan, x, first, m, grad, fresh):
     """Loss and gradient of one output over a block of rows."""
     layer = layer_of(plan, 0)
-    dw, db, d = shift(grad, layer.partial), shift(grad, layer.partial_bias), layer.d
+    dw, db, d = shift(grad, layer.task_dw), shift(grad, layer.task_db), layer.d
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
     if fresh:
@@ -120,7 +120,7 @@ def weight_gradient(
     `beyond`: elements of X that lie behind these rows and may be read.
     """
     layer = layer_of(plan, index)
-    d, k, ld, ldg = layer.d, layer.k, layer.ld, layer.ldg
+    d, k, ld, ld_dw = layer.d, layer.k, layer.ld, layer.ld_dw
     delta = shift(part, layer.delta + place * ld)
     below, ldb, x_ahead = x, d, m * d  # the next block of X comes from memory meanwhile
     if index > 0:
@@ -128,36 +128,36 @@ def weight_gradient(
         ldb, x_ahead = before.ld, 0
         below = shift(part, before.output + place * ldb)
     a = shift(below, start)
-    db = shift(grad, layer.partial_bias)
+    db = shift(grad, layer.task_db)
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
     if start == 0 and layer.weight_gradient != COPIED:
         sum_rows(db, delta, ld, k, fresh, m)
-    dw = shift(grad, layer.partial + (start if layer.transposed else start * ldg))
-    init, ldi = dw, ldg
+    dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
+    init, ldi = dw, ld_dw
     if fresh:
         init, ldi = shift(call.work, plan.zeros), 0
     if layer.weight_gradient == SCALED_ROWS:
-        skinny_gradient(dw, ldg, a, ldb, delta, ld, m, count, k, fresh)
+        skinny_gradient(dw, ld_dw, a, ldb, delta, ld, m, count, k, fresh)
     elif layer.weight_gradient == TRANSPOSED:
         if index > 0 or beyond >= lanes(x):  # rows of `a` may be read to a whole vector past them
-            gemm(dw, ldg, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE, 0)
+            gemm(dw, ld_dw, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE, 0)
         else:
             transposed_product(
-                dw, ldg, delta, ld, a, ldb, k, count, m, init, ldi, scratch, False,
+                dw, ld_dw, delta, ld, a, ldb, k, count, m, init, ldi, scratch, False,
                 null_like(db), fresh,
             )  # fmt: skip
     elif layer.weight_gradient == COPIED:
         sums = null_like(db) if start else db
         transposed_product(
-            dw, ldg, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
+            dw, ld_dw, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
         )
     else:
-        step = count if m >= BAND_PRODUCTS else BAND_ROWS
-        for i in range(0, count, step):
-            band, rows = shift(dw, i * ldg), min(step, count - i)
+        height = count if m >= BAND_PRODUCTS else BAND_ROWS
+        for i in range(0, count, height):
+            band, rows = shift(dw, i * ld_dw), min(height, count - i)
             gemm(
-                band, ldg, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
+                band, ld_dw, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
                 band, 0, STORE, x_ahead,
             )  # fmt: skip
 

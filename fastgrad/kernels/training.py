@@ -5,8 +5,8 @@ optimiser state after a step for each batch, and the sum of their losses. For ea
 network step, which gathers its rows block by block, and one update. All batches have one size, so
 one plan, but a shorter last one, which has its own.
 
-Threads stay for all steps of a call and share the tasks of a step and slices of the update after it
-(`sharing.py`). What a task computes does not depend on who does it, so neither do the bits.
+Threads stay for all steps of a call: they take the tasks of a step, and slices of the update after
+it, from the work queue. What a task computes does not depend on who does it, nor do the bits.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numba.extending import overload
 from . import optimizers as opt
 from .bind import bind_step
 from .calls import call_address
-from .engine import batch_scale, join, leave, open_tasks, step, step_loss, turn_of
+from .engine import batch_scale, join, leave, open_queue, step, step_loss, task_in_turn, work_queue
 from .jit import OPTIONS, inner, kernel, parallel_kernel
 from .records import LINE, SCALE, call_in, worker_of
 from .rounding import control_word, set_control_word
-from .sharing import claim, count_one, wait_until
-from .simd import integers, pointer, shift
+from .simd import pointer, shift
 from .sums import add_exactly, settled
+from .work_queue import claim, count_one, spin_until
 
 SLICE = 16  # a slice of the update is a multiple of it
 # Of a batch, in `results`: its loss, what it counts in the sum of losses, its gradient's factor.
@@ -128,31 +128,31 @@ def train_steps(
 
 
 @inner
-def _is_mine(worker, done):
+def _is_mine(worker, queue):
     """Whether this thread does the only task of a stage."""
-    wait_until(done, worker.passed)
-    return claim(shift(done, LINE), worker.passed + 1)
+    spin_until(queue, worker.passed)
+    return claim(shift(queue, LINE), worker.passed + 1)
 
 
 @inner
-def _wait_for_it(worker, done, mine):
+def _wait_for_it(worker, queue, mine):
     """Leave that stage behind."""
     if mine:
-        count_one(done)
+        count_one(queue)
     worker.passed = worker.passed + 1
-    wait_until(done, worker.passed)
+    spin_until(queue, worker.passed)
 
 
 @inner
-def _update(update_address, call, worker, theta, grad, state, own, result, done):
+def _update(update_address, call, worker, theta, grad, state, own, result, queue):
     """This thread's slices of the optimiser's step, and the loss."""
     plan = call.plan
     p, slices = theta.size, plan.slices
-    wait_until(done, worker.passed)
+    spin_until(queue, worker.passed)
     own[opt.FACTOR] = result[FACTOR]
     for turn in range(slices):
-        index = turn_of(turn, worker, slices, plan)
-        if not claim(shift(done, (1 + index) * LINE), worker.passed + 1):
+        index = task_in_turn(turn, worker, slices, plan)
+        if not claim(shift(queue, (1 + index) * LINE), worker.passed + 1):
             continue
         if index == 0:
             result[LOSS] = step_loss(call, plan)
@@ -160,14 +160,8 @@ def _update(update_address, call, worker, theta, grad, state, own, result, done)
         own[opt.STOP] = p if index == slices - 1 else p * (index + 1) // slices // SLICE * SLICE
         if own[opt.STOP] > own[opt.FIRST]:
             call_address(0.0, update_address, (theta, grad, state, own))
-        count_one(done)
+        count_one(queue)
     worker.passed = worker.passed + slices
-
-
-@inner
-def _done(call):
-    """The counter of tasks done."""
-    return integers(shift(call.sums, call.plan.done))
 
 
 @inner
@@ -178,7 +172,7 @@ def _train(
     """What one thread does of all batches."""
     made, own = 0, hypers[thread]
     call = call_in(buffer, pointer(theta))
-    worker, done = join(call, thread), _done(call)
+    worker, queue = join(call, thread), work_queue(call)
     for i in range(opt.SIZE):
         own[i] = hyper[i]
     for first in range(0, order.size, m):
@@ -188,28 +182,28 @@ def _train(
             rest = call_in(rest_buffer, pointer(theta))
             if thread >= rest.plan.workers:
                 break
-            wait_until(done, worker.passed)
+            spin_until(queue, worker.passed)
             leave(worker)
             call = rest
-            worker, done = join(call, thread), _done(call)
+            worker, queue = join(call, thread), work_queue(call)
         if s is not None:
-            mine = _is_mine(worker, done)
+            mine = _is_mine(worker, queue)
             if mine:
                 result[WEIGHT] = _weight(s_batch, s, order, first, rows)
                 call.sums[SCALE] = batch_scale(call, call.plan)
-            _wait_for_it(worker, done, mine)
+            _wait_for_it(worker, queue, mine)
             if result[WEIGHT] == 0.0:
                 continue
         worker.order = shift(pointer(order), first)
         step(call, worker)
         if hyper[opt.CLIP_NORM] != 0.0:
-            mine = _is_mine(worker, done)
+            mine = _is_mine(worker, queue)
             if mine:
                 result[FACTOR] = opt.factor_of(grad, hyper)
-            _wait_for_it(worker, done, mine)
+            _wait_for_it(worker, queue, mine)
         own[opt.LR] = rates[made]
         own[opt.STEPS] += 1.0
-        _update(update_address, call, worker, theta, grad, state, own, result, done)
+        _update(update_address, call, worker, theta, grad, state, own, result, queue)
         made += 1
     leave(worker)
 
@@ -225,9 +219,9 @@ def train_steps_parallel(
     for b in range(results.shape[0]):
         results[b, WEIGHT], results[b, FACTOR] = float(min(m, order.size - b * m)), 1.0
     rest = _bind(rest_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
-    open_tasks(rest, rest.plan)
+    open_queue(rest, rest.plan)
     call = _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
-    open_tasks(call, call.plan)
+    open_queue(call, call.plan)
     word = control_word()
     for thread in prange(call.plan.workers):
         own_word = control_word()
