@@ -12,8 +12,8 @@ import pytest
 from llvmlite.binding import get_host_cpu_features
 
 from fastgrad import reference as ref
-from fastgrad._core import plan, tuning
-from fastgrad.kernels import gemm, simd
+from fastgrad._core import plan
+from fastgrad.kernels import gemm, simd, tuning
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 DTYPES = [F32, F64]

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels import records as at
+from ..kernels import tuning
 from ..kernels.gemm import NV, RELU
 from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import shared
@@ -19,7 +20,6 @@ from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
 from ..runtime import max_threads, threads_sleep
-from . import tuning
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
@@ -39,7 +39,7 @@ def _leading_dimension(k: int, lanes: int) -> int:
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
     """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return (
-        2 * k <= lanes and k * (-(-d // lanes) + tuning.SKINNY_OVERHEAD) < tuning.SKINNY_SHARE * d
+        2 * k <= lanes and k * (-(-d // lanes) + tuning.SKINNY_OVERHEAD) < tuning.SKINNY_FACTOR * d
     )
 
 
@@ -258,9 +258,7 @@ def write_plan(
             record[LAYER.task_dw] += part
             record[LAYER.task_db] += part
 
-    stride = (
-        0 if wide else round_up(part + gradient_size, 64) + lanes
-    )  # in other cache sets
+    stride = 0 if wide else round_up(part + gradient_size, 64) + lanes  # in other cache sets
     base = shared + round_up(widest + lanes, lanes)
     panel_stride = round_up(base, 64) + lanes if own else 0
     base = max(base, tasks * panel_stride)

@@ -8,16 +8,14 @@ from itertools import pairwise
 import numpy as np
 
 from ..kernels import records as at
+from ..kernels import tuning
 from ..kernels.calls import address_of
 from ..kernels.jit import place_of
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
 from ..runtime import get_num_threads, launch, max_threads
-from .choice import WAIT, Choice
+from .choice import Choice
 
-CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call
-_STEP_SECONDS, _FLOPS_PER_SECOND = 5e-6, 4e10  # rough, for the above
-_TRIAL = 4  # steps of a trial of the other way: fewer would count the launch for too much
 NO_LOSS = (0.0, 0.0)  # to begin a running total with
 _choices: dict[tuple, Choice] = {}  # by shape, for the whole process: short fits learn from others
 _MOST_CHOICES = 256
@@ -69,8 +67,8 @@ class Stepper:
         return batch
 
     def steps_per_call(self, m: int) -> int:
-        seconds = _STEP_SECONDS + self._flops * m / _FLOPS_PER_SECOND
-        return max(1, int(CALL_SECONDS / seconds))
+        seconds = tuning.STEP_SECONDS + self._flops * m / tuning.FLOPS_PER_SECOND
+        return max(1, int(tuning.CALL_SECONDS / seconds))
 
     def run(self, total: tuple, x, y, s, order, m: int) -> tuple:
         """Batches of m of the rows in `order`, and one of the rest; `total` plus their losses, a
@@ -81,12 +79,14 @@ class Stepper:
         chosen = self._choice(m)
         if not self._parallel_code:
             self._parallel_code = self._place(x, y, s, m)
-        if order.size >= m and chosen.due(WAIT[self._parallel_code]):
+        if order.size >= m and chosen.due(tuning.TRIAL_AFTER[self._parallel_code]):
             if self._parallel_code != "memory":
                 self.compile_parallel(x, y, s, m)
             took, whole = [], 0.0
             while order.size >= m and len(took) < 2 and not chosen.hopeless(took):
-                tried = order[: m * (_TRIAL if took else 1)]  # the first wakes the threads
+                tried = order[
+                    : m * (tuning.TRIAL_STEPS if took else 1)
+                ]  # the first wakes the threads
                 began = time.perf_counter()
                 total = self._call(not chosen.parallel, total, x, y, s, tried, m)
                 seconds = time.perf_counter() - began

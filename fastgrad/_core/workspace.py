@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..kernels import tuning
 from ..kernels.jit import shared
 from ..kernels.records import CALL, LINE, WORKER_STRIDE
 from ..kernels.simd import VECTOR_BYTES
-
-IDLE_BYTES = 256 * 2**20  # of workspaces that no step is using
-KEPT_PLANS = 4  # that keep theirs however large: a large network's training and validation
 
 _makers: dict = {}  # plans (weak references) by id, in the order in which they last made one
 _since = 0  # bytes made since all were last looked at
@@ -93,12 +91,12 @@ def _let_go(plan: Plan, size: int) -> None:
     _makers.pop(key, None)
     _makers[key] = weakref.ref(plan, lambda _: _makers.pop(key, None))
     _since += size
-    if _since < IDLE_BYTES // 4:
+    if _since < tuning.IDLE_BYTES // 4:
         return
     _since, idle = 0, 0
     for place, reference in enumerate(reversed(list(_makers.values()))):
         other = reference()
         if other is not None:
             idle += sum(buffer.nbytes for buffer in list(other.free))
-            if idle > IDLE_BYTES and place >= KEPT_PLANS:
+            if idle > tuning.IDLE_BYTES and place >= tuning.KEPT_PLANS:
                 other.free.clear()

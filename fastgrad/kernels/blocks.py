@@ -31,9 +31,7 @@ from .records import (
     layer_of,
 )
 from .simd import lanes, null_like, shift
-
-BAND_ROWS, BAND_PRODUCTS = 12, 32  # rows of dW written side by side where each of its elements is a
-# sum of fewer products: writing it is most of the work
+from .tuning import BAND_PRODUCTS, BAND_ROWS
 
 
 @inner

@@ -18,9 +18,9 @@ from . import vmath
 from .pack import transpose_block
 from .simd import I64, Vectors
 from .sums import Sum
+from .tuning import FEW_CLASSES
 from .weights import weighed
 
-MOST_VECTORS = 2  # of classes, for which there is room in the table
 CHAINS = 4  # sums of exponentials side by side, so that their rounding errors stay small
 
 
@@ -80,7 +80,7 @@ def few_classes_body(elem):
         lanes, zero, one = I64(vec.lanes), vec.const(0.0), vec.const(1.0)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         scale = vec.splat(scale)
-        table = cgutils.alloca_once(builder, elem, size=MOST_VECTORS * vec.lanes * vec.lanes)
+        table = cgutils.alloca_once(builder, elem, size=FEW_CLASSES * vec.lanes * vec.lanes)
         spare = cgutils.alloca_once(builder, I64, size=vec.lanes)
         for lane in range(vec.lanes):
             builder.store(I64(0), builder.gep(spare, [I64(lane)]))

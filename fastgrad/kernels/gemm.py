@@ -33,6 +33,7 @@ from .simd import (
     llvm_arguments,
     shift,
 )
+from .tuning import KC_COLUMNS, KC_ROWS, PREFETCH_ELEMENTS
 
 # Rows of a tile by its width in vectors, tallest first: MR * NV accumulators, NV vectors of B and
 # a broadcast must fit the registers (32, or 16 with AVX2).
@@ -44,13 +45,9 @@ TILE_ROWS = {
 }[PATH]
 NV = max(TILE_ROWS)
 NR_F32 = NV * LANES_F32
-# Products of a block of k: columns of X lie far apart (weight gradient), rows do not.
-KC_COLUMNS, KC_ROWS = 128, 1024
-
 MR = TILE_ROWS[NV][0]
 # A panel's last vector may be half as wide: where 512 bits take two turns (Zen 4) it costs one.
 HALVES = PATH == "avx512"
-PREFETCH_ELEMENTS = 8192  # from so many in a panel on, the next one is worth a prefetch
 
 # Epilogues: C as it is; max(0, C); C where `not (act <= 0)`, else 0.
 STORE, RELU, RELU_BACKWARD = 0, 1, 2

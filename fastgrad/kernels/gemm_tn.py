@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from numba.core import cgutils, types
 
-from .gemm import KC_COLUMNS, NV, STORE, gemm_loops
+from .gemm import NV, STORE, gemm_loops
 from .gemv import sum_rows
 from .routines import procedure, routine
 from .simd import I64, VOID, Vectors, is_null, lanes, shift
+from .tuning import KC_COLUMNS
 
 
 def _copy_body(elem):

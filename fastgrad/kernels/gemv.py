@@ -18,8 +18,7 @@ from .gemm import RELU_BACKWARD, STORE
 from .jit import inner
 from .routines import procedure, routine
 from .simd import I1, I32, I64, VOID, Vectors, shift
-
-BLOCK_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
+from .tuning import DOT_ELEMENTS
 
 
 def group_rows(vec: Vectors) -> int:
@@ -256,7 +255,7 @@ def _back_arguments(real):
 @procedure(types.none, _back_arguments)
 def few_rows_back(dx, ldx, delta, ld, w, m, d, k, act, ldact, epilogue):
     """dx (m, d) = epilogue(delta (m, k) w^T): w (d, k) is read in place, once for all rows."""
-    block = max(8, BLOCK_ELEMENTS // k // 8 * 8)
+    block = max(8, DOT_ELEMENTS // k // 8 * 8)
     for i in range(0, d, block):
         count = min(block, d - i)
         for r in range(m):

@@ -17,11 +17,12 @@ from numba.core import cgutils
 
 from . import vmath
 from .arithmetic import Arithmetic
-from .classes import MOST_VECTORS, few_classes_body
+from .classes import few_classes_body
 from .one_pass import one_pass_body
 from .routines import Routine, routine, table
 from .simd import DOUBLE, I1, I64, VOID, Vectors
 from .sums import Sum
+from .tuning import FEW_CLASSES
 from .weights import weighed, without_weight
 
 ELEMENTWISE, elementwise = table(
@@ -203,7 +204,7 @@ def cross_entropy_body(elem):
     size are safe (formula 25)."""
 
     def body(builder, z, ldz, labels, s, m, k, scale):
-        values, most = (z, ldz, labels, s, m, k, scale), MOST_VECTORS * Vectors(builder, elem).lanes
+        values, most = (z, ldz, labels, s, m, k, scale), FEW_CLASSES * Vectors(builder, elem).lanes
         with builder.if_then(builder.icmp_signed("<=", k, I64(most))):
             builder.ret(_FEW.call(builder, elem, values))
         builder.ret(_MANY.call(builder, elem, values))

@@ -25,9 +25,9 @@ from .records import LINE, SCALE, call_in, worker_of
 from .rounding import control_word, set_control_word
 from .simd import pointer, shift
 from .sums import add_exactly, settled
+from .tuning import UPDATE_UNIT
 from .work_queue import claim, count_one, spin_until
 
-SLICE = 16  # a slice of the update is a multiple of it
 # Of a batch, in `results`: its loss, what it counts in the sum of losses, its gradient's factor.
 LOSS, WEIGHT, FACTOR = 0, 1, 2
 RESULTS = 3
@@ -156,8 +156,9 @@ def _update(update_address, call, worker, theta, grad, state, own, result, queue
             continue
         if index == 0:
             result[LOSS] = step_loss(call, plan)
-        own[opt.FIRST] = p * index // slices // SLICE * SLICE
-        own[opt.STOP] = p if index == slices - 1 else p * (index + 1) // slices // SLICE * SLICE
+        own[opt.FIRST] = p * index // slices // UPDATE_UNIT * UPDATE_UNIT
+        stop = p * (index + 1) // slices // UPDATE_UNIT * UPDATE_UNIT
+        own[opt.STOP] = p if index == slices - 1 else stop
         if own[opt.STOP] > own[opt.FIRST]:
             call_address(0.0, update_address, (theta, grad, state, own))
         count_one(queue)

@@ -17,8 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import I1, I32, I64, PATH, VOID
-
-SPINS = 4000  # some 100 us, before a waiting thread yields its core
+from .tuning import SPINS
 
 
 @intrinsic
