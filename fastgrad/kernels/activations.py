@@ -1,10 +1,11 @@
 """Activations of hidden layers, element by element over a block (formula 28).
 
-In: pre-activations z (m, k) with a leading dimension; out: activations, in their place. Back: the
-gradient by the activations, which becomes that by the pre-activations, and the activations, from
-which alone the slope is known, so nothing else is stored. The micro-kernel's epilogue does this for
-the identity and for ReLU (`gemm.py`); the others are rows of the two tables, which
-`fastgrad/activations.py` fills: a pass over a block in the L1 cache.
+In: pre-activations z (m, k) with a leading dimension. Out: activations, in their place. Backward,
+in: the gradient by the activations, and the activations, from which the slope is computed, so that
+nothing else is stored; out: the gradient by the pre-activations, in its place. Loop order: rows,
+vectors of columns, in a pass over a block in the L1 cache. For the identity and ReLU the epilogue
+of the product does it (`gemm.py`); the formulas of the others are rows of
+`fastgrad/activations.py`.
 """
 
 from __future__ import annotations

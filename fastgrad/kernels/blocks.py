@@ -1,8 +1,9 @@
 """One block of rows through a network: forward, loss, backward, weight gradient.
 
-In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, the task's
-gradient. Forward and backward of a layer stand beside each other; the plan says which variant of
-each product a layer takes. The loops over blocks and tasks are in `tasks.py` and `engine.py`.
+In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, the task
+gradient. Loop order: layers forward, the loss, layers backward; of a layer first dW and db, then
+the delta of the layer below, while its own is in cache. The plan says which variant of each product
+a layer takes. The loops over blocks and tasks are in `tasks.py` and `engine.py`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sums of squares of long vectors in float64, and what a penalty on them adds to a gradient.
 
 In: a vector, float32 or float64. Out: the sum of its squares; `penalty` also adds a multiple of it
-to another vector in the same pass. The loop adds the squares of four vectors in a tree, and each
-four to a `Sum`; the order depends on the length alone. NaN and infinity come through.
+to another vector in the same pass. Loop order: groups of four vectors, whose squares are added in a
+tree and then to a `Sum`. The order depends on the length alone. NaN and infinity come through.
 """
 
 from __future__ import annotations
