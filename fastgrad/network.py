@@ -328,7 +328,7 @@ class MLP:
         shapes = [y] if self._loss.labelled else [y.reshape(len(X), -1)]
         if self.n_outputs == 1:
             shapes.append(y)
-        buffer = plan.acquire()
+        buffer = plan.lease()
         try:
             given = [(theta, X, targets, grad, buffer) for targets in shapes]
             if self._path.open(plan, (theta, buffer), *given):
@@ -492,7 +492,7 @@ class MLP:
         sample_weight : array (n,), optional
             Not negative, not all zero.
         out : ndarray (p,), optional
-            Where to write the gradient: same dtype, contiguous, apart from the inputs.
+            Where to write the gradient: same dtype, contiguous, disjoint from the inputs.
             Overwritten, never added to. Without it a fresh array is returned.
         threads : int, optional
             The most threads of this call; the bits do not depend on it.
@@ -528,7 +528,7 @@ class MLP:
         if plain and sample_weight is threads is None:
             try:
                 plan = self._fast[len(X)]
-                buffer = plan.acquire()
+                buffer = plan.lease()
             except (KeyError, TypeError):
                 pass
             else:

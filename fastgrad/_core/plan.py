@@ -1,6 +1,6 @@
 """Shapes to a plan: blocks, tasks, variants, where everything lies in the workspace.
 
-Plain arithmetic on shapes, which compiled code calls too (`shared`). Nothing here depends on the
+Plain arithmetic on shapes, which compiled code calls too (`jitable`). Nothing here depends on the
 number of threads, so neither do the results. The plan decides every variant of a product; kernels
 look at no shape to choose one.
 """
@@ -15,7 +15,7 @@ from ..kernels import records as at
 from ..kernels import tuning
 from ..kernels.gemm import NV, RELU
 from ..kernels.gemm_tn import scratch_elements
-from ..kernels.jit import shared
+from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
@@ -23,10 +23,10 @@ from ..runtime import max_threads, threads_sleep
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
-shared(scratch_elements)
+jitable(scratch_elements)
 
 
-@shared
+@jitable
 def _leading_dimension(k: int, lanes: int) -> int:
     """Whole vectors, and never a multiple of 64 of them, which would share few cache sets."""
     if k == 1:
@@ -35,7 +35,7 @@ def _leading_dimension(k: int, lanes: int) -> int:
     return padded + lanes if padded % (8 * lanes) == 0 else padded
 
 
-@shared
+@jitable
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
     """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return (
@@ -43,7 +43,7 @@ def _is_skinny(d: int, k: int, lanes: int) -> bool:
     )
 
 
-@shared
+@jitable
 def _slices(parameters: int, flops: int) -> int:
     """Tasks of packing and of adding up: an even number, or one."""
     if flops < tuning.PARALLEL_FLOPS or parameters < tuning.LEAST_SLICED:
@@ -51,7 +51,7 @@ def _slices(parameters: int, flops: int) -> int:
     return min(tuning.MAX_SLICES, max(2, parameters // tuning.SLICE_PARAMETERS // 2 * 2))
 
 
-@shared
+@jitable
 def _is_transposed(d: int, k: int, n: int, skinny: bool, lanes: int, extra: float) -> bool:
     """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d).
 
@@ -61,14 +61,14 @@ def _is_transposed(d: int, k: int, n: int, skinny: bool, lanes: int, extra: floa
     return skinny or n * (across - along) > tuning.TRANSPOSE_COST * d * k + extra
 
 
-@shared
+@jitable
 def _even_cut(n: int, most: int, unit: int) -> int:
     """Rows of each of the fewest equal parts of n that have at most `most` rows."""
     parts = -(-n // most)
     return min(n, round_up(-(-n // parts), unit))
 
 
-@shared
+@jitable
 def _wide_task_rows(rows: int) -> int:
     """An even number of row tasks, for two threads; one where there are few rows."""
     tasks = -(-rows // tuning.WIDE_TASK_ROWS)
@@ -77,7 +77,7 @@ def _wide_task_rows(rows: int) -> int:
     return -(-rows // tasks)
 
 
-@shared
+@jitable
 def _wide_cut(n, inputs, width, itemsize):
     """(rows of a chunk, of a task, of W in a weight task): `inputs` and `width` of all layers."""
     row_bytes = 2 * itemsize * width
@@ -91,7 +91,7 @@ def _wide_cut(n, inputs, width, itemsize):
     return min(n, round_up(chunk, rows)), rows, weight_rows
 
 
-@shared
+@jitable
 def _row_cut(n, row_bytes, back, gradient_bytes, flops):
     """(rows of a task, of a block)."""
     low, high = tuning.BLOCK_ROWS
@@ -112,7 +112,7 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
     return rows, _even_cut(rows, block, 2 if rows <= high else 24)
 
 
-@shared
+@jitable
 def _one_pass_cut(n, row_bytes):
     """(rows of a task, of a block)."""
     tasks = 1
@@ -121,7 +121,7 @@ def _one_pass_cut(n, row_bytes):
     return round_up(-(-n // tasks), 8), tuning.NEURON_BLOCK_ROWS
 
 
-@shared
+@jitable
 def write_plan(
     vector, sizes, n, itemsize, want, loss, labelled, targets, averaged, activation,
     output_activation, weighted, flat, threads,
@@ -196,7 +196,7 @@ def write_plan(
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 
     kept_rows = chunk if wide else block_rows
-    theta = shared = part = gradient_size = weight_tasks = 0
+    theta = panels = part = gradient_size = weight_tasks = 0
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
@@ -227,12 +227,12 @@ def write_plan(
         record[LAYER.flat_db] = theta
         record[LAYER.bias] = theta if flat else 0
         theta += k
-        record[LAYER.panels] = shared
+        record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
-        shared += round_up(d * k, lanes) if skinny else d * padded
+        panels += round_up(d * k, lanes) if skinny else d * padded
         if want & at.INPUT_GRADIENT != 0 or gradient:
-            record[LAYER.panels_t] = shared
-            shared += k * round_up(d, lanes)
+            record[LAYER.panels_t] = panels
+            panels += k * round_up(d, lanes)
         activations = round_up(kept_rows * int(record[LAYER.ld]) + lanes, lanes)
         record[LAYER.output] = record[LAYER.delta] = part
         part += activations
@@ -259,7 +259,7 @@ def write_plan(
             record[LAYER.task_db] += part
 
     stride = 0 if wide else round_up(part + gradient_size, 64) + lanes  # in other cache sets
-    base = shared + round_up(widest + lanes, lanes)
+    base = panels + round_up(widest + lanes, lanes)
     panel_stride = round_up(base, 64) + lanes if own else 0
     base = max(base, tasks * panel_stride)
     scratch = base + (part + gradient_size if wide else tasks * stride) + lanes
@@ -278,7 +278,7 @@ def write_plan(
     vector[PLAN.block_rows], vector[PLAN.slices] = block_rows, slices
     vector[PLAN.direct], vector[PLAN.float64_blocks] = direct, float64_blocks
     vector[PLAN.weight_rows], vector[PLAN.weight_tasks] = weight_rows, weight_tasks
-    vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = shared, base, stride
+    vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = panels, base, stride
     vector[PLAN.task_gradient_size], vector[PLAN.gradient_sums] = gradient_size, at.SCALARS
     vector[PLAN.losses] = losses
     vector[PLAN.queue], vector[PLAN.queue_tasks], vector[PLAN.scratch] = queue, queue_tasks, scratch

@@ -71,8 +71,8 @@ class Stepper:
         return max(1, int(tuning.CALL_SECONDS / seconds))
 
     def run(self, total: tuple, x, y, s, order, m: int) -> tuple:
-        """Batches of m of the rows in `order`, and one of the rest; `total` plus their losses, a
-        pair as `sums.add_exactly` has it."""
+        """Batches of m of the rows in `order`, the last one maybe of fewer; `total` plus their
+        losses, a pair as `sums.add_exactly` has it."""
         threads = get_num_threads() if self.threads is None else self.threads
         if threads == 1 or not self._plan(m).parallel:
             return self._call(False, total, x, y, s, order, m)
@@ -96,7 +96,7 @@ class Stepper:
         if order.size:
             began = time.perf_counter()
             total = self._call(chosen.parallel, total, x, y, s, order, m)
-            if order.size >= m:  # a rest tells nothing of a whole batch
+            if order.size >= m:  # a last batch tells nothing of a whole one
                 chosen.ran(time.perf_counter() - began, order.size / m)
         return total
 
@@ -117,26 +117,26 @@ class Stepper:
             train_steps_parallel, self._arguments(NO_LOSS, x, y, s, order, m, buffer, buffer)
         )
 
-    def _arguments(self, total, x, y, s, order, m, buffer, rest_buffer) -> tuple:
+    def _arguments(self, total, x, y, s, order, m, buffer, last_buffer) -> tuple:
         """Of `train_steps` and its parallel twin."""
         count = -(-order.size // m)
         return (
             self._update, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s,
-            order.astype(np.int64, copy=False), *self._batch(m), buffer, rest_buffer,
+            order.astype(np.int64, copy=False), *self._batch(m), buffer, last_buffer,
             np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, m) -> tuple:
-        """One compiled call; two where the rest is too small for threads."""
-        rest = order.size % m
-        if parallel and rest and not self._plan(rest).parallel:
-            whole = order[: order.size - rest]
+        """One compiled call; two where the last batch is too small for threads."""
+        last = order.size % m
+        if parallel and last and not self._plan(last).parallel:
+            whole = order[: order.size - last]
             total = self._call(True, total, x, y, s, whole, m) if whole.size else total
             parallel, order = False, order[whole.size :]
         self._state, self._hyper = self._prepared()
-        plans = [self._plan(m), self._plan(rest)] if rest else [self._plan(m)]
-        buffers = [plan.acquire() for plan in plans]
+        plans = [self._plan(m), self._plan(last)] if last else [self._plan(m)]
+        buffers = [plan.lease() for plan in plans]
         try:
             args = self._arguments(total, x, y, s, order, m, buffers[0], buffers[-1])
             parallel = parallel and plans[0].parallel

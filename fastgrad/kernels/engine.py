@@ -39,7 +39,7 @@ from .records import (
 from .rounding import control_word, set_control_word
 from .routines import procedure
 from .simd import integers, null_like, pointer, shift
-from .sums import add_exactly, settled, sum_of
+from .sums import add_exactly, rounded_sum, sum_of
 from .tasks import pack_slice, reduce_slice, rows_task, weights_task
 from .work_queue import claim, count_one, spin_until
 
@@ -89,7 +89,7 @@ def step_loss(call, plan):
         loss, lost = add_exactly(loss, lost, sums[place + t])
     for t in range(plan.slices):
         squares += sums[place + tasks + t]
-    return settled(loss, lost) * sums[SCALE] + 0.5 * sums[L2] * squares
+    return rounded_sum(loss, lost) * sums[SCALE] + 0.5 * sums[L2] * squares
 
 
 @inner

@@ -1,11 +1,11 @@
 """Routines: functions written in LLVM, each compiled once a dtype and called by its address.
 
 In: a function's LLVM types and a body that writes it with a builder. Out: something that kernels
-call like a function. A kernel that links a routine would optimise it again, with every kernel that
-links that one; so a kernel holds a load of the routine's address instead, from a cell that it finds
-by a symbol's name, since machine code that was cached meets another address in every process. Where
-the cell is still empty, a call into Python (which takes the GIL) loads the routine or compiles it:
-what no call needs is never compiled. The load costs 1 ns, the compilation of a step half.
+call like a function. Linked into a kernel, a routine would be optimised again with every kernel
+that links that one. So a kernel loads the routine's address from a cell instead, which it finds by
+a symbol's name, since cached machine code meets other addresses in every process. An empty cell
+calls into Python (which takes the GIL), where the routine is loaded from the cache or compiled:
+what no call needs is never compiled. The load costs 1 ns; a step compiles in half the time.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import OPTIONS, library_store, procedure_kernel
+from .jit import OPTIONS, procedure_kernel, routine_cache
 from .simd import I64, VOID, llvm_arguments
 
 _RESOLVER = "fastgrad_resolver"
 _by_cell: dict = {}  # (routine or procedure, dtype) by the cell's address
 _tables: list = []  # cells, and machine code, live as long as the process
 _libraries: list = []
-_MOST_ROWS = 32
+_MOST_CODES = 32
 
 
 REALS = types.float32, types.float64
@@ -95,7 +95,7 @@ class Routine(_Code):
 
     def _compile(self, real) -> int:
         codegen, name = cpu_target.target_context.codegen(), self.symbol(real)
-        store, key = library_store(name), (name, codegen.magic_tuple())
+        store, key = routine_cache(name), (name, codegen.magic_tuple())
         saved = store and store.load(key)
         library = codegen.unserialize_library(saved) if saved else self._library(_elem(real))
         if store and not saved:
@@ -135,7 +135,7 @@ class RoutineTable:
 
     def __init__(self, name: str, result: ir.Type, kinds):
         self.name, self.result, self.kinds = name, result, kinds
-        self._cells, self._rows = _table(name, _MOST_ROWS), []
+        self._cells, self._rows = _table(name, _MOST_CODES), []
 
     def add(self, name: str, body) -> int:
         """The code of one more row."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils
 
-from .jit import shared
+from .jit import jitable
 from .routines import routine
 from .simd import DOUBLE, I32, I64, Vectors
 
@@ -85,7 +85,7 @@ class Sum:
         builder.store(builder.fadd(builder.load(beside), lost), beside)
 
 
-@shared
+@jitable
 def add_exactly(total, lost, value):
     """(total, lost) with `value` added: `total + lost` is the sum, as in `Sum`."""
     after = total + value
@@ -94,9 +94,9 @@ def add_exactly(total, lost, value):
     return after, lost + ((total - of_total) + (value - of_value))
 
 
-@shared
-def settled(total, lost):
-    """What `add_exactly` left, as one number."""
+@jitable
+def rounded_sum(total, lost):
+    """What `add_exactly` left, rounded to one number."""
     return total + lost if lost == lost else total
 
 

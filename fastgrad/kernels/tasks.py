@@ -38,7 +38,7 @@ from .records import (
 from .reduce import add_float64_gradients, add_gradients
 from .routines import procedure
 from .simd import lanes, shift
-from .sums import add_exactly, settled
+from .sums import add_exactly, rounded_sum
 
 
 def _records(real):
@@ -138,7 +138,7 @@ def rows_task(call, plan, worker, panels, index, origin):
             for i in range(size):
                 sums[i] += gradient[i]
             blocks = 0
-    return settled(loss, lost)
+    return rounded_sum(loss, lost)
 
 
 @procedure(types.none, lambda real: (*_records(real), *[types.int64] * 2))

@@ -1,9 +1,9 @@
-"""Whole stretches of minibatch training in compiled code, by one thread or by several.
+"""Minibatch training: any number of steps in one compiled call, by one thread or by several.
 
 In: the address of an optimiser's update, the data, the order of the rows. Out: parameters and
-optimiser state after a step for each batch, and the sum of their losses. For each batch: one
-network step, which gathers its rows block by block, and one update. All batches have one size, so
-one plan, but a shorter last one, which has its own.
+optimiser state after a step for each batch, and the sum of their losses. Loop order: batches; for
+each one network step, which gathers its rows block by block, and one update. All batches have the
+same size and plan; a shorter last batch has a plan and a workspace of its own.
 
 Threads stay for all steps of a call: they take the tasks of a step, and slices of the update after
 it, from the work queue. What a task computes does not depend on who does it, nor do the bits.
@@ -24,7 +24,7 @@ from .jit import OPTIONS, inner, kernel, parallel_kernel
 from .records import LINE, SCALE, call_in, worker_of
 from .rounding import control_word, set_control_word
 from .simd import pointer, shift
-from .sums import add_exactly, settled
+from .sums import add_exactly, rounded_sum
 from .tuning import UPDATE_UNIT
 from .work_queue import claim, count_one, spin_until
 
@@ -56,7 +56,7 @@ def _weight(s_out, s, order, first, m):
     for i in range(m):
         s_out[i] = s[order[first + i]]
         total, lost = add_exactly(total, lost, float(s_out[i]))
-    total = settled(total, lost)
+    total = rounded_sum(total, lost)
     if total != 0.0:
         _near_one(s_out, m, total)
     return total
@@ -94,27 +94,27 @@ def _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch):
 @kernel
 def train_steps(
     update_address, total, theta, grad, state, hyper, rates, x, y, s, order, x_batch, y_batch,
-    s_batch, buffer, rest_buffer, results, hypers,
+    s_batch, buffer, last_buffer, results, hypers,
 ):  # fmt: skip
     """The batches of `order`; returns `total` plus their (loss * rows, or * sum of weights).
 
     The running total, a pair as `add_exactly` has it, comes in, so that its rounding does not
     depend on how steps make up calls.
 
-    Batch b has the rows order[b * m], ... (int64), m as x_batch has; the rest, if there is one, has
-    the workspace `rest_buffer`. Step i has the learning rate rates[i]: a batch whose weights are
+    Batch b has the rows order[b * m], ... (int64), m as x_batch has; a shorter last batch has
+    the workspace `last_buffer`. Step i has the learning rate rates[i]: a batch whose weights are
     all 0 is no step. s and s_batch are None without weights. `results` and `hypers` are the
     parallel twin's.
     """
     m, made = x_batch.shape[0], 0
     call = _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
-    rest = _bind(rest_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
+    last = _bind(last_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
     for first in range(0, order.size, m):
         rows = min(m, order.size - first)
         weight = _weight(s_batch, s, order, first, rows)
         if weight == 0.0:
             continue
-        now = call if rows == m else rest
+        now = call if rows == m else last
         worker = worker_of(now, 0)
         worker.order = shift(pointer(order), first)
         loss = step(now, worker)
@@ -123,7 +123,7 @@ def train_steps(
         total = add_exactly(total[0], total[1], loss * weight)
         made += 1
     leave(worker_of(call, 0))
-    leave(worker_of(rest, 0))
+    leave(worker_of(last, 0))
     return total
 
 
@@ -168,7 +168,7 @@ def _update(update_address, call, worker, theta, grad, state, own, result, queue
 @inner
 def _train(
     thread, update_address, theta, grad, state, hyper, rates, s, order, m, s_batch, buffer,
-    rest_buffer, results, hypers,
+    last_buffer, results, hypers,
 ):  # fmt: skip
     """What one thread does of all batches."""
     made, own = 0, hypers[thread]
@@ -180,12 +180,12 @@ def _train(
         result = results[first // m]
         rows = min(m, order.size - first)
         if rows < m:
-            rest = call_in(rest_buffer, pointer(theta))
-            if thread >= rest.plan.workers:
+            last = call_in(last_buffer, pointer(theta))
+            if thread >= last.plan.workers:
                 break
             spin_until(queue, worker.passed)
             leave(worker)
-            call = rest
+            call = last
             worker, queue = join(call, thread), work_queue(call)
         if s is not None:
             mine = _is_mine(worker, queue)
@@ -212,15 +212,15 @@ def _train(
 @parallel_kernel
 def train_steps_parallel(
     update_address, total, theta, grad, state, hyper, rates, x, y, s, order, x_batch, y_batch,
-    s_batch, buffer, rest_buffer, results, hypers,
+    s_batch, buffer, last_buffer, results, hypers,
 ):  # fmt: skip
     """`train_steps` by several threads; both plans are parallel. `results` has a row for each
     batch, `hypers` for each thread."""
     m, made = x_batch.shape[0], 0
     for b in range(results.shape[0]):
         results[b, WEIGHT], results[b, FACTOR] = float(min(m, order.size - b * m)), 1.0
-    rest = _bind(rest_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
-    open_queue(rest, rest.plan)
+    last = _bind(last_buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
+    open_queue(last, last.plan)
     call = _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch)
     open_queue(call, call.plan)
     word = control_word()
@@ -229,7 +229,7 @@ def train_steps_parallel(
         set_control_word(word)
         _train(
             types.int64(thread), update_address, theta, grad, state, hyper, rates, s, order, m,
-            s_batch, buffer, rest_buffer, results, hypers,
+            s_batch, buffer, last_buffer, results, hypers,
         )  # fmt: skip
         set_control_word(own_word)
     for b in range(results.shape[0]):

@@ -143,7 +143,7 @@ _SOURCES = [Path(module.__file__) for module in (plan, workspace, locks)]
 
 
 @partial(kernel, sources=[*_SOURCES, Path(__file__)])
-def _claim(n, d, k, itemsize, want, flag):
+def _lease(n, d, k, itemsize, want, flag):
     slots = carray(at_address(published(_TABLE)), (SLOTS, ROW), np.int64)
     what = (want * 2 + flag) * 16 + itemsize
     number = _take_slot(slots, n, d, k, what)
@@ -158,11 +158,11 @@ def _claim(n, d, k, itemsize, want, flag):
     return slot[WORK]
 
 
-_CLAIM = enlist(_claim, lambda: (1, 1, 1, 8, at.OUTPUTS, 0))
+_LEASE = enlist(_lease, lambda: (1, 1, 1, 8, at.OUTPUTS, 0))
 
 
 @register_jitable
-def claim(n, d, k, itemsize, want, flag):
+def lease(n, d, k, itemsize, want, flag):
     """The address of a workspace of nobody else's, with its plan; `flag` as in `_prepare`."""
     args = (
         np.int64(n),
@@ -172,7 +172,7 @@ def claim(n, d, k, itemsize, want, flag):
         np.int64(want),
         np.int64(flag),
     )
-    return call_address(0, address_by(_CLAIM), args)
+    return call_address(0, address_by(_LEASE), args)
 
 
 @register_jitable
