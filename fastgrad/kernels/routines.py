@@ -10,10 +10,11 @@ what no call needs is never compiled. The load costs 1 ns; a step compiles in ha
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
-import signal
 import sys
+import time
 import traceback
 
 import llvmlite.binding
@@ -182,28 +183,35 @@ def _external(builder, name: str):
 
 
 def _resolved(builder, cell):
-    """What is in a cell, once it is filled."""
+    """What is in a cell once it is filled; Ctrl-C may end `_resolve` before it begins."""
+    look, ask, known = (builder.append_basic_block(x) for x in ("look", "ask", "known"))
+    builder.branch(look)
+    builder.position_at_end(look)
     address = builder.load(cell)
-    before = builder.block
     missing = builder.icmp_unsigned("==", address, I64(0))
-    with builder.if_then(missing, likely=False):
-        resolver = builder.load(_external(builder, _RESOLVER))
-        kind = ir.FunctionType(VOID, [I64]).as_pointer()
-        builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
-        found, after = builder.load(cell), builder.block
-    known = builder.phi(I64)
-    known.add_incoming(address, before)
-    known.add_incoming(found, after)
-    return known
+    builder.cbranch(missing, ask, known).set_weights([1, 99])
+    builder.position_at_end(ask)
+    resolver = builder.load(_external(builder, _RESOLVER))
+    kind = ir.FunctionType(VOID, [I64]).as_pointer()
+    builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
+    builder.branch(look)
+    builder.position_at_end(known)
+    return address
+
+
+def _interrupt_later():
+    """Once the main thread has left `_resolve`, out of which ctypes lets no exception."""
+    time.sleep(0.02)
+    _thread.interrupt_main()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
 def _resolve(cell):
-    """Kernels cannot go on without the routine: Ctrl-C comes after it, other errors end it all."""
-    routine, real = _by_cell[cell]
+    """Kernels cannot go on without the routine: Ctrl-C waits for it, other errors end it all."""
     interrupted = False
     while True:
         try:
+            routine, real = _by_cell[cell]
             routine.resolve(real)
             break
         except KeyboardInterrupt:
@@ -213,7 +221,7 @@ def _resolve(cell):
             print(f"fastgrad: {routine.name} could not be compiled", file=sys.stderr, flush=True)
             os.abort()
     if interrupted:
-        signal.raise_signal(signal.SIGINT)
+        _thread.start_new_thread(_interrupt_later, ())
 
 
 _resolver = np.array([ctypes.cast(_resolve, ctypes.c_void_p).value], np.int64)
