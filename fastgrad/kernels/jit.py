@@ -28,6 +28,8 @@ from numba.core.caching import (
 )
 from numba.extending import register_jitable
 
+from .._version import __version__
+
 # Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
 OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundscheck=False)
@@ -39,15 +41,14 @@ def digest_of(paths, also: str = "") -> str:
     for path in sorted(paths):
         try:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        except OSError:  # a package without sources beside it: the version must do
+        except OSError:  # a package without sources beside it: the versions must do
             pass
     return digest.hexdigest()
 
 
 _HERE = Path(__file__).parent
 SOURCES = [*_HERE.glob("*.py"), *(_HERE.parent / name for name in ("losses.py", "activations.py"))]
-SOURCES_DIGEST = digest_of(SOURCES, numba.__version__)
-
+SOURCES_DIGEST = digest_of(SOURCES, f"{__version__} {numba.__version__}")
 
 # Beside the package, not in it: what pip does not know of it leaves behind, and a folder `fastgrad`
 # that holds nothing but a cache can be imported.
