@@ -88,11 +88,8 @@ class Routine(_Code):
         self.result, self.kinds, self.body = result, kinds, body
 
     def call(self, builder, elem, values):
-        return self.call_cell(builder, elem, _cell(builder, self.name, _real(elem)), values)
-
-    def call_cell(self, builder, elem, cell, values):
-        kind = ir.FunctionType(self.result, self.kinds(elem)).as_pointer()
-        return builder.call(builder.inttoptr(_resolved(builder, cell), kind), values)
+        kind = ir.FunctionType(self.result, self.kinds(elem))
+        return _call_cell(builder, _cell(builder, self.name, _real(elem)), kind, values)
 
     def _compile(self, real) -> int:
         codegen, name = cpu_target.target_context.codegen(), self.symbol(real)
@@ -146,8 +143,8 @@ class RoutineTable:
         return code
 
     def call(self, builder, elem, code, values):
-        cell = _cell(builder, self.name, _real(elem), code)
-        return Routine.call_cell(self, builder, elem, cell, values)
+        kind = ir.FunctionType(self.result, self.kinds(elem))
+        return _call_cell(builder, _cell(builder, self.name, _real(elem), code), kind, values)
 
 
 class Procedure(_Code):
@@ -197,6 +194,10 @@ def _resolved(builder, cell):
     builder.branch(look)
     builder.position_at_end(known)
     return address
+
+
+def _call_cell(builder, cell, kind: ir.FunctionType, values):
+    return builder.call(builder.inttoptr(_resolved(builder, cell), kind.as_pointer()), values)
 
 
 def _interrupt_later():
