@@ -102,7 +102,8 @@ class Stepper:
 
     def _choice(self, m: int) -> Choice:
         net = self.net
-        key = net.layer_sizes, net.loss_name, net.dtype, self.weighted, m, self.threads
+        network = net.layer_sizes, net.loss_name, net.activation, net.dtype
+        key = network, self.weighted, m, self.threads
         if len(_choices) >= _MOST_CHOICES:
             _choices.clear()
         return _choices.setdefault(key, Choice())
