@@ -10,7 +10,7 @@ import numpy as np
 
 from ._core import check, spec
 from ._core.plan import network_plan
-from ._core.run import SHUT, FastPath, run
+from ._core.run import NOT_OPEN, FastPath, run
 from .kernels import records as at
 from .kernels.bind import REFUSED, quick_step, run_forward, run_step, shared_step
 from .kernels.engine import parallel_step, probabilities
@@ -538,7 +538,7 @@ class MLP:
                         loss = self._path.launch((theta, X, y, grad, buffer))
                     else:
                         loss = _quick_step(theta, X, y, grad, buffer)
-                except SHUT:
+                except NOT_OPEN:
                     loss = REFUSED
                 plan.free.append(buffer)
                 if loss != REFUSED:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import neuron_plan
-from ._core.run import SHUT, FastPath, run
+from ._core.run import NOT_OPEN, FastPath, run
 from .kernels import neuron as kernels
 from .kernels.bind import (
     REFUSED,
@@ -104,7 +104,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
                     loss, gb = path.launch((w, b, X, y, gw, buffer))
                 else:
                     loss, gb = _quick_neuron(w, b, X, y, gw, buffer)
-            except SHUT:
+            except NOT_OPEN:
                 loss = REFUSED
             plan.free.append(buffer)
             if loss != REFUSED:

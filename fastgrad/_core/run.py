@@ -13,7 +13,7 @@ from .. import runtime
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
 
-SHUT = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
+NOT_OPEN = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
 
 
 def run(plan, kernel, arrays, threads=None, beside=None):
@@ -64,8 +64,8 @@ class FastPath:
         return True
 
     def launch(self, args):
-        """A parallel plan's step, by the rules of `runtime.launch`; one of SHUT if it is not open
-        for them, or if another thread has the threads."""
+        """A parallel plan's step, by the rules of `runtime.launch`; one of NOT_OPEN if it is not
+        open for them, or if another thread has the threads."""
         address, is_open = self._address
         threads = runtime.take_threads()
         if threads > 1:

@@ -37,9 +37,9 @@ SLOPES, apply_slope = table(
 )
 
 
-def _over_block(elem, step):
-    """`step(arithmetic, first, second)`: what goes in the second array's place (an activation), or
-    the first's (a slope); see `add_activation`."""
+def _over_block(elem, formula):
+    """`formula(arithmetic, first, second, mask)`: a value and its place, in the second array (an
+    activation) or in the first (a slope); see `add_activation`."""
 
     def body(builder, first, ld_first, second, ld_second, m, k):
         v = Arithmetic(builder, elem)
@@ -51,7 +51,7 @@ def _over_block(elem, step):
                 builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
                 for base, ld in ((first, ld_first), (second, ld_second))
             )
-            value, place = step(v, one, other, mask)
+            value, place = formula(v, one, other, mask)
             v.store_masked(value, place, mask)
         builder.ret_void()
 

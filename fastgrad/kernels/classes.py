@@ -89,8 +89,8 @@ def few_classes_body(elem):
         sums = [cgutils.alloca_once(builder, vec.type) for _ in range(CHAINS)]
         blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), lanes)
         groups = builder.sdiv(builder.add(m, I64(vec.lanes - 1)), lanes)
-        with cgutils.for_range(builder, groups) as step:
-            first = builder.mul(step.index, lanes)
+        with cgutils.for_range(builder, groups) as vector:
+            first = builder.mul(vector.index, lanes)
             group = _Group(vec, table, labels, spare, first, builder.sub(m, first))
             rows = builder.gep(z, [builder.mul(first, ldz)])
             builder.store(builder.select(group.inside, one, zero), weight)

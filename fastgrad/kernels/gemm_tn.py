@@ -30,8 +30,8 @@ def _copy_body(elem):
         with cgutils.for_range(builder, rows) as row:
             to = builder.gep(out, [builder.mul(row.index, width)])
             come = builder.gep(source, [builder.mul(row.index, ld)])
-            with cgutils.for_range(builder, whole) as step:
-                at = builder.mul(step.index, I64(vec.lanes))
+            with cgutils.for_range(builder, whole) as block:
+                at = builder.mul(block.index, I64(vec.lanes))
                 vec.store(vec.load(builder.gep(come, [at])), builder.gep(to, [at]))
             with builder.if_then(has_tail):
                 at = builder.mul(whole, I64(vec.lanes))

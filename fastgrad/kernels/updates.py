@@ -56,8 +56,8 @@ def _adam(
     base = v.select(v.builder.fcmp_ordered("==", from_mean, v.const(1.0)), mean, g)
     mean = v.flush_subnormals(v.fma(rate, v.sub(g, mean), base))
     square = v.flush_subnormals(v.fma(beta2, square, v.mul(v.mul(complement2, kept), kept)))
-    step = v.div(mean, v.fma(v.sqrt(square), unbias, eps))
-    return [v.sub(v.mul(x, shrink), v.mul(size, step)), mean, square]
+    direction = v.div(mean, v.fma(v.sqrt(square), unbias, eps))
+    return [v.sub(v.mul(x, shrink), v.mul(size, direction)), mean, square]
 
 
 def _body(elem, formula, slots: int):
@@ -76,16 +76,16 @@ def _body(elem, formula, slots: int):
 
         whole = builder.sdiv(count, I64(v.lanes))
         groups = builder.sdiv(whole, I64(GROUP))
-        with cgutils.for_range(builder, groups) as step:
-            first = builder.mul(step.index, I64(GROUP * v.lanes))
+        with cgutils.for_range(builder, groups) as group:
+            first = builder.mul(group.index, I64(GROUP * v.lanes))
             news = [
                 take(builder.add(first, I64(i * v.lanes)), v.load, v.store) for i in range(GROUP)
             ]
             for new, place in news:
                 v.store(new, place)
         grouped = builder.mul(groups, I64(GROUP))
-        with cgutils.for_range(builder, builder.sub(whole, grouped)) as step:
-            first = builder.mul(builder.add(grouped, step.index), I64(v.lanes))
+        with cgutils.for_range(builder, builder.sub(whole, grouped)) as block:
+            first = builder.mul(builder.add(grouped, block.index), I64(v.lanes))
             v.store(*take(first, v.load, v.store))
         tail = v.first_lanes(builder.srem(count, I64(v.lanes)))
 
