@@ -75,6 +75,8 @@ def _table(name: str, size: int) -> np.ndarray:
 
 
 def _cell(builder, name: str, real, index=None):
+    # The symbols of `step` and `sum_of`, and the resolver's, stand in code that users cached
+    # (`interop/numba`): a process that lacks one ends there, before `check_version` can say why.
     suffix = "f32" if real == types.float32 else "f64"
     first = _external(builder, f"fastgrad_{name}_{suffix}_at")
     return first if index is None else builder.gep(first, [index])
