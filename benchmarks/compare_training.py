@@ -222,7 +222,7 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     stepper.run(NO_LOSS, X, y, None, order, 16)
     x, y_batch, _ = stepper._batch(16)
     theta, grad = stepper.theta, stepper.gradient
-    step = stepper._plan(16).acquire(), theta, x, y_batch, None, grad, None, True
+    step = stepper._plan(16).lease(), theta, x, y_batch, None, grad, None, True
     update = stepper._update, (theta, grad, stepper._state, stepper._hyper)
     works = {
         "whole": lambda: stepper.run(NO_LOSS, X, y, None, order, 16),

@@ -76,7 +76,7 @@ def affine(X, w, b, *, out=None, threads: int | None = None):
         One neuron's weights, or a layer's.
     b : float, or array (k,)
     out : ndarray, the shape of Z, optional
-        Where to write Z: same dtype, contiguous, apart from the inputs. Overwritten.
+        Where to write Z: same dtype, contiguous, disjoint from the inputs. Overwritten.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -115,8 +115,8 @@ def affine_relu(X, w, b, *, out=None, threads: int | None = None):
     w : array (d,) or (d, k)
     b : float, or array (k,)
     out : (a, mask), optional
-        Where to write both: of the shapes and dtypes that are returned, contiguous, apart from the
-        inputs and each other. Overwritten.
+        Where to write both: of the shapes and dtypes that are returned, contiguous, disjoint from
+        the inputs and each other. Overwritten.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -169,7 +169,7 @@ def affine_relu_backward(
         False saves the product for gX and returns None in its place.
     out : (gX, gW, gb), or (gX, gW) for one neuron, optional
         Where to write them: of the shapes that are returned and the inputs' dtype, contiguous,
-        apart from the inputs and each other; None in the place of gX where it is not needed.
+        disjoint from the inputs and each other; None in the place of gX where it is not needed.
         Overwritten, never added to.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.

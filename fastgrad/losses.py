@@ -106,8 +106,7 @@ class Loss:
     @property
     def target_kind(self) -> int:
         """Which real targets it takes, as kernels know them (`kernels/records.py`)."""
-        kinds = {check.unit_targets: UNIT_TARGETS, check.count_targets: COUNT_TARGETS}
-        return kinds.get(self.targets, ANY_TARGETS)
+        return _KINDS[self.targets]
 
     @property
     def least_target(self) -> float:
@@ -131,6 +130,14 @@ class Loss:
 def _labels(value, name, dtype, n, k):
     return check.labels(value, name, n, k)
 
+
+# What compiled code checks of the targets, for each check in Python.
+_KINDS = {
+    check.targets: ANY_TARGETS,
+    check.unit_targets: UNIT_TARGETS,
+    check.count_targets: COUNT_TARGETS,
+    _labels: ANY_TARGETS,  # their range is that of the classes
+}
 
 LOSSES = {
     loss.name: loss

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._core import check, spec
 from ._core.plan import network_plan
-from ._core.run import SHUT, FastPath, run
+from ._core.run import NOT_OPEN, FastPath, run
 from .kernels import records as at
 from .kernels.bind import REFUSED, quick_step, run_forward, run_step, shared_step
 from .kernels.engine import parallel_step, probabilities
@@ -332,7 +332,7 @@ class MLP:
         shapes = [y] if self._loss.labelled else [y.reshape(len(X), -1)]
         if self.n_outputs == 1:
             shapes.append(y)
-        buffer = plan.acquire()
+        buffer = plan.lease()
         try:
             given = [(theta, X, targets, grad, buffer) for targets in shapes]
             if self._path.open(plan, (theta, buffer), *given):
@@ -497,7 +497,7 @@ class MLP:
         sample_weight : array (n,), optional
             Not negative, not all zero.
         out : ndarray (p,), optional
-            Where to write the gradient: same dtype, contiguous, apart from the inputs.
+            Where to write the gradient: same dtype, contiguous, disjoint from the inputs.
             Overwritten, never added to. Without it a fresh array is returned.
         threads : int, optional
             The most threads of this call; the bits do not depend on it.
@@ -533,7 +533,7 @@ class MLP:
         if plain and sample_weight is threads is None:
             try:
                 plan = self._fast[len(X)]
-                buffer = plan.acquire()
+                buffer = plan.lease()
             except (KeyError, TypeError):
                 pass
             else:
@@ -543,7 +543,7 @@ class MLP:
                         loss = self._path.launch((theta, X, y, grad, buffer))
                     else:
                         loss = _quick_step(theta, X, y, grad, buffer)
-                except SHUT:
+                except NOT_OPEN:
                     loss = REFUSED
                 plan.free.append(buffer)
                 if loss != REFUSED:

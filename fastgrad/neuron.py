@@ -10,7 +10,7 @@ import numpy as np
 
 from ._core import check
 from ._core.plan import neuron_plan
-from ._core.run import SHUT, FastPath, run
+from ._core.run import NOT_OPEN, FastPath, run
 from .kernels import neuron as kernels
 from .kernels.bind import (
     REFUSED,
@@ -56,7 +56,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     sample_weight : array (n,), optional
         Not negative, not all zero.
     out : ndarray (d,), optional
-        Where to write gw: same dtype, contiguous, apart from the inputs. Overwritten.
+        Where to write gw: same dtype, contiguous, disjoint from the inputs. Overwritten.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -92,7 +92,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     if plain and out is sample_weight is threads is None:
         try:
             plan, path = _fast[X.shape, X.dtype]
-            buffer = plan.acquire()
+            buffer = plan.lease()
         except KeyError:
             pass
         else:
@@ -104,7 +104,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
                     loss, gb = path.launch((w, b, X, y, gw, buffer))
                 else:
                     loss, gb = _quick_neuron(w, b, X, y, gw, buffer)
-            except SHUT:
+            except NOT_OPEN:
                 loss = REFUSED
             plan.free.append(buffer)
             if loss != REFUSED:
@@ -138,7 +138,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
 def _open_fast_path(plan, w, b, X, y, gw):
     """After a call of this size was checked in Python: the next may take the fast path."""
     path = _paths[X.dtype]
-    buffer = plan.acquire()
+    buffer = plan.lease()
     try:
         if path.open(plan, (w, buffer), (w, b, X, y, gw, buffer)):
             if len(_fast) >= 256:
@@ -191,7 +191,7 @@ def relu(Z, *, out=None):
     Z : array
         Any shape; float32 or float64 (integers and lists become float64).
     out : ndarray, the shape of Z, optional
-        Where to write: Z's dtype, contiguous; Z itself, or apart from it.
+        Where to write: Z's dtype, contiguous; Z itself, or disjoint from it.
 
     Returns
     -------
@@ -214,8 +214,8 @@ def relu(Z, *, out=None):
     if out is None:
         out = np.empty(Z.shape, Z.dtype)
     else:
-        apart = () if out is given else ((given, "Z"), (Z, "Z"))
-        check.output(out, "out", Z.shape, Z.dtype, *apart)
+        inputs = () if out is given else ((given, "Z"), (Z, "Z"))
+        check.output(out, "out", Z.shape, Z.dtype, *inputs)
     kernels.relu(out.reshape(-1), Z.reshape(-1))
     return out
 
@@ -228,7 +228,7 @@ def relu_mask(Z, *, out=None):
     Z : array
         Any shape; pre-activations or activations (both have the same mask).
     out : ndarray of bool, the shape of Z, optional
-        Where to write: contiguous, apart from Z.
+        Where to write: contiguous, disjoint from Z.
 
     Returns
     -------

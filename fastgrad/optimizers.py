@@ -223,7 +223,7 @@ class Optimizer:
         theta : ndarray (p,), float32 or float64
             Contiguous and writable; written to.
         grad : array (p,)
-            Of theta's dtype, apart from theta; left as it is.
+            Of theta's dtype, disjoint from theta; left as it is.
 
         Raises
         ------

@@ -136,7 +136,7 @@ def launch(serial, parallel, worth_it: bool, threads, args):
     return serial(*args)
 
 
-def sharing() -> bool:
+def goes_parallel() -> bool:
     """Whether a parallel plan's kernel would now run in parallel."""
     return get_num_threads() > 1 and not _forked
 

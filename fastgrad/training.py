@@ -22,7 +22,7 @@ from ._core.progress import Progress
 from ._core.sources import Arrays, Batches
 from ._core.stepper import NO_LOSS, Stepper
 from .history import History
-from .kernels.sums import settled
+from .kernels.sums import rounded_sum
 from .network import MLP
 from .optimizers import Optimizer, get_optimizer
 
@@ -324,7 +324,7 @@ class _Run:
             weight += source.weight(s, order)
         if not weight:
             raise ValueError("there are no rows that count in this epoch; expected at least one")
-        return settled(*total) / weight
+        return rounded_sum(*total) / weight
 
     def end_epoch(self, loss: float, rate: float, shown) -> None:
         """Validation, history, the best so far, callbacks."""

@@ -12,8 +12,8 @@ import pytest
 from llvmlite.binding import get_host_cpu_features
 
 from fastgrad import reference as ref
-from fastgrad._core import plan, tuning
-from fastgrad.kernels import gemm, simd
+from fastgrad._core import plan
+from fastgrad.kernels import gemm, simd, tuning
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 DTYPES = [F32, F64]
@@ -160,9 +160,9 @@ NARROW = {"WIDE_BYTES": 10**9, "WIDE_RATIO": 10**9}
 CUTS = {
     "one task": {"PARALLEL_FLOPS": 10**18},
     "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, **NARROW},
-    "flushed": {"PARALLEL_FLOPS": 0, "FLUSH_ROWS": 48, "MAX_TASKS": 2, **NARROW},
+    "flushed": {"PARALLEL_FLOPS": 0, "FLOAT64_ROWS": 48, "MAX_TASKS": 2, **NARROW},
     "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
-    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "STORE_ROWS": 120},
+    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "CHUNK_ROWS": 120},
     "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
 }
 

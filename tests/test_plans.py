@@ -7,7 +7,7 @@ from helpers import CUTS, forget_plans, run_python
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
-from fastgrad._core import tuning, workspace
+from fastgrad.kernels import tuning
 from fastgrad.kernels.records import GRADIENT, LAYER, LOSS, PLAN
 
 # Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
@@ -74,8 +74,8 @@ def test_tasks_cover_every_row_once(sizes, n):
     net = fg.MLP(sizes, dtype="f4")
     vector = plans.network_plan(net.spec, n, LOSS | GRADIENT, False).vector
     covered, tasks = 0, 0
-    for origin in range(0, n, vector[PLAN.store_rows]):
-        stored = min(vector[PLAN.store_rows], n - origin)
+    for origin in range(0, n, vector[PLAN.chunk_rows]):
+        stored = min(vector[PLAN.chunk_rows], n - origin)
         for first in range(0, stored, vector[PLAN.task_rows]):
             covered += min(vector[PLAN.task_rows], stored - first)
             tasks += 1
@@ -90,7 +90,7 @@ def test_tasks_cover_every_row_once(sizes, n):
 
 
 def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr(workspace, "IDLE_BYTES", 2**20)
+    monkeypatch.setattr(tuning, "IDLE_BYTES", 2**20)
     forget_plans()
     net = fg.MLP([50, 100, 20])
     theta = net.init(0)
@@ -102,8 +102,8 @@ def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
         made.append(net._plans[n, LOSS | GRADIENT, False])
     kept = [sum(buffer.nbytes for buffer in plan.free) for plan in made]
     sizes = [8 * plan.elements for plan in made]
-    assert sum(kept) < 2**21 + workspace.KEPT_PLANS * max(sizes) < sum(sizes)
-    assert all(kept[-workspace.KEPT_PLANS :])
+    assert sum(kept) < 2**21 + tuning.KEPT_PLANS * max(sizes) < sum(sizes)
+    assert all(kept[-tuning.KEPT_PLANS :])
     loss, grad = net.loss_and_grad(theta, X, y)
     assert loss == first[0]
     np.testing.assert_array_equal(grad, first[1])

@@ -421,7 +421,7 @@ def _state(array: np.ndarray) -> str:
 
 
 def output(value, name: str, shape: tuple[int, ...], dtype, *inputs) -> np.ndarray:
-    """An array to write to: exactly `shape` and `dtype`, contiguous, apart from the inputs."""
+    """An array to write to: exactly `shape` and `dtype`, contiguous, disjoint from the inputs."""
     if not isinstance(value, _ndarray):
         raise TypeError(f"{name} is a {type(value).__name__}; expected a NumPy array")
     if value.dtype != dtype or not value.dtype.isnative:

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Seconds of serial steps before threads are first tried, by where the parallel kernel's code is.
-WAIT = {"memory": 0.002, "disk": 0.06, "nowhere": 1.0}
-_HOPELESS, _WAKING = 5, 0.001  # times the seconds of the other way, and seconds for waking threads
-_PAUSE, _SHARE = 0.25, 40  # from then on: at least seconds, times the cost of the last trial
+from ..kernels.tuning import HOPELESS, TRIAL_COST, TRIAL_PAUSE, WAKING
 
 
 class Choice:
@@ -28,14 +25,14 @@ class Choice:
 
     def hopeless(self, took: list[float]) -> bool:
         """Whether a second step of a trial would be a waste; the first may have woken threads."""
-        return bool(took) and took[0] > _HOPELESS * self._seconds[self.parallel] + _WAKING
+        return bool(took) and took[0] > HOPELESS * self._seconds[self.parallel] + WAKING
 
     def tried(self, best: float, total: float) -> None:
         """The other way took `best` seconds a step, `total` in all."""
         self._seconds[not self.parallel] = best
         if best < self._seconds[self.parallel]:
             self.parallel = not self.parallel
-        self._since, self._pause = 0.0, max(_PAUSE, _SHARE * total)
+        self._since, self._pause = 0.0, max(TRIAL_PAUSE, TRIAL_COST * total)
 
     def ran(self, seconds: float, count: float) -> None:
         self._seconds[self.parallel] = seconds / count

@@ -1,6 +1,6 @@
 """Shapes to a plan: blocks, tasks, variants, where everything lies in the workspace.
 
-Plain arithmetic on shapes, which compiled code calls too (`shared`). Nothing here depends on the
+Plain arithmetic on shapes, which compiled code calls too (`jitable`). Nothing here depends on the
 number of threads, so neither do the results. The plan decides every variant of a product; kernels
 look at no shape to choose one.
 """
@@ -12,21 +12,21 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels import records as at
+from ..kernels import tuning
 from ..kernels.gemm import NV, RELU
 from ..kernels.gemm_tn import scratch_elements
-from ..kernels.jit import shared
+from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
 from ..runtime import max_threads, threads_sleep
-from . import tuning
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
-shared(scratch_elements)
+jitable(scratch_elements)
 
 
-@shared
+@jitable
 def _leading_dimension(k: int, lanes: int) -> int:
     """Whole vectors, and never a multiple of 64 of them, which would share few cache sets."""
     if k == 1:
@@ -35,15 +35,15 @@ def _leading_dimension(k: int, lanes: int) -> int:
     return padded + lanes if padded % (8 * lanes) == 0 else padded
 
 
-@shared
+@jitable
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
     """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
     return (
-        2 * k <= lanes and k * (-(-d // lanes) + tuning.SKINNY_OVERHEAD) < tuning.SKINNY_SHARE * d
+        2 * k <= lanes and k * (-(-d // lanes) + tuning.SKINNY_OVERHEAD) < tuning.SKINNY_FACTOR * d
     )
 
 
-@shared
+@jitable
 def _slices(parameters: int, flops: int) -> int:
     """Tasks of packing and of adding up: an even number, or one."""
     if flops < tuning.PARALLEL_FLOPS or parameters < tuning.LEAST_SLICED:
@@ -51,24 +51,24 @@ def _slices(parameters: int, flops: int) -> int:
     return min(tuning.MAX_SLICES, max(2, parameters // tuning.SLICE_PARAMETERS // 2 * 2))
 
 
-@shared
+@jitable
 def _is_transposed(d: int, k: int, n: int, skinny: bool, lanes: int, extra: float) -> bool:
     """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d).
 
     `extra`: cycles that one transpose costs the whole step.
     """
     across, along = d * -(-k // lanes), (k + 1) * -(-d // lanes)
-    return skinny or n * (across - along) > tuning.TURN_COST * d * k + extra
+    return skinny or n * (across - along) > tuning.TRANSPOSE_COST * d * k + extra
 
 
-@shared
+@jitable
 def _even_cut(n: int, most: int, unit: int) -> int:
     """Rows of each of the fewest equal parts of n that have at most `most` rows."""
     parts = -(-n // most)
     return min(n, round_up(-(-n // parts), unit))
 
 
-@shared
+@jitable
 def _wide_task_rows(rows: int) -> int:
     """An even number of row tasks, for two threads; one where there are few rows."""
     tasks = -(-rows // tuning.WIDE_TASK_ROWS)
@@ -77,21 +77,21 @@ def _wide_task_rows(rows: int) -> int:
     return -(-rows // tasks)
 
 
-@shared
+@jitable
 def _wide_cut(n, inputs, width, itemsize):
-    """(rows of a store, of a task, of W in a weight task): `inputs` and `width` of all layers."""
+    """(rows of a chunk, of a task, of W in a weight task): `inputs` and `width` of all layers."""
     row_bytes = 2 * itemsize * width
-    store = _even_cut(
-        n, min(tuning.STORE_ROWS, max(tuning.WIDE_TASK_ROWS, tuning.STORE_BYTES // row_bytes)), 24
+    chunk = _even_cut(
+        n, min(tuning.CHUNK_ROWS, max(tuning.WIDE_TASK_ROWS, tuning.CHUNK_BYTES // row_bytes)), 24
     )
-    rows = _even_cut(store, _wide_task_rows(store), 6)
+    rows = _even_cut(chunk, _wide_task_rows(chunk), 6)
     weight_rows = (
         tuning.WEIGHT_ROWS[0] if inputs >= 16 * tuning.WEIGHT_ROWS[0] else tuning.WEIGHT_ROWS[1]
     )
-    return min(n, round_up(store, rows)), rows, weight_rows
+    return min(n, round_up(chunk, rows)), rows, weight_rows
 
 
-@shared
+@jitable
 def _row_cut(n, row_bytes, back, gradient_bytes, flops):
     """(rows of a task, of a block)."""
     low, high = tuning.BLOCK_ROWS
@@ -107,12 +107,12 @@ def _row_cut(n, row_bytes, back, gradient_bytes, flops):
             power *= 2
         tasks = min(tuning.MAX_TASKS, max(power, n // tuning.TASK_ROWS // 4 * 4))
         if back:
-            tasks = max(1, min(tasks, tuning.PARTIAL_BYTES // gradient_bytes))
+            tasks = max(1, min(tasks, tuning.TASK_GRADIENT_BYTES // gradient_bytes))
     rows = -(-n // tasks)
     return rows, _even_cut(rows, block, 2 if rows <= high else 24)
 
 
-@shared
+@jitable
 def _one_pass_cut(n, row_bytes):
     """(rows of a task, of a block)."""
     tasks = 1
@@ -121,7 +121,7 @@ def _one_pass_cut(n, row_bytes):
     return round_up(-(-n // tasks), 8), tuning.NEURON_BLOCK_ROWS
 
 
-@shared
+@jitable
 def write_plan(
     vector, sizes, n, itemsize, want, loss, labelled, targets, averaged, activation,
     output_activation, weighted, flat, threads,
@@ -166,28 +166,28 @@ def write_plan(
         width += ld
         widest = max(widest, d, k)
 
-    store, weight_rows = n, 1
+    chunk, weight_rows = n, 1
     if one_pass:
         wide = False
         task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
     elif wide:
-        store, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
+        chunk, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
         block_rows = task_rows
     else:
         row_bytes = itemsize * (sizes[0] + width)
         task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops)
-    if not gradient:  # the same row tasks, so the loss has the same bits; but nothing to store
-        wide, store = False, n
-    tasks = n // store * -(-store // task_rows) + -(-(n % store) // task_rows)
-    partials = 1 if wide else tasks
-    flush = 0
+    if not gradient:  # the same row tasks, so the loss has the same bits; but nothing is kept
+        wide, chunk = False, n
+    tasks = n // chunk * -(-chunk // task_rows) + -(-(n % chunk) // task_rows)
+    gradients = 1 if wide else tasks
+    float64_blocks = 0
     if one_pass:
-        flush = 1 if task_rows > block_rows else 0
+        float64_blocks = 1 if task_rows > block_rows else 0
     elif wide:
-        flush = 1 if n > store else 0
-    elif gradient and itemsize == 4 and task_rows > tuning.FLUSH_ROWS:
-        flush = tuning.FLUSH_ROWS // block_rows
-    direct = gradient and partials == 1 and flush == 0 and not rearranged
+        float64_blocks = 1 if n > chunk else 0
+    elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
+        float64_blocks = tuning.FLOAT64_ROWS // block_rows
+    direct = gradient and gradients == 1 and float64_blocks == 0 and not rearranged
     slices = 1 if one_pass else _slices(parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
     if one_pass:
@@ -195,8 +195,8 @@ def write_plan(
 
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 
-    stored = store if wide else block_rows
-    theta = shared = part = partial = weight_tasks = 0
+    kept_rows = chunk if wide else block_rows
+    theta = panels = part = gradient_size = weight_tasks = 0
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
@@ -219,71 +219,72 @@ def write_plan(
         elif (
             wide
             and min(weight_rows, d) >= tuning.COPY_ROWS
-            and min(store, n) >= tuning.COPY_PRODUCTS
+            and min(chunk, n) >= tuning.COPY_PRODUCTS
         ):
             record[LAYER.weight_gradient] = at.COPIED
         record[LAYER.weight] = theta
         theta += d * k
-        record[LAYER.bias_out] = theta
+        record[LAYER.flat_db] = theta
         record[LAYER.bias] = theta if flat else 0
         theta += k
-        record[LAYER.panels] = shared
+        record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
-        shared += round_up(d * k, lanes) if skinny else d * padded
+        panels += round_up(d * k, lanes) if skinny else d * padded
         if want & at.INPUT_GRADIENT != 0 or gradient:
-            record[LAYER.panels_t] = shared
-            shared += k * round_up(d, lanes)
-        activations = round_up(stored * int(record[LAYER.ld]) + lanes, lanes)
+            record[LAYER.panels_t] = panels
+            panels += k * round_up(d, lanes)
+        activations = round_up(kept_rows * int(record[LAYER.ld]) + lanes, lanes)
         record[LAYER.output] = record[LAYER.delta] = part
         part += activations
         # The slope of ReLU is read before it is overwritten; that of others after the product.
-        apart = wide or record[LAYER.activation] > RELU
-        if apart and layer < layers - 1:
+        beside = wide or record[LAYER.activation] > RELU
+        if beside and layer < layers - 1:
             record[LAYER.delta] = part
             part += activations
         if direct:
-            record[LAYER.ldg] = d if transposed else k
-            record[LAYER.partial], record[LAYER.partial_bias] = theta - d * k - k, theta - k
+            record[LAYER.ld_dw] = d if transposed else k
+            record[LAYER.task_dw], record[LAYER.task_db] = theta - d * k - k, theta - k
         elif gradient or one_pass:
-            ldg = round_up(d, lanes) if transposed else padded
-            bias = partial + ldg * (k if transposed else d)
-            record[LAYER.ldg], record[LAYER.partial] = ldg, partial
-            record[LAYER.partial_bias] = bias
-            partial = bias + padded
+            ld_dw = round_up(d, lanes) if transposed else padded
+            bias = gradient_size + ld_dw * (k if transposed else d)
+            record[LAYER.ld_dw], record[LAYER.task_dw] = ld_dw, gradient_size
+            record[LAYER.task_db] = bias
+            gradient_size = bias + padded
         record[LAYER.first_weight_task] = weight_tasks
         weight_tasks += -(-d // weight_rows)
     if not direct:
         for layer in range(layers):
             record = vector[PLAN.size + layer * LAYER.size :]
-            record[LAYER.partial] += part
-            record[LAYER.partial_bias] += part
+            record[LAYER.task_dw] += part
+            record[LAYER.task_db] += part
 
-    stride = 0 if wide else round_up(part + partial, 64) + lanes  # apart in cache sets
-    base = shared + round_up(widest + lanes, lanes)
+    stride = 0 if wide else round_up(part + gradient_size, 64) + lanes  # in other cache sets
+    base = panels + round_up(widest + lanes, lanes)
     panel_stride = round_up(base, 64) + lanes if own else 0
     base = max(base, tasks * panel_stride)
-    scratch = base + (part + partial if wide else tasks * stride) + lanes
-    claims = max(tasks, slices, weight_tasks) if parallel else 0
-    workers = min(threads, claims) if parallel else 1  # more threads would find nothing to do
+    scratch = base + (part + gradient_size if wide else tasks * stride) + lanes
+    queue_tasks = max(tasks, slices, weight_tasks) if parallel else 0
+    workers = min(threads, queue_tasks) if parallel else 1  # more threads would find nothing to do
     in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
-    parts = at.SCALARS + (partials * partial if flush else 0)
-    done = round_up(parts + tasks + slices + at.LINE, at.LINE)
-    vector[PLAN.rows], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
+    losses = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
+    queue = round_up(losses + tasks + slices + at.LINE, at.LINE)
+    vector[PLAN.n], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
     vector[PLAN.loss], vector[PLAN.labelled], vector[PLAN.averaged] = loss, labelled, averaged
     vector[PLAN.targets], vector[PLAN.one_pass] = targets, one_pass
     vector[PLAN.weighted], vector[PLAN.flat] = weighted, flat
-    vector[PLAN.wide], vector[PLAN.store_rows] = wide, store
+    vector[PLAN.wide], vector[PLAN.chunk_rows] = wide, chunk
     vector[PLAN.task_rows], vector[PLAN.tasks] = task_rows, tasks
     vector[PLAN.block_rows], vector[PLAN.slices] = block_rows, slices
-    vector[PLAN.direct], vector[PLAN.flush_blocks] = direct, flush
+    vector[PLAN.direct], vector[PLAN.float64_blocks] = direct, float64_blocks
     vector[PLAN.weight_rows], vector[PLAN.weight_tasks] = weight_rows, weight_tasks
-    vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = shared, base, stride
-    vector[PLAN.grad_size], vector[PLAN.grad_sums], vector[PLAN.parts] = partial, at.SCALARS, parts
-    vector[PLAN.done], vector[PLAN.claims], vector[PLAN.scratch] = done, claims, scratch
+    vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = panels, base, stride
+    vector[PLAN.task_gradient_size], vector[PLAN.gradient_sums] = gradient_size, at.SCALARS
+    vector[PLAN.losses] = losses
+    vector[PLAN.queue], vector[PLAN.queue_tasks], vector[PLAN.scratch] = queue, queue_tasks, scratch
     vector[PLAN.scratch_stride], vector[PLAN.workers] = scratch_stride, workers
     vector[PLAN.panel_stride] = panel_stride
-    elements, doubles = scratch + workers * scratch_stride, done + (1 + claims) * at.LINE
+    elements, doubles = scratch + workers * scratch_stride, queue + (1 + queue_tasks) * at.LINE
     return flops if parallel else 0, elements, doubles, scratch, workers
 
 
@@ -303,7 +304,7 @@ def network_plan(spec, n: int, want: int, weighted: bool) -> Plan:
 
 @lru_cache(maxsize=256)
 def layer_plan(d: int, k: int, n: int, dtype: np.dtype, want: int, activation: int) -> Plan:
-    """The plan of one layer by itself: its bias lies apart, its output gradient is given."""
+    """The plan of one layer: its bias is an array by itself, its output gradient is given."""
     vector = np.zeros(PLAN.size + LAYER.size, np.int64)
     work, *size = write_plan(
         vector, (d, k), n, dtype.itemsize, want, 0, False, False, 1, 0, activation, False, False,

@@ -1,4 +1,4 @@
-"""The one way from checked arrays into a step: take a workspace, fill the call, go serial or
+"""The one way from checked arrays into a step: lease a workspace, fill the CALL, go serial or
 parallel, give it back; and the fast path, which leaves the checks to compiled code too.
 
 A call whose arrays have been checked in Python ends in `run`. After it, `FastPath.open` prepares
@@ -13,7 +13,7 @@ from .. import runtime
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
 
-SHUT = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
+NOT_OPEN = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
 
 
 def run(plan, kernel, arrays, threads=None, beside=None):
@@ -22,7 +22,7 @@ def run(plan, kernel, arrays, threads=None, beside=None):
     threads: the call's own bound (None: the process's); beside: reads from the workspace what the
     kernel returns besides the loss.
     """
-    buffer = plan.acquire()
+    buffer = plan.lease()
     try:
         if not plan.parallel and threads is None:
             return kernel(buffer, *arrays, True)
@@ -40,9 +40,9 @@ class FastPath:
     A plan that is not parallel is run by `brief`; a parallel one by `launch`.
     """
 
-    def __init__(self, parallel, brief, shared):
-        self._parallel, self._brief, self._shared = parallel, brief, shared
-        self._address = [0, 0]  # of the parallel kernel; whether serial ones are open to `shared`
+    def __init__(self, parallel, brief, long):
+        self._parallel, self._brief, self._long = parallel, brief, long
+        self._address = [0, 0]  # of the parallel kernel; whether serial ones are open to `long`
 
     def open(self, plan, parallel_args, *given) -> bool:
         """For plans like this one, under the rules of `runtime.launch` as they are now.
@@ -53,27 +53,27 @@ class FastPath:
         if not plan.parallel:
             for arguments in given:
                 self._brief.allow(arguments)
-        elif not self._address[0 if runtime.sharing() else 1]:
+        elif not self._address[0 if runtime.goes_parallel() else 1]:
             if not runtime.start_threads():
                 return False
             for arguments in given:
-                self._shared.allow((1, 1, *arguments))
+                self._long.allow((1, 1, *arguments))
             self._address[1] = 1
-            if runtime.sharing():
+            if runtime.goes_parallel():
                 self._address[0] = address_of(self._parallel, parallel_args)
         return True
 
     def launch(self, args):
-        """A parallel plan's step, by the rules of `runtime.launch`; one of SHUT if it is not open
-        for them, or if another thread has the threads."""
+        """A parallel plan's step, by the rules of `runtime.launch`; one of NOT_OPEN if it is not
+        open for them, or if another thread has the threads."""
         address, is_open = self._address
         threads = runtime.take_threads()
         if threads > 1:
             try:
                 if address:
-                    return self._shared.call(address, threads, *args)
+                    return self._long.call(address, threads, *args)
             finally:
                 runtime.return_threads()
         elif threads and is_open:
-            return self._shared.call(0, 0, *args)
+            return self._long.call(0, 0, *args)
         raise TypeError("no call of this kind was checked in Python yet, or the threads are taken")

@@ -8,16 +8,14 @@ from itertools import pairwise
 import numpy as np
 
 from ..kernels import records as at
+from ..kernels import tuning
 from ..kernels.calls import address_of
 from ..kernels.jit import place_of
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
 from ..runtime import get_num_threads, launch, max_threads
-from .choice import WAIT, Choice
+from .choice import Choice
 
-CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a call
-_STEP_SECONDS, _FLOPS_PER_SECOND = 5e-6, 4e10  # rough, for the above
-_TRIAL = 4  # steps of a trial of the other way: fewer would count the launch for too much
 NO_LOSS = (0.0, 0.0)  # to begin a running total with
 _choices: dict[tuple, Choice] = {}  # by shape, for the whole process: short fits learn from others
 _MOST_CHOICES = 256
@@ -69,24 +67,26 @@ class Stepper:
         return batch
 
     def steps_per_call(self, m: int) -> int:
-        seconds = _STEP_SECONDS + self._flops * m / _FLOPS_PER_SECOND
-        return max(1, int(CALL_SECONDS / seconds))
+        seconds = tuning.STEP_SECONDS + self._flops * m / tuning.FLOPS_PER_SECOND
+        return max(1, int(tuning.CALL_SECONDS / seconds))
 
     def run(self, total: tuple, x, y, s, order, m: int) -> tuple:
-        """Batches of m of the rows in `order`, and one of the rest; `total` plus their losses, a
-        pair as `sums.add_exactly` has it."""
+        """Batches of m of the rows in `order`, the last one maybe of fewer; `total` plus their
+        losses, a pair as `sums.add_exactly` has it."""
         threads = get_num_threads() if self.threads is None else self.threads
         if threads == 1 or not self._plan(m).parallel:
             return self._call(False, total, x, y, s, order, m)
         chosen = self._choice(m)
         if not self._parallel_code:
             self._parallel_code = self._place(x, y, s, m)
-        if order.size >= m and chosen.due(WAIT[self._parallel_code]):
+        if order.size >= m and chosen.due(tuning.TRIAL_AFTER[self._parallel_code]):
             if self._parallel_code != "memory":
                 self.compile_parallel(x, y, s, m)
             took, whole = [], 0.0
             while order.size >= m and len(took) < 2 and not chosen.hopeless(took):
-                tried = order[: m * (_TRIAL if took else 1)]  # the first wakes the threads
+                tried = order[
+                    : m * (tuning.TRIAL_STEPS if took else 1)
+                ]  # the first wakes the threads
                 began = time.perf_counter()
                 total = self._call(not chosen.parallel, total, x, y, s, tried, m)
                 seconds = time.perf_counter() - began
@@ -96,16 +96,15 @@ class Stepper:
         if order.size:
             began = time.perf_counter()
             total = self._call(chosen.parallel, total, x, y, s, order, m)
-            if order.size >= m:  # a rest tells nothing of a whole batch
+            if order.size >= m:  # a last batch tells nothing of a whole one
                 chosen.ran(time.perf_counter() - began, order.size / m)
         return total
 
     def _choice(self, m: int) -> Choice:
         net = self.net
         spec = net.spec
-        key = (
-            spec.layer_sizes, spec.loss, spec.activation, spec.dtype, self.weighted, m, self.threads
-        )  # fmt: skip
+        network = spec.layer_sizes, spec.loss, spec.activation, spec.dtype
+        key = network, self.weighted, m, self.threads
         if len(_choices) >= _MOST_CHOICES:
             _choices.clear()
         return _choices.setdefault(key, Choice())
@@ -120,26 +119,26 @@ class Stepper:
             train_steps_parallel, self._arguments(NO_LOSS, x, y, s, order, m, buffer, buffer)
         )
 
-    def _arguments(self, total, x, y, s, order, m, buffer, rest_buffer) -> tuple:
+    def _arguments(self, total, x, y, s, order, m, buffer, last_buffer) -> tuple:
         """Of `train_steps` and its parallel twin."""
         count = -(-order.size // m)
         return (
             self._update, total, self.theta, self.gradient, self._state, self._hyper,
             self.optimizer.rates(count), x, y, s,
-            order.astype(np.int64, copy=False), *self._batch(m), buffer, rest_buffer,
+            order.astype(np.int64, copy=False), *self._batch(m), buffer, last_buffer,
             np.empty((count, RESULTS)), self._hypers,
         )  # fmt: skip
 
     def _call(self, parallel: bool, total, x, y, s, order, m) -> tuple:
-        """One compiled call; two where the rest is too small for threads."""
-        rest = order.size % m
-        if parallel and rest and not self._plan(rest).parallel:
-            whole = order[: order.size - rest]
+        """One compiled call; two where the last batch is too small for threads."""
+        last = order.size % m
+        if parallel and last and not self._plan(last).parallel:
+            whole = order[: order.size - last]
             total = self._call(True, total, x, y, s, whole, m) if whole.size else total
             parallel, order = False, order[whole.size :]
         self._state, self._hyper = self._prepared()
-        plans = [self._plan(m), self._plan(rest)] if rest else [self._plan(m)]
-        buffers = [plan.acquire() for plan in plans]
+        plans = [self._plan(m), self._plan(last)] if last else [self._plan(m)]
+        buffers = [plan.lease() for plan in plans]
         try:
             args = self._arguments(total, x, y, s, order, m, buffers[0], buffers[-1])
             parallel = parallel and plans[0].parallel

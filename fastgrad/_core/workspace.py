@@ -1,7 +1,7 @@
 """Workspaces: what a step's kernel writes beside the user's arrays, kept for the next step.
 
-A workspace is one buffer. A plan keeps as many as were ever in use at once; but where all plans
-together keep too much, those that made theirs longest ago let go of them.
+A workspace is one buffer, leased for a step. A plan keeps as many as were ever in use at once; but
+where all plans together keep too much, those that made theirs longest ago let go of them.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..kernels.jit import shared
+from ..kernels import tuning
+from ..kernels.jit import jitable
 from ..kernels.records import CALL, LINE, WORKER_STRIDE
 from ..kernels.simd import VECTOR_BYTES
-
-IDLE_BYTES = 256 * 2**20  # of workspaces that no step is using
-KEPT_PLANS = 4  # that keep theirs however large: a large network's training and validation
 
 _makers: dict = {}  # plans (weak references) by id, in the order in which they last made one
 _since = 0  # bytes made since all were last looked at
 
 
-@shared
+@jitable
 def round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
-@shared
+@jitable
 def workspace_layout(length, workers, doubles, elements, itemsize):
     """(first word of the workers, of the plan, of the sums, of the work, words in all), of a plan
     of `length` words; the CALL comes first."""
@@ -48,14 +46,14 @@ class Plan:
     dtype: np.dtype
     elements: int
     doubles: int
-    cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a denormal, which
+    cleared: int = 0  # elements that begin as zeros: an idle lane must not hold a subnormal, which
     # costs some processors 100 cycles an operation
     workers: int = 1
     scalars: tuple[float, ...] = ()
-    free: list = field(default_factory=list)  # give a workspace back by appending it
+    free: list = field(default_factory=list)  # a lease ends with `free.append(workspace)`
 
-    def acquire(self) -> np.ndarray:
-        """A workspace nobody else uses."""
+    def lease(self) -> np.ndarray:
+        """A workspace that nobody else uses."""
         try:
             return self.free.pop()
         except IndexError:
@@ -93,12 +91,12 @@ def _let_go(plan: Plan, size: int) -> None:
     _makers.pop(key, None)
     _makers[key] = weakref.ref(plan, lambda _: _makers.pop(key, None))
     _since += size
-    if _since < IDLE_BYTES // 4:
+    if _since < tuning.IDLE_BYTES // 4:
         return
     _since, idle = 0, 0
     for place, reference in enumerate(reversed(list(_makers.values()))):
         other = reference()
         if other is not None:
             idle += sum(buffer.nbytes for buffer in list(other.free))
-            if idle > IDLE_BYTES and place >= KEPT_PLANS:
+            if idle > tuning.IDLE_BYTES and place >= tuning.KEPT_PLANS:
                 other.free.clear()

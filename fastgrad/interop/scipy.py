@@ -151,7 +151,7 @@ class LeastSquares:
         theta = check.vector(theta, "theta", net.dtype, net.n_parameters)
         mask = output_mask(net, outputs)
         out, one_hot = np.empty((outputs.size, net.n_parameters)), np.eye(k)
-        buffer = self._plan.acquire()
+        buffer = self._plan.lease()
         try:
             _jacobian(out, theta, self.X, one_hot, mask, buffer)
         finally:

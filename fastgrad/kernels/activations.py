@@ -1,10 +1,11 @@
 """Activations of hidden layers, element by element over a block (formula 28).
 
-In: pre-activations z (m, k) with a leading dimension; out: activations, in their place. Back: the
-gradient by the activations, which becomes that by the pre-activations, and the activations, from
-which alone the slope is known, so nothing else is stored. The micro-kernel's epilogue does this for
-the identity and for ReLU (`gemm.py`); the others are rows of the two tables, which
-`fastgrad/activations.py` fills: a pass over a block in the L1 cache.
+In: pre-activations z (m, k) with a leading dimension. Out: activations, in their place. Backward,
+in: the gradient by the activations, and the activations, from which the slope is computed, so that
+nothing else is stored; out: the gradient by the pre-activations, in its place. Loop order: rows,
+vectors of columns, in a pass over a block in the L1 cache. For the identity and ReLU the epilogue
+of the product does it (`gemm.py`); the formulas of the others are rows of
+`fastgrad/activations.py`.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ SLOPES, apply_slope = table(
 )
 
 
-def _over_block(elem, step):
-    """`step(arithmetic, first, second)`: what goes in the second array's place (an activation), or
-    the first's (a slope); see `add_activation`."""
+def _over_block(elem, formula):
+    """`formula(arithmetic, first, second, mask)`: a value and its place, in the second array (an
+    activation) or in the first (a slope); see `add_activation`."""
 
     def body(builder, first, ld_first, second, ld_second, m, k):
         v = Arithmetic(builder, elem)
@@ -50,7 +51,7 @@ def _over_block(elem, step):
                 builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
                 for base, ld in ((first, ld_first), (second, ld_second))
             )
-            value, place = step(v, one, other, mask)
+            value, place = formula(v, one, other, mask)
             v.store_masked(value, place, mask)
         builder.ret_void()
 

@@ -63,6 +63,6 @@ class Arithmetic(Vectors):
         small = self.less(self.builder.call(size, [value]), least)
         return self.select(small, self.const(0.0), value)
 
-    def settled(self, value):
-        """0 in the place of a subnormal number."""
+    def flush_subnormals(self, value):
+        """0 in the place of subnormal numbers."""
         return self.zero_below(value, self.const(2.0**-126 if self.is_f32 else 2.0**-1022))

@@ -202,7 +202,7 @@ def greatest_target(kind):
 @inner
 def takes_step(plan, theta, x, y, out):
     """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
-    n, d, k = plan.rows, layer_of(plan, 0).d, layer_of(plan, plan.layers - 1).k
+    n, d, k = plan.n, layer_of(plan, 0).d, layer_of(plan, plan.layers - 1).k
     if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
         return False
     if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
@@ -241,7 +241,7 @@ def shared_step(parallel, threads, theta, x, y, out, buffer):
 @inner
 def takes_neuron(plan, w, x, y):
     """As `takes_step`, of one neuron."""
-    n, d = plan.rows, layer_of(plan, 0).d
+    n, d = plan.n, layer_of(plan, 0).d
     fit = w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
     return fit and is_plain(w) and is_plain(x) and is_plain(y)
 

@@ -1,8 +1,9 @@
 """One block of rows through a network: forward, loss, backward, weight gradient.
 
-In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, the task's
-gradient. Forward and backward of a layer stand beside each other; the plan says which variant of
-each product a layer takes. The loops over blocks and tasks are in `tasks.py` and `engine.py`.
+In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, the task
+gradient. Loop order: layers forward, the loss, layers backward; of a layer first dW and db, then
+the delta of the layer below, while its own is in cache. The plan says which variant of each product
+a layer takes. The loops over blocks and tasks are in `tasks.py` and `engine.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from numba import types
 
 from . import losses
 from .activations import apply_activation, apply_slope
-from .gemm import GATE, PANELS, RELU, STORE, gemm
+from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
@@ -35,9 +36,7 @@ from .records import (
 )
 from .routines import procedure
 from .simd import lanes, null_like, shift
-
-BAND_ROWS, BAND_PRODUCTS = 12, 32  # rows of dW written side by side where each of its elements is a
-# sum of fewer products: writing it is most of the work
+from .tuning import BAND_PRODUCTS, BAND_ROWS
 
 
 @inner
@@ -50,15 +49,15 @@ def forward(call, plan, x, m, place, part, out, panels):
         c = shift(part, layer.output + place * ldc)
         if index == plan.layers - 1 and plan.want & OUTPUTS:
             c, ldc = out, k
-        mode = RELU if layer.activation == RELU else STORE
+        epilogue = RELU if layer.activation == RELU else STORE
         w, b = shift(panels, layer.panels), shift(call.bias, layer.bias)
         if layer.forward == DOT_PRODUCTS:
-            skinny_forward(c, ldc, a, lda, w, b, m, d, k, mode)
+            skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
-            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, mode, 0)
+            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, 0)
         else:
-            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, mode, 0)
+            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, 0)
         if layer.activation > RELU:
             apply_activation(layer.activation, c, ldc, c, ldc, m, k)
         a, lda = c, ldc
@@ -73,7 +72,7 @@ def _one_pass_arguments(real):
 def one_pass_block(call, plan, x, first, m, grad, fresh):
     """Loss and gradient of one output over a block of rows."""
     layer = layer_of(plan, 0)
-    dw, db, d = shift(grad, layer.partial), shift(grad, layer.partial_bias), layer.d
+    dw, db, d = shift(grad, layer.task_dw), shift(grad, layer.task_db), layer.d
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
     if fresh:
@@ -134,45 +133,45 @@ def weight_gradient(
     `beyond`: elements of X that lie behind these rows and may be read.
     """
     layer = layer_of(plan, index)
-    d, k, ld, ldg = layer.d, layer.k, layer.ld, layer.ldg
+    d, k, ld, ld_dw = layer.d, layer.k, layer.ld, layer.ld_dw
     delta = shift(part, layer.delta + place * ld)
-    below, ldb, ahead = x, d, m * d  # the next block of X comes from memory meanwhile
+    below, ldb, x_ahead = x, d, m * d  # the next block of X comes from memory meanwhile
     if index > 0:
         before = layer_of(plan, index - 1)
-        ldb, ahead = before.ld, 0
+        ldb, x_ahead = before.ld, 0
         below = shift(part, before.output + place * ldb)
     a = shift(below, start)
-    db = shift(grad, layer.partial_bias)
+    db = shift(grad, layer.task_db)
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
     if start == 0 and layer.weight_gradient != COPIED:
         sum_rows(db, delta, ld, k, fresh, m)
-    dw = shift(grad, layer.partial + (start if layer.transposed else start * ldg))
-    init, ldi = dw, ldg
+    dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
+    init, ldi = dw, ld_dw
     if fresh:
         init, ldi = shift(call.work, plan.zeros), 0
     if layer.weight_gradient == SCALED_ROWS:
-        skinny_gradient(dw, ldg, a, ldb, delta, ld, m, count, k, fresh)
+        skinny_gradient(dw, ld_dw, a, ldb, delta, ld, m, count, k, fresh)
     elif layer.weight_gradient == TRANSPOSED:
         if index > 0 or beyond >= lanes(x):  # rows of `a` may be read to a whole vector past them
-            gemm(dw, ldg, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE, 0)
+            gemm(dw, ld_dw, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE, 0)
         else:
             transposed_product(
-                dw, ldg, delta, ld, a, ldb, k, count, m, init, ldi, scratch, False,
+                dw, ld_dw, delta, ld, a, ldb, k, count, m, init, ldi, scratch, False,
                 null_like(db), fresh,
             )  # fmt: skip
     elif layer.weight_gradient == COPIED:
         sums = null_like(db) if start else db
         transposed_product(
-            dw, ldg, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
+            dw, ld_dw, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
         )
     else:
-        step = count if m >= BAND_PRODUCTS else BAND_ROWS
-        for i in range(0, count, step):
-            band, rows = shift(dw, i * ldg), min(step, count - i)
+        height = count if m >= BAND_PRODUCTS else BAND_ROWS
+        for i in range(0, count, height):
+            band, rows = shift(dw, i * ld_dw), min(height, count - i)
             gemm(
-                band, ldg, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
-                band, 0, STORE, ahead,
+                band, ld_dw, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
+                band, 0, STORE, x_ahead,
             )  # fmt: skip
 
 
@@ -180,7 +179,7 @@ def weight_gradient(
 def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
-    Each delta goes where the plan says: over the activation that gated it, or beside it.
+    Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
     zeros = shift(call.work, plan.zeros)
     for index in range(plan.layers - 1, -1, -1):
@@ -192,20 +191,20 @@ def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, pa
                 call, plan, index, start, d, x, beyond, place, m, part, grad, fresh, scratch
             )
         delta = shift(part, layer.delta + place * ld)
-        below, gate, ldb, mode, activation = dx, dx, d, STORE, STORE
+        below, act, ldb, epilogue, activation = dx, dx, d, STORE, STORE
         if index > 0:
             before = layer_of(plan, index - 1)
             ldb, activation = before.ld, before.activation
-            gate = shift(part, before.output + place * ldb)
+            act = shift(part, before.output + place * ldb)
             below = shift(part, before.delta + place * ldb)
-            mode = GATE if activation == RELU else STORE
+            epilogue = RELU_BACKWARD if activation == RELU else STORE
         elif plan.want & INPUT_GRADIENT == 0:
             continue
         if layer.input_gradient == DOT_ROWS:
             w = shift(call.theta, layer.weight)
-            few_rows_back(below, ldb, delta, ld, w, m, d, k, gate, ldb, mode)
+            few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldb, epilogue)
         else:
             w = shift(panels, layer.panels_t)
-            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, gate, ldb, mode, 0)
+            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
         if activation > RELU:
-            apply_slope(activation, below, ldb, gate, ldb, m, d)
+            apply_slope(activation, below, ldb, act, ldb, m, d)

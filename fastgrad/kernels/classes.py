@@ -1,10 +1,10 @@
 """Cross-entropy of few classes: the lanes run along the rows, not along the classes.
 
-In and out: as `losses.cross_entropy`. Loop order: groups of as many rows as a vector has lanes.
-A group's logits are transposed into a small table, a vector a class; the maximum, the exponentials
-and their sum are then plain vector operations with no lane idle, and nothing is added up across
-lanes: with 10 classes of float32 half the time of a row at a time. A row's result depends neither
-on its group nor on its lane. Formula 25.
+In and out: as the cross-entropy of `losses.py`. Loop order: groups of as many rows as a vector has
+lanes. A group's logits are transposed into a small table, a vector a class; the maximum, the
+exponentials and their sum are then plain vector operations: no lane is idle, and nothing is added
+across lanes. With 10 classes of float32 that takes half the time of a row at a time. A row's result
+depends neither on its group nor on its lane. Formula 25.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from . import vmath
 from .pack import transpose_block
 from .simd import I64, Vectors
 from .sums import Sum
+from .tuning import FEW_CLASSES
 from .weights import weighed
 
-MOST_VECTORS = 2  # of classes, for which there is room in the table
-CHAINS = 4  # sums of exponentials side by side, so that their rounding errors stay small
+CHAINS = 4  # sums of exponentials side by side: a sum of fewer terms has smaller rounding errors
 
 
 class _Group:
@@ -80,7 +80,7 @@ def few_classes_body(elem):
         lanes, zero, one = I64(vec.lanes), vec.const(0.0), vec.const(1.0)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         scale = vec.splat(scale)
-        table = cgutils.alloca_once(builder, elem, size=MOST_VECTORS * vec.lanes * vec.lanes)
+        table = cgutils.alloca_once(builder, elem, size=FEW_CLASSES * vec.lanes * vec.lanes)
         spare = cgutils.alloca_once(builder, I64, size=vec.lanes)
         for lane in range(vec.lanes):
             builder.store(I64(0), builder.gep(spare, [I64(lane)]))
@@ -89,8 +89,8 @@ def few_classes_body(elem):
         sums = [cgutils.alloca_once(builder, vec.type) for _ in range(CHAINS)]
         blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), lanes)
         groups = builder.sdiv(builder.add(m, I64(vec.lanes - 1)), lanes)
-        with cgutils.for_range(builder, groups) as step:
-            first = builder.mul(step.index, lanes)
+        with cgutils.for_range(builder, groups) as vector:
+            first = builder.mul(vector.index, lanes)
             group = _Group(vec, table, labels, spare, first, builder.sub(m, first))
             rows = builder.gep(z, [builder.mul(first, ldz)])
             builder.store(builder.select(group.inside, one, zero), weight)
@@ -120,11 +120,11 @@ def few_classes_body(elem):
             a, b, c, d = (builder.load(sum_) for sum_ in sums)
             sum_ = builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
 
-            share = builder.fmul(builder.load(weight), scale)
-            factor = builder.fdiv(share, sum_)
+            w_scaled = builder.fmul(builder.load(weight), scale)
+            factor = builder.fdiv(w_scaled, sum_)
             with cgutils.for_range(builder, k) as number:
                 place = group.place(number.index)
-                due = builder.select(group.is_class(number.index), share, zero)
+                due = builder.select(group.is_class(number.index), w_scaled, zero)
                 delta = builder.fsub(builder.fmul(vec.load(place), factor), due)
                 vec.store(delta, place)
             group.put_back(rows, ldz, k, blocks)

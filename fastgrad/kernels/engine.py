@@ -6,14 +6,14 @@ alone:
 
 - pack: a slice of every W into panels (and of its transpose, for dX);
 - rows: a task takes its rows block by block: every layer forward, the loss, every layer backward,
-  its own gradient accumulated; nothing but X, y and the weights is read from memory;
+  the task's gradient accumulated; nothing but X, y and the weights is read from memory;
 - weights, only in wide networks, where a private gradient a task would cost more than it saves: the
-  row tasks store their deltas, then a task sums X^T dZ over all stored rows for its rows of W;
+  row tasks keep their deltas, then a task sums X^T dZ over all rows of the chunk for its rows of W;
 - reduce: a slice of the gradient is the sum of the tasks' in task order, in float64, plus l2.
 
-Serial or parallel, the tasks are the same, so the bits are. A task writes only its slice of the
-panels (pack), its own part or rows of the workspace (rows), its rows of the gradient (weights), its
-slice of the gradient (reduce).
+Threads take tasks from a work queue, stage by stage: a phase is one stage, but in wide networks
+rows and weights alternate, chunk by chunk of rows. Serial or parallel, the tasks are the same, so
+the bits are. What a task writes is its own (`tasks.py`).
 One layer with a given output gradient (`affine_relu_backward`) is the same step, and so is a
 forward pass that also writes the ReLU mask. Formulas 18 to 20, 23 and 24.
 """
@@ -38,10 +38,10 @@ from .records import (
 )
 from .rounding import control_word, set_control_word
 from .routines import procedure
-from .sharing import claim, count_one, wait_until
 from .simd import integers, null_like, pointer, shift
-from .sums import add_exactly, settled, sum_of
+from .sums import add_exactly, rounded_sum, sum_of
 from .tasks import pack_slice, reduce_slice, rows_task, weights_task
+from .work_queue import claim, count_one, spin_until
 
 PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
 
@@ -49,126 +49,132 @@ PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
 @inner
 def batch_scale(call, plan):
     """1 / (n or sum of weights), and also / k for the losses that are means over outputs."""
-    total = float(plan.rows)
+    total = float(plan.n)
     if plan.weighted:
-        total = sum_of(call.weights, plan.rows)
+        total = sum_of(call.weights, plan.n)
     return 1.0 / (total * plan.averaged)
 
 
 @inner
 def _stages(plan):
-    """How many times tasks are handed out: pack, then rows (and weights) store by store, reduce."""
-    stores = (plan.rows + plan.store_rows - 1) // plan.store_rows
-    return 2 + stores * (1 + plan.wide)
+    """How many stages there are: pack, then rows (and weights) chunk by chunk, reduce."""
+    chunks = (plan.n + plan.chunk_rows - 1) // plan.chunk_rows
+    return 2 + chunks * (1 + plan.wide)
 
 
 @inner
 def _stage(number, plan, worker):
-    """(phase, first row of the store, number of tasks)."""
+    """(phase, first row of the chunk, number of tasks)."""
     if number == 0:
-        own = worker.shares and plan.panel_stride
+        own = worker.parallel and plan.panel_stride
         return PACK, 0, 0 if own else plan.slices
     if number == _stages(plan) - 1:
         return REDUCE, 0, 0 if plan.want & OUTPUTS else plan.slices
     wide = plan.wide
-    origin = (number - 1) // (1 + wide) * plan.store_rows
+    origin = (number - 1) // (1 + wide) * plan.chunk_rows
     if wide and number % 2 == 0:
         return WEIGHTS, origin, plan.weight_tasks
-    rows = min(plan.store_rows, plan.rows - origin)
+    rows = min(plan.chunk_rows, plan.n - origin)
     return ROWS, origin, (rows + plan.task_rows - 1) // plan.task_rows
 
 
 @inner
 def step_loss(call, plan):
-    """The parts in task order, plus l2 / 2 times the sum of squared weights."""
+    """The tasks' losses in their order, plus l2 / 2 times the sum of squared weights."""
     if plan.want & LOSS == 0:
         return 0.0
-    parts, tasks, sums = plan.parts, plan.tasks, call.sums
+    place, tasks, sums = plan.losses, plan.tasks, call.sums
     loss, lost, squares = 0.0, 0.0, 0.0
     for t in range(tasks):
-        loss, lost = add_exactly(loss, lost, sums[parts + t])
+        loss, lost = add_exactly(loss, lost, sums[place + t])
     for t in range(plan.slices):
-        squares += sums[parts + tasks + t]
-    return settled(loss, lost) * sums[SCALE] + 0.5 * sums[L2] * squares
+        squares += sums[place + tasks + t]
+    return rounded_sum(loss, lost) * sums[SCALE] + 0.5 * sums[L2] * squares
 
 
 @inner
-def turn_of(turn, worker, count, plan):
-    """The task of a stage that a thread looks at in its turn: its own share first."""
+def task_in_turn(turn, worker, count, plan):
+    """The task of a stage that a thread looks at in its turn: its own range first."""
     index = turn + worker.number * count // plan.workers
     return index - count if index >= count else index
 
 
 @inner
 def _task(phase, index, origin, call, plan, worker):
-    """One task of a phase; `origin` is the first row of the store."""
+    """One task of a phase; `origin` is the first row of the chunk."""
     panels = call.work
     if phase == PACK:
         pack_slice(call, plan, panels, index, plan.slices)
     elif phase == ROWS:
-        if worker.shares and plan.panel_stride:
+        if worker.parallel and plan.panel_stride:
             panels = shift(panels, index * plan.panel_stride)
             pack_slice(call, plan, panels, 0, 1)
-        part = plan.parts + origin // plan.task_rows + index
-        call.sums[part] = rows_task(call, plan, worker, panels, index, origin)
+        place = plan.losses + origin // plan.task_rows + index
+        call.sums[place] = rows_task(call, plan, worker, panels, index, origin)
     elif phase == WEIGHTS:
         weights_task(call, plan, worker, index, origin)
     else:
-        call.sums[plan.parts + plan.tasks + index] = reduce_slice(call, plan, index)
+        call.sums[plan.losses + plan.tasks + index] = reduce_slice(call, plan, index)
 
 
 @procedure(types.float64, lambda real: (RecordType(CALL, real), RecordType(WORKER, real)))
 def step(call, worker):
     """All tasks of all phases, one after the other; returns the loss.
 
-    With a worker that shares: those tasks that nobody else has claimed, each once all tasks of
+    Where the worker is one of several: the tasks that no other has claimed, each once all tasks of
     earlier stages are done; the loss is then `step_loss`, after the last.
     """
     plan = call.plan
-    shares = worker.shares != 0
-    if not shares:
+    parallel = worker.parallel != 0
+    if not parallel:
         call.sums[SCALE] = batch_scale(call, plan)
-    done = integers(shift(call.sums, plan.done))
-    before = worker.passed  # 0 if nobody shares
+    queue = work_queue(call)
+    before = worker.passed  # 0 if it is alone
     for number in range(_stages(plan)):
         phase, origin, count = _stage(number, plan, worker)
-        if shares:
-            wait_until(done, before)
+        if parallel:
+            spin_until(queue, before)
         for turn in range(count):
-            index = turn_of(turn, worker, count, plan)
-            if shares and not claim(shift(done, (1 + index) * LINE), before + 1):
+            index = task_in_turn(turn, worker, count, plan)
+            if parallel and not claim(shift(queue, (1 + index) * LINE), before + 1):
                 continue
             _task(phase, index, origin, call, plan, worker)
-            if shares:
-                count_one(done)
+            if parallel:
+                count_one(queue)
         before += count
-    if shares:
+    if parallel:
         worker.passed = before
         return 0.0
     return step_loss(call, plan)
 
 
 @inner
-def open_tasks(call, plan):
-    """Before threads share the tasks: none is claimed or done."""
+def work_queue(call):
+    """The number of tasks done, and behind it a line for each task of a stage."""
+    return integers(shift(call.sums, call.plan.queue))
+
+
+@inner
+def open_queue(call, plan):
+    """Before threads take tasks: none is claimed or done."""
     call.sums[SCALE] = batch_scale(call, plan)
-    done = integers(shift(call.sums, plan.done))
-    for line in range(1 + plan.claims):
-        done[line * LINE] = 0
+    queue = work_queue(call)
+    for line in range(1 + plan.queue_tasks):
+        queue[line * LINE] = 0
 
 
 @inner
 def join(call, index):
-    """The worker of a thread that begins to share."""
+    """The worker of a thread that begins to take tasks."""
     worker = worker_of(call, index)
-    worker.number, worker.shares, worker.passed = index, 1, 0
+    worker.number, worker.parallel, worker.passed = index, 1, 0
     return worker
 
 
 @inner
 def leave(worker):
-    """As a worker that does not share begins."""
-    worker.number, worker.shares, worker.passed = 0, 0, 0
+    """The worker is alone again."""
+    worker.number, worker.parallel, worker.passed = 0, 0, 0
     worker.order = null_like(worker.order)
 
 
@@ -181,11 +187,11 @@ def serial_step(like, buffer):
 
 @parallel_kernel
 def parallel_step(like, buffer):
-    """`serial_step` with the tasks shared among the threads; what a task writes is its own."""
+    """`serial_step` by several threads; what a task writes is its own."""
     call = call_in(buffer, pointer(like))
-    open_tasks(call, call.plan)
+    open_queue(call, call.plan)
     word = control_word()
-    for thread in prange(call.plan.workers):  # more than threads: the rest find nothing to do
+    for thread in prange(call.plan.workers):  # those without a thread find nothing left
         own_word = control_word()
         set_control_word(word)
         mine = call_in(buffer, pointer(like))

@@ -1,7 +1,7 @@
 """A minibatch's rows, put side by side.
 
 In: an array of rows, the numbers of those wanted (int64). Out: these rows, contiguous, in that
-order. Rows are copied in vectors, the last one masked, so nothing beside them is written.
+order. Loop order: rows, vectors of columns, the last one masked, so nothing beside is written.
 """
 
 from __future__ import annotations

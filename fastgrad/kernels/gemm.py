@@ -2,8 +2,8 @@
 
 In: A (m, k) through any two strides, read in place by broadcast loads; B (k, n) in panels of up
 to NR columns, rows of a panel contiguous and padded to whole vectors. Out: C (m, n), row-major.
-Loop order: column panels, then blocks of KC products (a block of the panel stays in cache), then
-tiles of MR rows, then the K loop with MR x NV accumulators in registers. The order of a sum
+Loop order: panels of columns; blocks of KC of the k products, so that a block of the panel stays
+in cache; tiles of MR rows; the K loop, with MR x NV accumulators in registers. The order of a sum
 depends on k alone: a row's result is the same bits in any batch, at any edge, on any thread.
 
 One micro-kernel serves the three products of a layer by strides alone:
@@ -33,6 +33,7 @@ from .simd import (
     llvm_arguments,
     shift,
 )
+from .tuning import KC_COLUMNS, KC_ROWS, PREFETCH_ELEMENTS
 
 # Rows of a tile by its width in vectors, tallest first: MR * NV accumulators, NV vectors of B and
 # a broadcast must fit the registers (32, or 16 with AVX2).
@@ -44,15 +45,12 @@ TILE_ROWS = {
 }[PATH]
 NV = max(TILE_ROWS)
 NR_F32 = NV * LANES_F32
-# Products of a block of k: columns of X lie far apart (weight gradient), rows do not.
-KC_COLUMNS, KC_ROWS = 128, 1024
-
 MR = TILE_ROWS[NV][0]
 # A panel's last vector may be half as wide: where 512 bits take two turns (Zen 4) it costs one.
 HALVES = PATH == "avx512"
-SOON_ELEMENTS = 8192  # a panel of so many is worth asking for before its turn
 
-STORE, RELU, GATE = 0, 1, 2
+# Epilogues: C as it is; max(0, C); C where `not (act <= 0)`, else 0.
+STORE, RELU, RELU_BACKWARD = 0, 1, 2
 
 
 class Operands(NamedTuple):
@@ -69,33 +67,33 @@ class Operands(NamedTuple):
     k: object
     init: object
     ldi: object
-    gate: object
-    ldg: object
-    mode: object
+    act: object
+    ldact: object
+    epilogue: object
     columns: object
-    soon: object
-    pace: object
-    drift: object
+    prefetch: object
+    pcs: object
+    prs: object
 
     @classmethod
     def kinds(cls, elem: ir.Type) -> Operands:
         """Pointers and whole numbers."""
-        pointers = {"c", "a", "b", "init", "gate", "soon"}
+        pointers = {"c", "a", "b", "init", "act", "prefetch"}
         return cls(*(elem.as_pointer() if name in pointers else I64 for name in cls._fields))
 
     def from_row(self, builder, row) -> Operands:
         """The rows from `row` on."""
 
-        def below(base, step):
-            return builder.gep(base, [builder.mul(row, step)])
+        def below(base, stride):
+            return builder.gep(base, [builder.mul(row, stride)])
 
         return self._replace(
             c=below(self.c, self.ldc),
             a=below(self.a, self.rs),
             m=builder.sub(self.m, row),
             init=below(self.init, self.ldi),
-            gate=below(self.gate, self.ldg),
-            soon=below(self.soon, self.drift),
+            act=below(self.act, self.ldact),
+            prefetch=below(self.prefetch, self.prs),
         )
 
 
@@ -119,11 +117,12 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
 
     cells = [(r, v) for r in range(mr) for v in range(nv)]
     start = [load(given.init, given.ldi, r, v) for r, v in cells]
-    # Rows in threes: one pointer moves along k, the others are its neighbours by addressing alone.
-    # Hidden, or else LLVM makes one chain of additions of them, longer than the products take.
+    # One pointer moves along k for three rows; the other two are reached by the addressing mode.
+    # The heads are hidden from LLVM, which would derive each from the one before: a chain of
+    # additions that takes longer than the products.
     stride = hidden(builder, given.rs)
     heads = [hidden(builder, builder.gep(given.a, [builder.mul(r, given.rs)])) for r in rows[::3]]
-    first_wanted = builder.gep(given.soon, [builder.mul(row, given.drift)])
+    first_prefetched = builder.gep(given.prefetch, [builder.mul(row, given.prs)])
 
     before = builder.block
     loop = function.append_basic_block("k")
@@ -134,10 +133,10 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
     index = builder.phi(I64)
     a_column = [builder.phi(given.a.type) for _ in heads]
     b_row = builder.phi(given.b.type)
-    wanted = builder.phi(given.soon.type)
+    prefetched = builder.phi(given.prefetch.type)
     sums = [builder.phi(vectors[v].type) for _, v in cells]
     if nv > 1:  # with one vector the loads are the limit
-        wide.prefetch(wanted)
+        wide.prefetch(prefetched)
     columns = [vec.load(builder.gep(b_row, [I64(v * wide.lanes)])) for v, vec in enumerate(vectors)]
     new = []
     for r in range(mr):
@@ -148,14 +147,14 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
             for v, vec in enumerate(vectors)
         ]
     next_index = builder.add(index, I64(1))
-    steps = [
+    loop_values = [
         (index, I64(0), next_index),
         *((phi, head, builder.gep(phi, [given.cs])) for phi, head in zip(a_column, heads)),
         (b_row, given.b, builder.gep(b_row, [given.ldb])),
-        (wanted, first_wanted, builder.gep(wanted, [given.pace])),
+        (prefetched, first_prefetched, builder.gep(prefetched, [given.pcs])),
         *zip(sums, start, new),
     ]
-    for phi, first, following in steps:
+    for phi, first, following in loop_values:
         phi.add_incoming(first, before)
         phi.add_incoming(following, loop)
     again = builder.cbranch(builder.icmp_signed("<", next_index, given.k), loop, after)
@@ -169,18 +168,18 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
         phi.add_incoming(following, loop)
         result.append(phi)
     done = function.append_basic_block("done")
-    plain, relu, gated = (function.append_basic_block(x) for x in ("store", "relu", "gate"))
-    switch = builder.switch(given.mode, plain)
+    plain, relu, back = (function.append_basic_block(x) for x in ("store", "relu", "relu_back"))
+    switch = builder.switch(given.epilogue, plain)
     switch.add_case(I64(RELU), relu)
-    switch.add_case(I64(GATE), gated)
-    for block in (plain, relu, gated):
+    switch.add_case(I64(RELU_BACKWARD), back)
+    for block in (plain, relu, back):
         builder.position_at_end(block)
         for (r, v), value in zip(cells, result):
             vec, zero = vectors[v], vectors[v].const(0.0)
             if block is relu:
                 value = vec.select(vec.passes(value), value, zero)
-            elif block is gated:
-                value = vec.select(vec.passes(load(given.gate, given.ldg, r, v)), value, zero)
+            elif block is back:
+                value = vec.select(vec.passes(load(given.act, given.ldact, r, v)), value, zero)
             store(value, r, v)
         builder.branch(done)
     builder.position_at_end(done)
@@ -256,10 +255,10 @@ PANEL_ROUTINES = {nv: _panel_routines(nv) for nv in TILE_ROWS}
 def panel(typingctx, nv, operands):
     """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
 
-    The operands are a tuple of those of `Operands`. At row i and product k, soon[i*drift + k*pace]
-    is asked into the L2 cache.
-    c[i, j] = epilogue(init[i, j] + sum_k a[i*rs + k*cs] * b[k*ldb + j]); only the first `columns`
-    of c, init and gate are touched; b is read in whole vectors.
+    The operands are a tuple of those of `Operands`:
+    c[i, j] = epilogue(init[i, j] + sum over k of a[i*rs + k*cs] * b[k*ldb + j]). Only the first
+    `columns` of c, init and act are touched; b is read in whole vectors. Beside the product of row
+    i and k, prefetch[i*prs + k*pcs] is prefetched into the L2 cache.
     """
 
     def codegen(context, builder, signature, args):
@@ -297,31 +296,34 @@ PANELS = 0  # as `ldb`: B lies in the panels that `pack` wrote
 
 
 @inner
-def ahead_of(nr, k, m):
-    """(pace, drift) that ask for the next k rows of a packed panel in the course of this one."""
-    if k * nr < SOON_ELEMENTS:  # it is in the L2 already
+def prefetch_strides(nr, k, m):
+    """(pcs, prs) that prefetch the next k rows of a packed panel in the course of this one."""
+    if k * nr < PREFETCH_ELEMENTS:  # it is in the L2 already
         return 0, 0
     return max(nr * MR // m, 1), k * nr // m
 
 
 @inner
-def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, soon, pace, drift):
-    """`gemm` of whole numbers alone, so that one compilation serves all its uses.
+def gemm_loops(
+    c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, prefetch, pcs, prs
+):
+    """The loops of `gemm`. Its integers must not be literals, so that one compilation serves all.
 
-    `soon`, `pace`, `drift`: as in `panel`, where B is not packed; of a packed B the next block.
+    `prefetch`, `pcs`, `prs`: as in `panel` where B is not packed; of a packed B the next block is
+    prefetched instead.
     """
     vl = lanes(c)
     kc = KC_ROWS if cs == 1 else KC_COLUMNS
-    if mode == GATE:
+    if epilogue == RELU_BACKWARD:
         kc = max(k, 1)
     nr = NV * vl
     for j in range(0, n, nr):
         columns = min(nr, n - j)
         nv = (columns + vl - 1) // vl
-        b_j, step, wanted = shift(b, j), ldb, shift(soon, j)
+        b_j, ld_panel, ahead = shift(b, j), ldb, shift(prefetch, j)
         if ldb == PANELS:
-            b_j, step = shift(b, j * k), nv * vl
-            pace, drift = ahead_of(nr, k, m)
+            b_j, ld_panel = shift(b, j * k), nv * vl
+            pcs, prs = prefetch_strides(nr, k, m)
         for p in range(0, max(k, 1), kc):
             last = p + kc >= k
             first = p == 0
@@ -331,19 +333,19 @@ def whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, s
                 shift(a, p * cs),
                 rs,
                 cs,
-                shift(b_j, p * step),
-                step,
+                shift(b_j, p * ld_panel),
+                ld_panel,
                 m,
                 k - p if last else kc,
                 shift(init, j) if first else shift(c, j),
                 ldi if first else ldc,
-                shift(gate, j),
-                ldg,
-                mode if last else STORE,
+                shift(act, j),
+                ldact,
+                epilogue if last else STORE,
                 columns,
-                shift(b_j, (p + kc) * step) if ldb == PANELS else shift(wanted, p * pace),
-                pace,
-                drift,
+                shift(b_j, (p + kc) * ld_panel) if ldb == PANELS else shift(ahead, p * pcs),
+                pcs,
+                prs,
             )
             panel(nv, operands)
 
@@ -354,17 +356,19 @@ def _arguments(real):
 
 
 @procedure(types.none, _arguments)
-def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, ahead):
+def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, a_ahead):
     """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
 
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PANELS), or row-major with leading
     dimension ldb in memory that may be read to a whole vector past the last column.
-    mode: STORE; RELU, max(0, .); GATE, kept where `not (gate <= 0)`, else 0. The gate may be c
-    itself, so a gated product is not cut along k: c holds no partial sums before it is read.
-    Asked into the L2 meanwhile: the next columns of b where a is row-major, else a[ahead:].
+    For the epilogue RELU_BACKWARD, act (m, n) are activations. They may lie in c itself, so k is
+    then not cut into blocks: c is written once, after act is read. Prefetched meanwhile: the next
+    columns of b where a is row-major, else a[a_ahead:].
     """
-    soon, pace, drift = shift(a, ahead), cs, rs
+    prefetch, pcs, prs = shift(a, a_ahead), cs, rs
     if cs == 1:
         nr = NV * lanes(c)
-        soon, pace, drift = shift(b, nr), ldb, max(nr // m, 1)
-    whole_gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, gate, ldg, mode, soon, pace, drift)
+        prefetch, pcs, prs = shift(b, nr), ldb, max(nr // m, 1)
+    gemm_loops(
+        c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, prefetch, pcs, prs
+    )

@@ -1,20 +1,23 @@
 """The weight gradient's product C = init + A^T B, its operands copied side by side first.
 
-In: A (k, m) and B (k, n), rows of activations and of deltas, any leading dimension. Both are read
-down their columns, a step of k a row apart: in wide layers each step is another page and another
-set of cache lines, so a block of B (and, unless the gradient is turned, of A) is copied to the
-thread's scratch, where the micro-kernel reads it in one stream. A copied number is used by every
-row of W (B) or by every panel (A), so the copies cost a hundredth of the products.
+In: A (k, m) and B (k, n), rows of activations and of deltas, any leading dimension. Out: C (m, n),
+and the sums of B's columns, which are db. Loop order: blocks of KC of the k rows; panels of B's
+columns; the loops of `gemm.py`. Both operands are read down their columns: in wide layers the next
+element is on another page and in another cache set. So a block of B (and of A, unless the
+gradient's transpose is computed) is first copied to the thread's scratch, where the micro-kernel
+reads it in one stream. A copied number is used for every row of W (B) or for every panel (A), so
+the copies cost a hundredth of the products.
 """
 
 from __future__ import annotations
 
 from numba.core import cgutils, types
 
-from .gemm import KC_COLUMNS, NV, STORE, whole_gemm
+from .gemm import NV, STORE, gemm_loops
 from .gemv import sum_rows
 from .routines import procedure, routine
 from .simd import I64, VOID, Vectors, is_null, lanes, shift
+from .tuning import KC_COLUMNS
 
 
 def _copy_body(elem):
@@ -27,8 +30,8 @@ def _copy_body(elem):
         with cgutils.for_range(builder, rows) as row:
             to = builder.gep(out, [builder.mul(row.index, width)])
             come = builder.gep(source, [builder.mul(row.index, ld)])
-            with cgutils.for_range(builder, whole) as step:
-                at = builder.mul(step.index, I64(vec.lanes))
+            with cgutils.for_range(builder, whole) as block:
+                at = builder.mul(block.index, I64(vec.lanes))
                 vec.store(vec.load(builder.gep(come, [at])), builder.gep(to, [at]))
             with builder.if_then(has_tail):
                 at = builder.mul(whole, I64(vec.lanes))
@@ -74,13 +77,13 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy
     for p in range(0, max(k, 1), KC_COLUMNS):
         rows = min(KC_COLUMNS, k - p)
         first = p == 0
-        left = soon = shift(a, p * lda)
+        a_block = prefetch = shift(a, p * lda)
         cs = lda
-        pace, drift = lda, types.int64(1)
+        pcs, prs = lda, types.int64(1)
         if copy_a:
             copied = shift(scratch, KC_COLUMNS * nr)
-            copy_rows(copied, width, left, lda, rows, m)
-            left, cs, pace, drift = copied, width, ldb, max(nr // m, 1)
+            copy_rows(copied, width, a_block, lda, rows, m)
+            a_block, cs, pcs, prs = copied, width, ldb, max(nr // m, 1)
         for j in range(0, n, nr):
             columns = min(nr, n - j)
             nv = (columns + vl - 1) // vl
@@ -88,10 +91,10 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy
             copy_rows(scratch, nv * vl, block, ldb, rows, columns)
             if not is_null(sums):
                 sum_rows(shift(sums, j), scratch, nv * vl, columns, fresh and first, rows)
-            whole_gemm(
+            gemm_loops(
                 shift(c, j),
                 ldc,
-                left,
+                a_block,
                 types.int64(1),
                 cs,
                 scratch,
@@ -104,7 +107,7 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, init, ldi, scratch, copy
                 c,
                 types.int64(0),
                 types.int64(STORE),
-                shift(block, nr) if copy_a else soon,
-                pace,
-                drift,
+                shift(block, nr) if copy_a else prefetch,
+                pcs,
+                prs,
             )

@@ -1,11 +1,11 @@
-"""Products with few columns, a group of rows at a time: dot products and sums of scaled rows.
+"""GEMV: products with few columns, as dot products of rows and as sums of scaled rows.
 
-In: rows of X with a leading dimension, a vector along them. Out: a number a row (forward), or their
-weighted sum (weight gradient). A tile of `gemm.py` would leave most of a vector's lanes idle where
-a layer has few outputs; here the lanes run along the inputs. Loop order: groups of G rows, vectors
-of columns; a group's G sums run side by side, so that they do not wait on each other, and become
-one vector by a transposing reduction (3 operations a row against 8 for one at a time). The order of
-a row's sum is the same in a group and alone.
+In: rows of X with a leading dimension, and a vector. Out: each row's dot product with it (forward),
+or the rows' sum weighted by it (weight gradient). Where a layer has few outputs, a tile of
+`gemm.py` would leave most of a vector's lanes idle; here the lanes run along the inputs. Loop
+order: groups of G rows, vectors of columns. A group's G sums run side by side, so that none waits
+for another, and become one vector by a transposing reduction (3 operations a row against 8 for one
+at a time). The order of a row's sum is the same in a group and alone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .gemm import GATE, STORE
+from .gemm import RELU_BACKWARD, STORE
 from .routines import procedure, routine
 from .simd import I1, I32, I64, VOID, Vectors, shift
-
-BLOCK_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
+from .tuning import DOT_ELEMENTS
 
 
 def group_rows(vec: Vectors) -> int:
@@ -58,50 +57,50 @@ def _transposed_sums(vec: Vectors, vectors):
 
 
 class RowGroup:
-    """G rows of X together: their errors, then their part of dw."""
+    """G rows of X together: their dot products, then their part of dw."""
 
     def __init__(self, vec, count, d):
         self.vec, self.count, self.builder = vec, count, vec.builder
         self.whole = self.builder.sdiv(d, I64(vec.lanes))
-        self.rest = self.builder.srem(d, I64(vec.lanes))
-        self.tail = vec.first_lanes(self.rest)
-        self.has_tail = self.builder.icmp_signed(">", self.rest, I64(0))
+        tail = self.builder.srem(d, I64(vec.lanes))
+        self.tail = vec.first_lanes(tail)
+        self.has_tail = self.builder.icmp_signed(">", tail, I64(0))
 
-    def over_columns(self, step):
-        """`step(column, load, store)` for every vector of columns, the last one masked."""
+    def over_columns(self, visit):
+        """`visit(column, load, store)` for every vector of columns, the last one masked."""
         vec, builder = self.vec, self.builder
         with cgutils.for_range(builder, self.whole) as block:
-            step(builder.mul(block.index, I64(vec.lanes)), vec.load, vec.store)
+            visit(builder.mul(block.index, I64(vec.lanes)), vec.load, vec.store)
         with builder.if_then(self.has_tail):
-            step(
+            visit(
                 builder.mul(self.whole, I64(vec.lanes)),
                 lambda pointer: vec.load_masked(pointer, self.tail),
                 lambda value, pointer: vec.store_masked(value, pointer, self.tail),
             )
 
     def dots(self, rows, w):
-        """w . x of each row, as scalars' vector (G > 1) or a scalar (G = 1)."""
+        """w . x of each row: one vector of them (G > 1), or a scalar (G = 1)."""
         vec, builder = self.vec, self.builder
         sums = [cgutils.alloca_once(builder, vec.type) for _ in rows]
         for sum_ in sums:
             builder.store(vec.const(0.0), sum_)
 
-        def step(column, load, store):
+        def visit(column, load, store):
             weights = load(builder.gep(w, [column]))
             for row, sum_ in zip(rows, sums):
                 x = load(builder.gep(row, [column]))
                 builder.store(vec.fma(x, weights, builder.load(sum_)), sum_)
 
-        self.over_columns(step)
+        self.over_columns(visit)
         sums = [builder.load(sum_) for sum_ in sums]
         return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else _transposed_sums(vec, sums)
 
     def add_rows(self, dw, rows, errors):
-        """dw += sum of error * row: two chains, which halves the wait."""
+        """dw += sum of error * row, in two chains, so that each waits half as long."""
         vec, builder = self.vec, self.builder
         factors = [vec.splat(e) for e in errors]
 
-        def step(column, load, store):
+        def visit(column, load, store):
             place = builder.gep(dw, [column])
             chains = [load(place), vec.const(0.0)]
             for r, (row, factor) in enumerate(zip(rows, factors)):
@@ -110,7 +109,7 @@ class RowGroup:
             total = builder.fadd(*chains) if len(rows) > 1 else chains[0]
             store(total, place)
 
-        self.over_columns(step)
+        self.over_columns(visit)
 
 
 def add_to(builder, place, value):
@@ -121,17 +120,19 @@ def _in_groups(vec, m, count, run):
     """`run(first row, rows of the group)` over m rows: whole groups, then row by row."""
     builder = vec.builder
     whole = builder.sdiv(m, I64(count))
-    with cgutils.for_range(builder, whole) as step:
-        run(builder.mul(step.index, I64(count)), count)
+    with cgutils.for_range(builder, whole) as group:
+        run(builder.mul(group.index, I64(count)), count)
     start = builder.mul(whole, I64(count))
-    with cgutils.for_range(builder, builder.sub(m, start)) as step:
-        run(builder.add(start, step.index), 1)
+    with cgutils.for_range(builder, builder.sub(m, start)) as row:
+        run(builder.add(start, row.index), 1)
 
 
 def _dot_body(elem):
-    def body(builder, z, ldz, x, ldx, d, w, b, gate, ldg, mode, m):
+    def body(builder, z, ldz, x, ldx, d, w, b, act, ldact, epilogue, m):
         vec = Vectors(builder, elem)
-        stored, by_gate = (builder.icmp_signed("==", mode, I64(x)) for x in (STORE, GATE))
+        is_store, is_backward = (
+            builder.icmp_signed("==", epilogue, I64(x)) for x in (STORE, RELU_BACKWARD)
+        )
 
         def run(first, count):
             numbers = [builder.add(first, I64(r)) for r in range(count)]
@@ -141,9 +142,9 @@ def _dot_body(elem):
                 sum_ = builder.extract_element(sums, I32(r)) if count > 1 else sums
                 value = builder.fadd(sum_, b)
                 zero = ir.Constant(elem, 0.0)
-                other = builder.load(builder.gep(gate, [builder.mul(number, ldg)]))
-                sign = builder.select(by_gate, other, value)
-                keep = builder.or_(stored, builder.fcmp_unordered(">", sign, zero))
+                other = builder.load(builder.gep(act, [builder.mul(number, ldact)]))
+                sign = builder.select(is_backward, other, value)
+                keep = builder.or_(is_store, builder.fcmp_unordered(">", sign, zero))
                 value = builder.select(keep, value, zero)
                 builder.store(value, builder.gep(z, [builder.mul(number, ldz)]))
 
@@ -176,7 +177,7 @@ def _sum_body(elem):
         vec = Vectors(builder, elem)
         count = group_rows(vec)
 
-        def step(column, load, store):
+        def visit(column, load, store):
             sums = [cgutils.alloca_once(builder, vec.type) for _ in range(count)]
             for sum_ in sums:
                 builder.store(vec.const(0.0), sum_)
@@ -194,7 +195,7 @@ def _sum_body(elem):
             before = builder.select(fresh, vec.const(0.0), load(place))
             store(builder.fadd(before, parts[0]), place)
 
-        RowGroup(vec, count, d).over_columns(step)
+        RowGroup(vec, count, d).over_columns(visit)
         builder.ret_void()
 
     return body
@@ -212,14 +213,14 @@ sum_rows = routine(
 )
 dot_rows = routine(
     "dot_rows",
-    "z ldz x ldx d w b gate ldg mode m",
+    "z ldz x ldx d w b act ldact epilogue m",
     VOID,
     lambda p: [p, I64, p, I64, I64, p, p.pointee, p, I64, I64, I64],
     _dot_body,
     """z[r*ldz] = epilogue(w . x[r] + b) for m rows of
-    d; modes as in `gemm`.
+    d; epilogues as in `gemm`.
 
-    gate[r*ldg] is read in every mode, so it is a valid address always: z itself will do.
+    act[r*ldact] is always read, so it must be a valid address: z itself will do.
     """,
 )
 add_rows = routine(
@@ -238,11 +239,11 @@ def _forward_arguments(real):
 
 
 @procedure(types.none, _forward_arguments)
-def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, mode):
+def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, epilogue):
     """z (m, k) = epilogue(x (m, d) w + bias), w_t (k, d) its transpose."""
     for j in range(k):
         column = shift(z, j)
-        dot_rows(column, ldz, x, ldx, d, shift(w_t, j * d), bias[j], column, ldz, mode, m)
+        dot_rows(column, ldz, x, ldx, d, shift(w_t, j * d), bias[j], column, ldz, epilogue, m)
 
 
 def _back_arguments(real):
@@ -251,9 +252,9 @@ def _back_arguments(real):
 
 
 @procedure(types.none, _back_arguments)
-def few_rows_back(dx, ldx, delta, ld, w, m, d, k, gate, ldg, mode):
+def few_rows_back(dx, ldx, delta, ld, w, m, d, k, act, ldact, epilogue):
     """dx (m, d) = epilogue(delta (m, k) w^T): w (d, k) is read in place, once for all rows."""
-    block = max(8, BLOCK_ELEMENTS // k // 8 * 8)
+    block = max(8, DOT_ELEMENTS // k // 8 * 8)
     for i in range(0, d, block):
         count = min(block, d - i)
         for r in range(m):
@@ -265,9 +266,9 @@ def few_rows_back(dx, ldx, delta, ld, w, m, d, k, gate, ldg, mode):
                 k,
                 shift(delta, r * ld),
                 0.0,
-                shift(gate, r * ldg + i),
+                shift(act, r * ldact + i),
                 1,
-                mode,
+                epilogue,
                 count,
             )
 
@@ -278,10 +279,10 @@ def _gradient_arguments(real):
 
 
 @procedure(types.none, _gradient_arguments)
-def skinny_gradient(dw_t, ldg, x, ldx, delta, ld, m, d, k, fresh):
+def skinny_gradient(dw_t, ld_dw, x, ldx, delta, ld, m, d, k, fresh):
     """dw_t (k, d) (+)= delta^T x; `fresh` overwrites."""
     for j in range(k):
-        row = shift(dw_t, j * ldg)
+        row = shift(dw_t, j * ld_dw)
         if fresh:
             for i in range(d):
                 row[i] = 0

@@ -1,11 +1,11 @@
 """Every jit option, and where compiled kernels are kept: the one place for both.
 
 `@kernel` makes a serial kernel, `@parallel_kernel` its twin with `prange`, `@inner` a function that
-they share, `@shared` one that Python calls too. Nothing compiles at import. Machine code is cached
-in one file a specialisation (`_Store`), named by a digest of everything it depends on: signature,
-CPU name and features, Numba's version, the jit options and the sources of *all* kernels. So no
-process ever reads another's half-written index, an upgraded helper is never missed, and a damaged
-or unwritable cache costs a compilation, never an error.
+both may call, `@jitable` one that Python calls too. Nothing compiles at import. Machine code is
+cached in one file a specialisation (`_CacheFiles`), named by a digest of everything it depends on:
+signature, CPU name and features, Numba's version, the jit options and the sources of *all* kernels.
+So no process ever reads another's half-written index, an upgraded helper is never missed, and a
+damaged or unwritable cache costs a compilation, never an error.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from numba.core.caching import (
 )
 from numba.extending import register_jitable
 
+from .._version import __version__
+
 # Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
 OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundscheck=False)
@@ -39,15 +41,14 @@ def digest_of(paths, also: str = "") -> str:
     for path in sorted(paths):
         try:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        except OSError:  # a package without sources beside it: the version must do
+        except OSError:  # a package without sources beside it: the versions must do
             pass
     return digest.hexdigest()
 
 
 _HERE = Path(__file__).parent
 SOURCES = [*_HERE.glob("*.py"), *(_HERE.parent / name for name in ("losses.py", "activations.py"))]
-SOURCES_DIGEST = digest_of(SOURCES, numba.__version__)
-
+SOURCES_DIGEST = digest_of(SOURCES, f"{__version__} {numba.__version__}")
 
 # Beside the package, not in it: what pip does not know of it leaves behind, and a folder `fastgrad`
 # that holds nothing but a cache can be imported.
@@ -77,7 +78,7 @@ class _Implementation(CompileResultCacheImpl):
     ]
 
 
-class _Store:
+class _CacheFiles:
     """One file a specialisation: no index, so no read-modify-write between processes.
 
     Read from every folder, written to the first.
@@ -127,13 +128,13 @@ def _folders(path: str) -> list[str]:
 
 
 class _KernelCache(FunctionCache):
-    """Numba's function cache over `_Store`; failures to read or write are not errors."""
+    """Numba's function cache over `_CacheFiles`; failures to read or write are not errors."""
 
     _impl_class = _Implementation
 
     def __init__(self, function, digest: str):
         super().__init__(function)
-        self._cache_file = _Store(_folders(self._cache_path), self._impl.filename_base, digest)
+        self._cache_file = _CacheFiles(_folders(self._cache_path), self._impl.filename_base, digest)
 
     def holds(self, sig, target_context) -> bool:
         return self._index_key(sig, target_context.codegen()) in self._cache_file
@@ -151,15 +152,15 @@ class _KernelCache(FunctionCache):
             pass
 
 
-def library_store(name: str):
+def routine_cache(name: str):
     """Where the machine code of a routine is kept; None where nothing is."""
     if os.environ.get("FASTGRAD_CACHE", "1") == "0":
         return None
     try:
-        implementation = _Implementation(library_store)
+        implementation = _Implementation(routine_cache)
     except (RuntimeError, OSError):
         return None
-    return _Store(
+    return _CacheFiles(
         _folders(implementation.locator.get_cache_path()), f"routine.{name}", SOURCES_DIGEST
     )
 
@@ -193,7 +194,7 @@ def inner(function):
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
-def shared(function):
+def jitable(function):
     """A plain function that Python and kernels call alike."""
     return register_jitable(**OPTIONS)(function)
 

@@ -1,13 +1,11 @@
 """The losses on a block of outputs: value summed, derivative written over the outputs.
 
 In: outputs z (m, k) with a leading dimension, targets or labels, optional sample weights. Out: z
-becomes delta = d loss / d z (already divided by the normalisation), and the sum of s * loss is
-returned. Element-wise losses walk rows, then vectors of columns; a block without gaps is walked as
-one long row. Their formulas are the rows of `fastgrad/losses.py`. Cross-entropy takes a row at a
-time: maximum, exponentials and their sum, then the logarithms of all the sums together, so that no
-scalar log is called; with few classes it takes a vector of rows at a time (`classes.py`).
-
-Formulas 18 to 20 and 25 to 27; normalised by the caller through `scale`.
+becomes delta = d loss / d z, normalised by `scale`, and the sum of s * loss is returned. Loop order
+of an element-wise loss: rows, vectors of columns; a block without gaps is one long row. Its formula
+is a row of `fastgrad/losses.py`. Cross-entropy takes a row at a time: maximum, exponentials and
+their sum; then the logarithms of a vector of sums, so that no scalar log is called. With few
+classes it takes a vector of rows at a time (`classes.py`). Formulas 18 to 20, 25 to 27 and 29.
 """
 
 from __future__ import annotations
@@ -17,32 +15,33 @@ from numba.core import cgutils
 
 from . import vmath
 from .arithmetic import Arithmetic
-from .classes import MOST_VECTORS, few_classes_body
+from .classes import few_classes_body
 from .one_pass import one_pass_body
 from .routines import Routine, routine, table
 from .simd import DOUBLE, I1, I64, VOID, Vectors
 from .sums import Sum
+from .tuning import FEW_CLASSES
 from .weights import weighed, without_weight
 
 ELEMENTWISE, elementwise = table(
     "loss",
-    "z ldz y ldy s s_row s_column m k scale parameter gated",
+    "z ldz y ldy s s_row s_column m k scale parameter relu",
     DOUBLE,
     lambda p: [p, I64, p, I64, p, I64, I64, I64, I64, p.pointee, p.pointee, I1],
     """The sum of s * loss(z, y) over an (m, k) block, by the loss's code; z becomes
     scale * s * loss'(z, y).
 
-    s may be null; s_row and s_column are its strides, one of them 0. `gated`: the outputs went
+    s may be null; s_row and s_column are its strides, one of them 0. `relu`: the outputs went
     through a ReLU, so the derivative passes where `not (z <= 0)`. A row of weight 0 does not count.
     """,
 )
 ONE_PASS, one_pass = table(
     "one_pass",
-    "dw db x d w b y s m scale parameter gated",
+    "dw db x d w b y s m scale parameter relu",
     DOUBLE,
     lambda p: [p, p, p, I64, p, p.pointee, p, p, I64, p.pointee, p.pointee, I1],
     """The sum of s * loss(w . x + b, y) over m rows of x, by the loss's code; dw (d,) and db (1,)
-    are added to. s may be null; `gated`: the output goes through a ReLU.""",
+    are added to. s may be null; `relu`: the output goes through a ReLU.""",
 )
 LABELLED, labelled = table(
     "labelled_loss",
@@ -62,7 +61,7 @@ def add_elementwise(name: str, formula) -> int:
 
 
 def _elementwise_body(elem, formula):
-    def body(builder, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, gated):
+    def body(builder, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, relu):
         vec = Arithmetic(builder, elem)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         scale_vector, parameter = vec.splat(scale), vec.splat(parameter)
@@ -96,11 +95,10 @@ def _elementwise_body(elem, formula):
                 w = builder.load(weight)
                 counts = builder.not_(builder.load(ignored))
                 derivative = builder.fmul(derivative, builder.fmul(w, scale_vector))
-                open_ = builder.or_(
-                    vec.passes(output), builder.not_(vec.splat(gated, vec.mask_type))
-                )
-                open_ = builder.and_(open_, counts)
-                derivative = builder.select(open_, derivative, vec.const(0.0))
+                linear = builder.not_(vec.splat(relu, vec.mask_type))
+                active = builder.or_(vec.passes(output), linear)
+                active = builder.and_(active, counts)
+                derivative = builder.select(active, derivative, vec.const(0.0))
                 vec.store_masked(derivative, place, mask)
                 inside = builder.and_(mask, counts)
                 value = builder.select(inside, builder.fmul(w, value), vec.const(0.0))
@@ -203,7 +201,7 @@ def cross_entropy_body(elem):
     size are safe (formula 25)."""
 
     def body(builder, z, ldz, labels, s, m, k, scale):
-        values, most = (z, ldz, labels, s, m, k, scale), MOST_VECTORS * Vectors(builder, elem).lanes
+        values, most = (z, ldz, labels, s, m, k, scale), FEW_CLASSES * Vectors(builder, elem).lanes
         with builder.if_then(builder.icmp_signed("<=", k, I64(most))):
             builder.ret(_FEW.call(builder, elem, values))
         builder.ret(_MANY.call(builder, elem, values))

@@ -1,4 +1,8 @@
-"""One neuron, row by row (formula 17), and ReLU element by element (formulas 2 and 16)."""
+"""The gradient of a neuron's activation (formula 17); ReLU and its mask (formulas 2 and 16).
+
+In: w, b and rows of X; or a contiguous array. Out: a row of dw and a number of db for each row of
+X; or an array of the same size. Plain loops over rows, columns, elements: nothing is added up.
+"""
 
 from __future__ import annotations
 

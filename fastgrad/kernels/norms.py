@@ -1,8 +1,8 @@
 """Sums of squares of long vectors in float64, and what a penalty on them adds to a gradient.
 
 In: a vector, float32 or float64. Out: the sum of its squares; `penalty` also adds a multiple of it
-to another vector in the same pass. The loop adds the squares of four vectors in a tree, and each
-four to a `Sum`; the order depends on the length alone. NaN and infinity come through.
+to another vector in the same pass. Loop order: groups of four vectors, whose squares are added in a
+tree and then to a `Sum`. The order depends on the length alone. NaN and infinity come through.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def _body(elem):
 
         blocks = builder.sdiv(n, I64(vec.lanes))
         groups = builder.sdiv(blocks, I64(GROUP))
-        with cgutils.for_range(builder, groups) as step:
-            first = builder.mul(step.index, I64(GROUP * vec.lanes))
+        with cgutils.for_range(builder, groups) as group:
+            first = builder.mul(group.index, I64(GROUP * vec.lanes))
             places = [builder.add(first, I64(i * vec.lanes)) for i in range(GROUP)]
             a, b, c, d = (square(place, vec.load, vec.store) for place in places)
             sum_.add(builder.fadd(builder.fadd(a, b), builder.fadd(c, d)))
         grouped = builder.mul(groups, I64(GROUP))
-        with cgutils.for_range(builder, builder.sub(blocks, grouped)) as step:
-            first = builder.mul(builder.add(grouped, step.index), I64(vec.lanes))
+        with cgutils.for_range(builder, builder.sub(blocks, grouped)) as block:
+            first = builder.mul(builder.add(grouped, block.index), I64(vec.lanes))
             sum_.add(square(first, vec.load, vec.store))
         tail = vec.first_lanes(builder.srem(n, I64(vec.lanes)))
         last = square(

@@ -1,9 +1,9 @@
 """One step of an optimiser on the flat vector: one fused pass, in place.
 
 In: theta (p,), the gradient, the state (slots * p,), the numbers of `hyper`. Out: theta, state and
-the step count, updated. Scalars are formed in float64 and cast to theta's dtype once; what is done
-to each parameter is in `updates.py`. Clipping needs the gradient's norm first, which is a pass of
-its own; the clipped gradient is never stored, its factor is part of the fused pass.
+the step count, updated. With clipping the gradient's norm comes first, in a pass of its own; then
+one pass over all (`updates.py`), in which the clipping is a factor of the gradient. Scalars are
+computed in float64 and cast to theta's dtype once.
 
 All kernels have one signature, so that `kernels/training.py` can call any of them by its address.
 """
@@ -67,10 +67,10 @@ def _begin(theta, grad, state, hyper):
 
 
 @inner
-def _least_squared(theta, share):
-    """The least number whose square, times `share`, is normal in theta's dtype."""
+def _least_squared(theta, factor):
+    """The least number whose square, times `factor`, is a normal number of theta's dtype."""
     smallest = 2.0**-126 if theta.itemsize == 4 else 2.0**-1022
-    return math.sqrt(smallest / max(share, smallest))
+    return math.sqrt(smallest / max(factor, smallest))
 
 
 @kernel
@@ -105,10 +105,10 @@ def rmsprop(theta, grad, state, hyper):
     """s = rho s + (1 - rho) g^2; theta -= lr * g / (sqrt(s) + eps)."""
     real = theta.dtype.type
     factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
-    rho, rest = hyper[OWN], real(1.0 - hyper[OWN])
+    rho, complement = hyper[OWN], real(1.0 - hyper[OWN])
     numbers = (
-        real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR]), real(rho), rest,
-        real(hyper[OWN + 1]), real(_least_squared(theta, rest)),
+        real(factor), real(hyper[WEIGHT_DECAY]), real(hyper[LR]), real(rho), complement,
+        real(hyper[OWN + 1]), real(_least_squared(theta, complement)),
     )  # fmt: skip
     updates.rmsprop(x, g, slots, stride, count, *numbers)
     return 0.0
@@ -122,17 +122,17 @@ def adam(theta, grad, state, hyper):
     real = theta.dtype.type
     factor, x, g, slots, stride, count = _begin(theta, grad, state, hyper)
     beta1, beta2, lr, steps = hyper[OWN], hyper[OWN + 1], hyper[LR], hyper[STEPS]
-    rest2, decay = real(1.0 - beta2), hyper[WEIGHT_DECAY]
+    complement2, decay = real(1.0 - beta2), hyper[WEIGHT_DECAY]
     decoupled = hyper[OWN + 3] != 0.0
     unbias = 1.0 / math.sqrt(1.0 - beta2**steps)
     eps = hyper[OWN + 2] * (unbias if hyper[OWN + 4] != 0.0 else 1.0)
-    rest1 = real(1.0 - beta1)
-    from_mean = rest1 < 0.5  # as in PyTorch's lerp: the error is that of the nearer end
+    complement1 = real(1.0 - beta1)
+    from_mean = complement1 < 0.5  # as in PyTorch's lerp: the error is that of the nearer end
     numbers = (
         real(factor), real(0.0 if decoupled else decay), real(1.0 if from_mean else 0.0),
-        rest1 if from_mean else real(rest1 - real(1.0)), real(beta2), rest2, real(eps),
-        real(_least_squared(theta, rest2)), real(lr / (1.0 - beta1**steps)), real(unbias),
-        real(1.0 - lr * decay if decoupled else 1.0),
+        complement1 if from_mean else real(complement1 - real(1.0)), real(beta2), complement2,
+        real(eps), real(_least_squared(theta, complement2)), real(lr / (1.0 - beta1**steps)),
+        real(unbias), real(1.0 - lr * decay if decoupled else 1.0),
     )  # fmt: skip
     updates.adam(x, g, slots, stride, count, *numbers)
     return 0.0

@@ -5,7 +5,7 @@
 - WORKER: what one thread changes.
 
 A record is memory: `_core/plan.py` and `_core/workspace.py` write it as a vector of int64 at the
-positions `PLAN.rows`, ...; in a kernel it is a pointer, and `plan.rows` is a load. A field that
+positions `PLAN.n`, ...; in a kernel it is a pointer, and `plan.n` is a load. A field that
 holds an address is read as a typed pointer, so it costs nothing to follow. Offsets count elements
 of `call.sums` (float64) or `call.work` (the parameters' type).
 """
@@ -80,17 +80,17 @@ LAYER = Record(
     output=INT,  # task's part: activations (rows, ld)
     delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
     ld=INT,
-    partial=INT,  # task's part (direct: the gradient): its gradient of W, or the transpose (k, ldg)
-    ldg=INT,
-    partial_bias=INT,
-    bias_out=INT,  # flat gradient: where db goes
+    task_dw=INT,  # task's part (direct: the gradient): the task's dW, or its transpose (k, ld_dw)
+    ld_dw=INT,
+    task_db=INT,
+    flat_db=INT,  # flat gradient: where db goes
     first_weight_task=INT,
-    transposed=INT,  # 1: `partial` is the transpose of dW, (k, ldg)
+    transposed=INT,  # 1: `task_dw` is the transpose of dW, (k, ld_dw)
 )
 
 PLAN = Record(
     "plan",
-    rows=INT,  # n
+    n=INT,
     layers=INT,
     want=INT,  # flags, below
     loss=INT,  # code
@@ -99,8 +99,8 @@ PLAN = Record(
     averaged=INT,  # k where the loss is a mean over outputs, else 1
     weighted=INT,
     one_pass=INT,  # 1: one layer of one output, loss and gradient in one pass over X
-    wide=INT,  # 1: deltas of all rows are stored and the weight gradient is split by rows of W
-    store_rows=INT,  # rows between two weight gradients if wide, else n
+    wide=INT,  # 1: the deltas of a chunk are kept, and the weight gradient is split by rows of W
+    chunk_rows=INT,  # if wide, rows between two weight gradients: their deltas are kept; else n
     task_rows=INT,  # rows of a row task: fixed by the shapes, so that the order of every sum is
     tasks=INT,  # row tasks in all
     block_rows=INT,  # rows taken through the whole network while they are in cache
@@ -109,27 +109,26 @@ PLAN = Record(
     weight_tasks=INT,
     direct=INT,  # 1: a single task's gradient is the caller's array itself
     flat=INT,  # 1: biases lie behind their weights, in theta and in the gradient
-    flush_blocks=INT,  # tasks' gradients go to float64 after so many blocks; 0: never
+    float64_blocks=INT,  # after so many a task's gradient is added to its float64 one; 0: never
     zeros=INT,  # work: zeros as wide as the widest layer
     task_base=INT,  # work: the first task's own part
-    task_stride=INT,  # 0 if wide: the tasks share one store, each its own rows
-    grad_size=INT,  # elements of a task's gradient
-    grad_sums=INT,  # sums: float64 gradients (where flush_blocks)
-    parts=INT,  # sums: loss of each row task, then sum of squared weights of each slice
-    done=INT,  # sums, as int64: tasks done; then a line for each task of a stage: the stage it was
-    # last claimed in, as the number of tasks before that, plus 1
+    task_stride=INT,  # 0 if wide: all tasks write to one part, each its own rows
+    task_gradient_size=INT,  # elements of a task's gradient
+    gradient_sums=INT,  # sums: the tasks' float64 gradients (where float64_blocks)
+    losses=INT,  # sums: loss of each row task, then sum of squared weights of each slice
+    queue=INT,  # sums, as int64: the work queue (`work_queue.py`)
     scratch=INT,  # work: where a thread copies operands side by side
     scratch_stride=INT,  # from one thread's scratch to the next one's
     workers=INT,  # the most threads
     panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
     # packs for itself; 0: all read the same ones
-    claims=INT,  # the most tasks of a stage
+    queue_tasks=INT,  # the most tasks of a stage
 )
 
 WORKER = Record(
     "worker",
     number=INT,
-    shares=INT,  # 1: other threads are at the same step
+    parallel=INT,  # 1: other threads are at the same step
     passed=INT,  # the tasks of all stages that this thread has left behind
     order=INTS,  # the numbers of the rows to gather; 0: they lie in order
 )
@@ -139,7 +138,7 @@ WORKER_STRIDE = LINE
 CALL = Record(
     "call",
     theta=REALS,
-    bias=REALS,  # theta, or the biases of a layer that has them apart
+    bias=REALS,  # theta, or the array of biases of a layer by itself
     x=REALS,
     targets=REALS,  # y, or the given d loss / d a
     labels=INTS,  # y, where it is classes
@@ -176,7 +175,7 @@ PACKED_T, DOT_ROWS = 0, 1
 # transpose dZ^T X; that of one output, as a sum of scaled rows.
 BANDS, COPIED, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
 
-# sums: numbers of the network before the parts
+# sums: numbers of the network, before all others
 LOSS_PARAMETER, L2 = 0, 1
 SCALE = 2  # of the loss: 1 / (what it is a mean over)
 SCALARS = 3

@@ -1,19 +1,20 @@
 """Routines: functions written in LLVM, each compiled once a dtype and called by its address.
 
 In: a function's LLVM types and a body that writes it with a builder. Out: something that kernels
-call like a function. A kernel that links a routine would optimise it again, with every kernel that
-links that one; so a kernel holds a load of the routine's address instead, from a cell that it finds
-by a symbol's name, since machine code that was cached meets another address in every process. Where
-the cell is still empty, a call into Python (which takes the GIL) loads the routine or compiles it:
-what no call needs is never compiled. The load costs 1 ns, the compilation of a step half.
+call like a function. Linked into a kernel, a routine would be optimised again with every kernel
+that links that one. So a kernel loads the routine's address from a cell instead, which it finds by
+a symbol's name, since cached machine code meets other addresses in every process. An empty cell
+calls into Python (which takes the GIL), where the routine is loaded from the cache or compiled:
+what no call needs is never compiled. The load costs 1 ns; a step compiles in half the time.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
-import signal
 import sys
+import time
 import traceback
 
 import llvmlite.binding
@@ -26,14 +27,14 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import OPTIONS, library_store, procedure_kernel
+from .jit import OPTIONS, procedure_kernel, routine_cache
 from .simd import I64, VOID, llvm_arguments
 
 _RESOLVER = "fastgrad_resolver"
 _by_cell: dict = {}  # (routine or procedure, dtype) by the cell's address
 _tables: dict = {}  # cells, and machine code, live as long as the process
 _libraries: list = []
-_MOST_ROWS = 32
+_MOST_CODES = 32
 
 
 REALS = types.float32, types.float64
@@ -75,6 +76,8 @@ def _table(name: str, size: int) -> np.ndarray:
 
 
 def _cell(builder, name: str, real, index=None):
+    # The symbols of `step` and `sum_of`, and the resolver's, stand in code that users cached
+    # (`interop/numba`): a process that lacks one ends there, before `check_version` can say why.
     suffix = "f32" if real == types.float32 else "f64"
     first = _external(builder, f"fastgrad_{name}_{suffix}_at")
     return first if index is None else builder.gep(first, [index])
@@ -88,15 +91,12 @@ class Routine(_Code):
         self.result, self.kinds, self.body = result, kinds, body
 
     def call(self, builder, elem, values):
-        return self.call_cell(builder, elem, _cell(builder, self.name, _real(elem)), values)
-
-    def call_cell(self, builder, elem, cell, values):
-        kind = ir.FunctionType(self.result, self.kinds(elem)).as_pointer()
-        return builder.call(builder.inttoptr(_resolved(builder, cell), kind), values)
+        kind = ir.FunctionType(self.result, self.kinds(elem))
+        return _call_cell(builder, _cell(builder, self.name, _real(elem)), kind, values)
 
     def _compile(self, real) -> int:
         codegen, name = cpu_target.target_context.codegen(), self.symbol(real)
-        store, key = library_store(name), (name, codegen.magic_tuple())
+        store, key = routine_cache(name), (name, codegen.magic_tuple())
         saved = store and store.load(key)
         library = codegen.unserialize_library(saved) if saved else self._library(_elem(real))
         if store and not saved:
@@ -136,7 +136,7 @@ class RoutineTable:
 
     def __init__(self, name: str, result: ir.Type, kinds):
         self.name, self.result, self.kinds = name, result, kinds
-        self._cells, self._rows = _table(name, _MOST_ROWS), []
+        self._cells, self._rows = _table(name, _MOST_CODES), []
 
     def add(self, name: str, body) -> int:
         """The code of one more row."""
@@ -146,8 +146,8 @@ class RoutineTable:
         return code
 
     def call(self, builder, elem, code, values):
-        cell = _cell(builder, self.name, _real(elem), code)
-        return Routine.call_cell(self, builder, elem, cell, values)
+        kind = ir.FunctionType(self.result, self.kinds(elem))
+        return _call_cell(builder, _cell(builder, self.name, _real(elem), code), kind, values)
 
 
 class Procedure(_Code):
@@ -183,28 +183,39 @@ def _external(builder, name: str):
 
 
 def _resolved(builder, cell):
-    """What is in a cell, once it is filled."""
+    """What is in a cell once it is filled; Ctrl-C may end `_resolve` before it begins."""
+    look, ask, known = (builder.append_basic_block(x) for x in ("look", "ask", "known"))
+    builder.branch(look)
+    builder.position_at_end(look)
     address = builder.load(cell)
-    before = builder.block
     missing = builder.icmp_unsigned("==", address, I64(0))
-    with builder.if_then(missing, likely=False):
-        resolver = builder.load(_external(builder, _RESOLVER))
-        kind = ir.FunctionType(VOID, [I64]).as_pointer()
-        builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
-        found, after = builder.load(cell), builder.block
-    known = builder.phi(I64)
-    known.add_incoming(address, before)
-    known.add_incoming(found, after)
-    return known
+    builder.cbranch(missing, ask, known).set_weights([1, 99])
+    builder.position_at_end(ask)
+    resolver = builder.load(_external(builder, _RESOLVER))
+    kind = ir.FunctionType(VOID, [I64]).as_pointer()
+    builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
+    builder.branch(look)
+    builder.position_at_end(known)
+    return address
+
+
+def _call_cell(builder, cell, kind: ir.FunctionType, values):
+    return builder.call(builder.inttoptr(_resolved(builder, cell), kind.as_pointer()), values)
+
+
+def _interrupt_later():
+    """Once the main thread has left `_resolve`, out of which ctypes lets no exception."""
+    time.sleep(0.02)
+    _thread.interrupt_main()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
 def _resolve(cell):
-    """Kernels cannot go on without the routine: Ctrl-C comes after it, other errors end it all."""
-    routine, real = _by_cell[cell]
+    """Kernels cannot go on without the routine: Ctrl-C waits for it, other errors end it all."""
     interrupted = False
     while True:
         try:
+            routine, real = _by_cell[cell]
             routine.resolve(real)
             break
         except KeyboardInterrupt:
@@ -214,7 +225,7 @@ def _resolve(cell):
             print(f"fastgrad: {routine.name} could not be compiled", file=sys.stderr, flush=True)
             os.abort()
     if interrupted:
-        signal.raise_signal(signal.SIGINT)
+        _thread.start_new_thread(_interrupt_later, ())
 
 
 _resolver = np.array([ctypes.cast(_resolve, ctypes.c_void_p).value], np.int64)

@@ -1,9 +1,9 @@
 """Vector types, loads, broadcasts, FMA and masked edges as LLVM IR, at the host's width.
 
-What comes in: an LLVM builder and scalars or pointers. What goes out: vector values that live
-inside one LLVM function. Vector values cannot cross a Numba function boundary, so the functions of
-this package that need vectors are written whole in IR with the helpers below (`gemm.py`,
-`gemv.py`, `updates.py` and others), and `numba.extending.intrinsic` hands them pointers and sizes.
+In: an LLVM builder, and scalars or pointers. Out: vector values that live inside one LLVM function.
+They cannot cross a Numba function boundary, so the functions of this package that need vectors are
+written whole in IR with the helpers below (`gemm.py`, `gemv.py`, `updates.py` and others) and are
+called with pointers and sizes (`routines.py`).
 
 Why not plain loops: Numba switches LLVM's SLP vectoriser off, and its loop vectoriser neither
 tiles registers nor keeps 24 accumulators; explicit vectors do.
@@ -290,23 +290,3 @@ def integers(typingctx, base):
         return builder.bitcast(args[0], I64.as_pointer())
 
     return types.CPointer(types.int64)(base), codegen
-
-
-@intrinsic
-def integers_at(typingctx, address):
-    """An address as a pointer to int64."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], I64.as_pointer())
-
-    return types.CPointer(types.int64)(types.int64), codegen
-
-
-@intrinsic
-def pointer_at(typingctx, address, like):
-    """An address as a pointer of `like`'s type."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return like(types.int64, like), codegen

@@ -95,8 +95,8 @@ def add_exactly(total, lost, value):
 
 
 @pasted
-def settled(total, lost):
-    """What `add_exactly` left, as one number."""
+def rounded_sum(total, lost):
+    """What `add_exactly` left, rounded to one number."""
     return total + lost if lost == lost else total
 
 
@@ -105,8 +105,8 @@ def _body(elem):
         vec = Vectors(builder, elem)
         sum_ = Sum(builder, vec.type)
         whole = builder.sdiv(n, I64(vec.lanes))
-        with cgutils.for_range(builder, whole) as step:
-            sum_.add(vec.load(builder.gep(x, [builder.mul(step.index, I64(vec.lanes))])))
+        with cgutils.for_range(builder, whole) as block:
+            sum_.add(vec.load(builder.gep(x, [builder.mul(block.index, I64(vec.lanes))])))
         tail = vec.first_lanes(builder.srem(n, I64(vec.lanes)))
         sum_.add(vec.load_masked(builder.gep(x, [builder.mul(whole, I64(vec.lanes))]), tail))
         builder.ret(sum_.result())

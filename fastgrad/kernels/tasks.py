@@ -2,8 +2,9 @@
 
 In: the records of a step, the number of the task. Out: the task's slice of the panels (pack), its
 own part or rows of the workspace (rows), its rows of the gradient (weights), its slice of the
-gradient (reduce), and nothing else; a row task of training first gathers its rows of X and the
-targets. `engine.py` says in which order.
+gradient (reduce), and nothing else. Loop order of a row task: blocks of rows, each through the
+whole network (`blocks.py`) while it is in cache; in training a block's rows of X and the targets
+are gathered first. `engine.py` says which tasks follow which.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from .records import (
     is_given,
     layer_of,
 )
-from .reduce import add_partials, add_sums
+from .reduce import add_float64_gradients, add_gradients
 from .routines import procedure
 from .simd import lanes, shift
-from .sums import add_exactly, settled
+from .sums import add_exactly, rounded_sum
 
 
 def _records(real):
@@ -89,21 +90,21 @@ def write_mask(call, row, m, k):
 @procedure(types.float64, lambda real: (*_records(real), types.CPointer(real), *[types.int64] * 2))
 def rows_task(call, plan, worker, panels, index, origin):
     """All blocks of one row task; returns its sum of losses."""
-    wide, flush, size = plan.wide, plan.flush_blocks, plan.grad_size
-    stored = min(plan.rows, origin + plan.store_rows)
+    wide, float64_blocks, size = plan.wide, plan.float64_blocks, plan.task_gradient_size
+    chunk_end = min(plan.n, origin + plan.chunk_rows)
     first = origin + index * plan.task_rows
-    stop = min(stored, first + plan.task_rows)
+    stop = min(chunk_end, first + plan.task_rows)
     part = shift(call.work, plan.task_base + index * plan.task_stride)
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
     d, k, ld = bottom.d, top.k, top.ld
     grad = call.out if plan.direct else part
-    partial = shift(part, bottom.partial)
+    gradient = shift(part, bottom.task_dw)
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
-    sums = shift(call.sums, plan.grad_sums + index * size)
-    if flush and not wide:
+    sums = shift(call.sums, plan.gradient_sums + index * size)
+    if float64_blocks and not wide:
         for i in range(size):
             sums[i] = 0.0
-    loss, lost, waiting = 0.0, 0.0, 0
+    loss, lost, blocks = 0.0, 0.0, 0
     for row in range(first, stop, plan.block_rows):
         m = min(plan.block_rows, stop - row)
         if is_given(worker.order):
@@ -111,13 +112,13 @@ def rows_task(call, plan, worker, panels, index, origin):
         x = shift(call.x, row * d)
         place = row - origin if wide else 0
         if plan.one_pass:
-            value = one_pass_block(call, plan, x, row, m, grad, waiting == 0)
+            value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
             loss, lost = add_exactly(loss, lost, value)
-            waiting += 1
-            if flush and (waiting == flush or row + m == stop):
+            blocks += 1
+            if float64_blocks and (blocks == float64_blocks or row + m == stop):
                 for i in range(size):
-                    sums[i] += partial[i]
-                waiting = 0
+                    sums[i] += gradient[i]
+                blocks = 0
             continue
         if plan.want & (LOSS | OUTPUTS | COTANGENT):
             forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
@@ -129,31 +130,31 @@ def rows_task(call, plan, worker, panels, index, origin):
         loss, lost = add_exactly(loss, lost, value)
         if plan.want & (GRADIENT | INPUT_GRADIENT) == 0:
             continue
-        beyond = (plan.rows - row - m) * d
+        beyond = (plan.n - row - m) * d
         dx = shift(call.dx, row * d)
-        backward(call, plan, x, beyond, m, place, part, grad, dx, waiting == 0, scratch, panels)
-        waiting += 1
-        if flush and not wide and (waiting == flush or row + m == stop):
+        backward(call, plan, x, beyond, m, place, part, grad, dx, blocks == 0, scratch, panels)
+        blocks += 1
+        if float64_blocks and not wide and (blocks == float64_blocks or row + m == stop):
             for i in range(size):
-                sums[i] += partial[i]
-            waiting = 0
-    return settled(loss, lost)
+                sums[i] += gradient[i]
+            blocks = 0
+    return rounded_sum(loss, lost)
 
 
 @procedure(types.none, lambda real: (*_records(real), *[types.int64] * 2))
 def weights_task(call, plan, worker, index, origin):
-    """Some rows of one W: their gradient over all stored rows, added to the float64 sums if there
-    will be more."""
+    """Some rows of one W: their gradient over a chunk, added to the float64 one if there are more
+    chunks."""
     number = plan.layers - 1
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
     start = (index - layer.first_weight_task) * plan.weight_rows
     count = min(plan.weight_rows, layer.d - start)
-    m = min(plan.store_rows, plan.rows - origin)
+    m = min(plan.chunk_rows, plan.n - origin)
     part = shift(call.work, plan.task_base)
     x = shift(call.x, origin * bottom.d)
-    beyond = (plan.rows - origin - m) * bottom.d
+    beyond = (plan.n - origin - m) * bottom.d
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     grad = call.out if plan.direct else part
     weight_gradient(
@@ -171,36 +172,40 @@ def weights_task(call, plan, worker, index, origin):
         types.boolean(True),
         scratch,
     )
-    if plan.flush_blocks:
-        base, ldg, fresh = bottom.partial, layer.ldg, origin == 0
+    if plan.float64_blocks:
+        base, ld_dw, fresh = bottom.task_dw, layer.ld_dw, origin == 0
         if layer.transposed:
             for j in range(layer.k):
-                _add_to_sums(call, plan, part, layer.partial + j * ldg + start, count, base, fresh)
+                _add_to_sums(
+                    call, plan, part, layer.task_dw + j * ld_dw + start, count, base, fresh
+                )
         else:
-            begin = layer.partial + start * ldg
-            _add_to_sums(call, plan, part, begin, count * ldg, base, fresh)
+            begin = layer.task_dw + start * ld_dw
+            _add_to_sums(call, plan, part, begin, count * ld_dw, base, fresh)
         if start == 0:
-            _add_to_sums(call, plan, part, layer.partial_bias, layer.k, base, fresh)
+            _add_to_sums(call, plan, part, layer.task_db, layer.k, base, fresh)
 
 
 @inner
 def _add_to_sums(call, plan, part, begin, size, base, fresh):
-    sums, partial = shift(call.sums, plan.grad_sums + begin - base), shift(part, begin)
+    sums, gradient = shift(call.sums, plan.gradient_sums + begin - base), shift(part, begin)
     for i in range(size):
-        sums[i] = partial[i] + (0.0 if fresh else sums[i])
+        sums[i] = gradient[i] + (0.0 if fresh else sums[i])
 
 
 @inner
-def _sum_partials(call, plan, out, row_step, column_step, first, ld, rows, columns):
-    """out[r*row_step + c*column_step] from element `first` of every task's gradient on."""
+def _sum_task_gradients(call, plan, out, row_stride, column_stride, first, ld, rows, columns):
+    """out[r*row_stride + c*column_stride] from element `first` of every task's gradient on."""
     tasks = types.int64(1) if plan.wide else plan.tasks
-    if plan.flush_blocks:
-        sums = shift(call.sums, plan.grad_sums + first - layer_of(plan, 0).partial)
-        add_sums(out, row_step, column_step, sums, ld, rows, columns, plan.grad_size, tasks)
+    if plan.float64_blocks:
+        sums = shift(call.sums, plan.gradient_sums + first - layer_of(plan, 0).task_dw)
+        add_float64_gradients(
+            out, row_stride, column_stride, sums, ld, rows, columns, plan.task_gradient_size, tasks
+        )
     else:
-        partial = shift(call.work, plan.task_base + first)
-        add_partials(
-            out, row_step, column_step, partial, ld, rows, columns, plan.task_stride, tasks
+        gradient = shift(call.work, plan.task_base + first)
+        add_gradients(
+            out, row_stride, column_stride, gradient, ld, rows, columns, plan.task_stride, tasks
         )
 
 
@@ -214,18 +219,20 @@ def reduce_slice(call, plan, index):
         return squares
     for number in range(plan.layers):
         layer = layer_of(plan, number)
-        d, k, ldg = layer.d, layer.k, layer.ldg
+        d, k, ld_dw = layer.d, layer.k, layer.ld_dw
         start, stop = d * index // slices, d * (index + 1) // slices
         offset = layer.weight + start * k
         if add_up:
-            out, first = shift(call.out, offset), layer.partial
+            out, first = shift(call.out, offset), layer.task_dw
             if layer.transposed:
-                _sum_partials(call, plan, out, one, k, first + start, ldg, k, stop - start)
+                _sum_task_gradients(call, plan, out, one, k, first + start, ld_dw, k, stop - start)
             else:
-                _sum_partials(call, plan, out, k, one, first + start * ldg, ldg, stop - start, k)
+                _sum_task_gradients(
+                    call, plan, out, k, one, first + start * ld_dw, ld_dw, stop - start, k
+                )
             if index == 0:
-                db = shift(call.out, layer.bias_out) if plan.flat else call.bias_gradient
-                _sum_partials(call, plan, db, k, one, layer.partial_bias, k, one, k)
+                db = shift(call.out, layer.flat_db) if plan.flat else call.bias_gradient
+                _sum_task_gradients(call, plan, db, k, one, layer.task_db, k, one, k)
         if l2 != 0.0:
             w, count = shift(call.theta, offset), (stop - start) * k
             if plan.want & GRADIENT:

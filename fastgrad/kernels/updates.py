@@ -1,17 +1,17 @@
 """What an optimiser does to each parameter, in vectors: formula 21 and what grew out of it.
 
-In: pointers to theta, the gradient and the state (a slot a `stride` behind the other), how many
-numbers, and the formula's own numbers, each of theta's type. Out: theta and state, in place, in one
-pass. A small factor goes to g before its square is formed: g^2 alone would be infinite from
-2e19 on in float32. The last vector is masked: nothing beside them is read or written.
+In: pointers to theta, the gradient and the state (its slots at a fixed `stride`), how many numbers,
+and the formula's own numbers, each of theta's type. Out: theta and state, in place. Loop order: one
+pass in groups of vectors, the last vector masked: nothing beside them is read or written. g is
+multiplied by its small factor before it is squared: g^2 alone would be infinite from 2e19 on in
+float32.
 
-The new theta of some vectors stays in registers until all are there. Other threads have read theta,
-and a processor takes its lines back from them one after the other where other stores lie between,
+The new theta of a group stays in registers until all of it is there. Other threads have read theta,
+so a processor must take its cache lines back: one after the other where other stores lie between,
 several at a time where not (Adam, 3,750 numbers of float64 a thread: 8.7 us, here 5.5).
 
-A state that decays towards 0 would stay among the subnormal numbers for ever (0.9 times the
-smallest is the smallest again), where an operation costs some processors 100 cycles: below the
-smallest normal number it is 0.
+Subnormal numbers in the state are flushed to 0. One that decays would stay subnormal for ever (0.9
+times the smallest is the smallest again), where an operation costs some processors 100 cycles.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ def _sgd(v, x, g, factor, decay, lr):
 def _momentum(v, x, g, mean, factor, decay, lr, mu, direct, carried):
     """v = mu v + g; theta -= lr * (direct g + carried v)."""
     g = v.fma(g, factor, v.mul(decay, x))
-    mean = v.settled(v.fma(mu, mean, g))
+    mean = v.flush_subnormals(v.fma(mu, mean, g))
     return [v.sub(x, v.mul(lr, v.fma(direct, g, v.mul(carried, mean)))), mean]
 
 
-def _rmsprop(v, x, g, square, factor, decay, lr, rho, rest, eps, least):
-    """s = rho s + rest g^2; theta -= lr * g / (sqrt(s) + eps); g^2 is 0 where |g| < least."""
+def _rmsprop(v, x, g, square, factor, decay, lr, rho, complement, eps, least):
+    """s = rho s + complement g^2; theta -= lr * g / (sqrt(s) + eps); g^2 is 0 where |g| < least."""
     g = v.fma(g, factor, v.mul(decay, x))
     kept = v.zero_below(g, least)
-    square = v.settled(v.fma(rho, square, v.mul(v.mul(rest, kept), kept)))
+    square = v.flush_subnormals(v.fma(rho, square, v.mul(v.mul(complement, kept), kept)))
     return [v.sub(x, v.div(v.mul(lr, g), v.add(v.sqrt(square), eps))), square]
 
 
 def _adam(
-    v, x, g, mean, square, factor, decay, from_mean, rate, beta2, rest2, eps, least, size, unbias,
-    shrink,
+    v, x, g, mean, square, factor, decay, from_mean, rate, beta2, complement2, eps, least, size,
+    unbias, shrink,
 ):  # fmt: skip
-    """m = m + rate (g - m), or g + rate (g - m) unless `from_mean`; v = beta2 v + rest2 g^2;
+    """m = m + rate (g - m), or g + rate (g - m) unless `from_mean`; v = beta2 v + complement2 g^2;
     theta = shrink theta - size * m / (unbias sqrt(v) + eps); g^2 is 0 where |g| < least."""
     g = v.fma(g, factor, v.mul(decay, x))
     kept = v.zero_below(g, least)
     base = v.select(v.builder.fcmp_ordered("==", from_mean, v.const(1.0)), mean, g)
-    mean = v.settled(v.fma(rate, v.sub(g, mean), base))
-    square = v.settled(v.fma(beta2, square, v.mul(v.mul(rest2, kept), kept)))
-    step = v.div(mean, v.fma(v.sqrt(square), unbias, eps))
-    return [v.sub(v.mul(x, shrink), v.mul(size, step)), mean, square]
+    mean = v.flush_subnormals(v.fma(rate, v.sub(g, mean), base))
+    square = v.flush_subnormals(v.fma(beta2, square, v.mul(v.mul(complement2, kept), kept)))
+    direction = v.div(mean, v.fma(v.sqrt(square), unbias, eps))
+    return [v.sub(v.mul(x, shrink), v.mul(size, direction)), mean, square]
 
 
 def _body(elem, formula, slots: int):
@@ -76,16 +76,16 @@ def _body(elem, formula, slots: int):
 
         whole = builder.sdiv(count, I64(v.lanes))
         groups = builder.sdiv(whole, I64(GROUP))
-        with cgutils.for_range(builder, groups) as step:
-            first = builder.mul(step.index, I64(GROUP * v.lanes))
+        with cgutils.for_range(builder, groups) as group:
+            first = builder.mul(group.index, I64(GROUP * v.lanes))
             news = [
                 take(builder.add(first, I64(i * v.lanes)), v.load, v.store) for i in range(GROUP)
             ]
             for new, place in news:
                 v.store(new, place)
         grouped = builder.mul(groups, I64(GROUP))
-        with cgutils.for_range(builder, builder.sub(whole, grouped)) as step:
-            first = builder.mul(builder.add(grouped, step.index), I64(v.lanes))
+        with cgutils.for_range(builder, builder.sub(whole, grouped)) as block:
+            first = builder.mul(builder.add(grouped, block.index), I64(v.lanes))
             v.store(*take(first, v.load, v.store))
         tail = v.first_lanes(builder.srem(count, I64(v.lanes)))
 

@@ -6,7 +6,7 @@ never hidden, it shows in the loss.
 
 from __future__ import annotations
 
-from .jit import kernel, shared
+from .jit import jitable, kernel
 from .simd import pointer
 from .sums import sum_of
 
@@ -36,7 +36,7 @@ def first_label_outside(labels, k):
     return -1
 
 
-@shared
+@jitable
 def weight_bounds(itemsize):
     """The least and the greatest sum of sample weights, which the loss is divided by: beyond them
     a product of a weight and 1 / sum could vanish or overflow."""

@@ -9,7 +9,7 @@ from numba.extending import overload, register_jitable
 
 from ...kernels.arrays import disjoint, is_native
 from ...kernels.jit import OPTIONS
-from ...kernels.sums import add_exactly, settled
+from ...kernels.sums import add_exactly, rounded_sum
 from ...kernels.validate import weight_bounds
 
 
@@ -108,7 +108,7 @@ def check_weights(sample_weight, n):
             raise ValueError("sample_weight has a negative value")
         finite &= sample_weight[i] < np.inf
         total, lost = add_exactly(total, lost, float(sample_weight[i]))
-    total = settled(total, lost)
+    total = rounded_sum(total, lost)
     least, most = weight_bounds(sample_weight.itemsize)
     if total == 0:
         raise ValueError("sample_weight is zero everywhere")

@@ -29,7 +29,7 @@ from .checks import (
 )
 from .lazy import check_version
 from .steps import run_step
-from .workspaces import claim, release, spare
+from .workspaces import lease, release, spare
 
 
 def _layer_types(X, w, b):
@@ -128,7 +128,7 @@ def _affine(X, w, b, out=None, threads=None):
         if z.shape != shape(X, w):
             raise ValueError("out has the wrong shape for X and w")
         if n:
-            work = claim(n, d, w.size // d, w.itemsize, at.OUTPUTS, STORE)
+            work = lease(n, d, w.size // d, w.itemsize, at.OUTPUTS, STORE)
             call = call_at(work, pointer(w))
             bind_forward(call, w, bias(work, w, b), X, z)
             run_step(call)
@@ -171,7 +171,7 @@ def _affine_relu(X, w, b, out=None, threads=None):
         _check_output(a, "out[0]", X, w, b)
         _check_output(mask, "out[1]", X, w, b)
         if n:
-            work = claim(n, d, w.size // d, w.itemsize, at.OUTPUTS | at.MASK, RELU)
+            work = lease(n, d, w.size // d, w.itemsize, at.OUTPUTS | at.MASK, RELU)
             call = call_at(work, pointer(w))
             bind_forward(call, w, bias(work, w, b), X, a)
             call.mask = bytes_of(mask)
@@ -201,7 +201,7 @@ def _back(want, grad_a, X, W, mask, gX, gW, gb):
         if gb is not None:
             gb[:] = 0
         return W.dtype.type(0)
-    work = claim(n, d, W.size // d, W.itemsize, want, STORE)
+    work = lease(n, d, W.size // d, W.itemsize, want, STORE)
     bias = spare(work, W.dtype) if gb is None else gb
     call = call_at(work, pointer(W))
     bind_backward(call, W, X, grad_a, mask, gW, bias, gX)

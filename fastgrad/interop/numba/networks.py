@@ -67,7 +67,7 @@ class _Network(Network):
 
 def _buffers(net, n: int, want: int, weighted: bool, copies: int) -> np.ndarray:
     """(copies, words): a workspace with its plan for each caller at a time, aligned."""
-    buffer = net._plan(n, want, weighted).acquire()
+    buffer = net._plan(n, want, weighted).lease()
     unit = VECTOR_BYTES // 8
     words = -(-buffer.size // unit) * unit
     check.addressable(copies * words, buffer.dtype, "copies")

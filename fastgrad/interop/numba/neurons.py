@@ -24,7 +24,7 @@ from .checks import (
 )
 from .lazy import check_version
 from .steps import run_step
-from .workspaces import NEURON, claim, release
+from .workspaces import NEURON, lease, release
 
 
 @overload(neuron.neuron_loss_and_grad, jit_options=OPTIONS)
@@ -70,7 +70,7 @@ def _neuron_loss_and_grad(w, b, X, y, sample_weight=None, out=None, threads=None
         require_disjoint(out, "out", y, "y")
         require_disjoint(out, "out", sample_weight, "sample_weight")
         check_version()
-        work = claim(n, d, 1, w.itemsize, NEURON, weighted)
+        work = lease(n, d, 1, w.itemsize, NEURON, weighted)
         call = call_at(work, pointer(w))
         bind_neuron(call, w, b, X, y, weight, gw)
         loss, gb = run_step(call), bias_gradient(call)

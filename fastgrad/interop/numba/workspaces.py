@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
-from ..._core import plan, tuning, workspace
+from ..._core import plan, workspace
 from ..._core.plan import MSE, write_plan
 from ..._core.workspace import workspace_layout
 from ...kernels import records as at
@@ -139,11 +139,11 @@ def _prepare(slots, number, n, d, k, itemsize, want, flag):
     return True
 
 
-_SOURCES = [Path(module.__file__) for module in (plan, tuning, workspace, locks)]
+_SOURCES = [Path(module.__file__) for module in (plan, workspace, locks)]
 
 
 @partial(kernel, sources=[*_SOURCES, Path(__file__)])
-def _claim(n, d, k, itemsize, want, flag):
+def _lease(n, d, k, itemsize, want, flag):
     slots = carray(at_address(published(_TABLE)), (SLOTS, ROW), np.int64)
     what = (want * 2 + flag) * 16 + itemsize
     number = _take_slot(slots, n, d, k, what)
@@ -158,11 +158,11 @@ def _claim(n, d, k, itemsize, want, flag):
     return slot[WORK]
 
 
-_CLAIM = enlist(_claim, lambda: (1, 1, 1, 8, at.OUTPUTS, 0))
+_LEASE = enlist(_lease, lambda: (1, 1, 1, 8, at.OUTPUTS, 0))
 
 
 @register_jitable
-def claim(n, d, k, itemsize, want, flag):
+def lease(n, d, k, itemsize, want, flag):
     """The address of a workspace of nobody else's, with its plan; `flag` as in `_prepare`."""
     args = (
         np.int64(n),
@@ -172,7 +172,7 @@ def claim(n, d, k, itemsize, want, flag):
         np.int64(want),
         np.int64(flag),
     )
-    return call_address(0, address_by(_CLAIM), args)
+    return call_address(0, address_by(_LEASE), args)
 
 
 @register_jitable

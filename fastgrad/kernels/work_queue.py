@@ -1,9 +1,11 @@
-"""How threads share tasks: a claim on each task, and the wait for the stages before.
+"""The work queue of a step: a claim on each task, and a spin-wait for the stages before.
 
-A thread claims its own share of a stage's tasks first, so that what they write stays in its cache
-from step to step, and then what nobody else has claimed: a slow or late thread costs its own speed
-alone. A thread waits for earlier stages before it claims anything, so whoever holds a claim is at
-work on it: there is no deadlock, with however few threads.
+In memory: the number of tasks done since the queue was opened, and for each task of a stage, on a
+cache line of its own, the stage it was last claimed in. Stages are numbered by the tasks before
+them, plus 1. A thread begins with its own range of a stage's tasks, so that what they write stays
+in its cache from step to step, and goes on with what nobody has claimed: a slow or late thread
+costs its own speed alone. It waits for earlier stages before it claims anything, so whoever holds a
+claim is at work on it: no deadlock, with however few threads.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import I1, I32, I64, PATH, VOID
-
-PATIENCE = 4000  # looks, some 100 us, before a waiting thread offers its core
+from .tuning import SPINS
 
 
 @intrinsic
@@ -47,7 +48,7 @@ def count_one(typingctx, counter):
     return types.void(counter), codegen
 
 
-def _offer_core(builder):
+def _yield_core(builder):
     """Let another thread have this core."""
     name = "SwitchToThread" if os.name == "nt" else "sched_yield"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I32, []), name)
@@ -66,30 +67,30 @@ def _pause(builder):
 
 
 @intrinsic
-def wait_until(typingctx, counter, value):
-    """Wait until other threads have brought `counter[0]` (int64) to `value`."""
+def spin_until(typingctx, counter, value):
+    """Spin-wait until other threads have brought `counter[0]` (int64) to `value`."""
 
     def codegen(context, builder, signature, args):
         value = context.cast(builder, args[1], signature.args[1], types.int64)
         before, function = builder.block, builder.function
-        look, rest, offer, after = (
-            function.append_basic_block(x) for x in ("look", "rest", "offer", "waited")
+        spin, pause, offer, after = (
+            function.append_basic_block(x) for x in ("spin", "pause", "yield", "waited")
         )
-        builder.branch(look)
-        builder.position_at_end(look)
-        looks = builder.phi(I64)
-        looks.add_incoming(I64(0), before)
+        builder.branch(spin)
+        builder.position_at_end(spin)
+        spins = builder.phi(I64)
+        spins.add_incoming(I64(0), before)
         seen = builder.load_atomic(args[0], "acquire", 8)
-        builder.cbranch(builder.icmp_signed(">=", seen, value), after, rest)
-        builder.position_at_end(rest)
+        builder.cbranch(builder.icmp_signed(">=", seen, value), after, pause)
+        builder.position_at_end(pause)
         _pause(builder)
-        more = builder.add(looks, I64(1))
-        looks.add_incoming(more, rest)
-        builder.cbranch(builder.icmp_signed("<", looks, I64(PATIENCE)), look, offer)
+        more = builder.add(spins, I64(1))
+        spins.add_incoming(more, pause)
+        builder.cbranch(builder.icmp_signed("<", spins, I64(SPINS)), spin, offer)
         builder.position_at_end(offer)
-        _offer_core(builder)
-        looks.add_incoming(more, offer)
-        builder.branch(look)
+        _yield_core(builder)
+        spins.add_incoming(more, offer)
+        builder.branch(spin)
         builder.position_at_end(after)
         return context.get_dummy_value()
 

@@ -1,0 +1,80 @@
+"""Every block size and threshold, of plans, kernels and training: the one table of tuning numbers.
+
+What is part of a kernel's register tile (rows of a tile, sums side by side) stays in the kernel.
+
+Measured 2026-11 on two cores with AVX-512: Zen 5 (48 KiB L1, 1 MiB L2), an Intel Xeon (48 KiB,
+2 MiB), where those of few-row and threaded plans were set anew, and Zen 4 (32 KiB, 1 MiB), where
+PARALLEL_FLOPS, PAIR_ROWS, WIDE_* and TRANSPOSE_COST were.
+"""
+
+from __future__ import annotations
+
+# Plans (`_core/plan.py`).
+CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
+BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
+TASK_ROWS = 512  # rows of a task where there are many: a task's gradient costs some ten rows
+PAIR_ROWS = 32  # where there are too few rows for that: two tasks from so many rows on,
+SMALL_TASKS = (64, 4)  # more where each has at least so many rows; so many tasks at most
+MAX_TASKS = 32
+TASK_GRADIENT_BYTES = 256 * 2**20  # all tasks' gradients together
+PARALLEL_FLOPS = 2_000_000  # in float32, some 20 us of one core: less is lost to moving data
+# between cores; float64 takes twice as long
+ASLEEP_FLOPS = 25_000_000  # where threads must be woken, in some 80 us
+# Gradients of more bytes, or of more parameters a row, are split by rows of W ("wide"): a private
+# one a task would cost more than handing the activations from thread to thread.
+WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000
+WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
+WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
+WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
+CHUNK_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
+# Rows of X up to which reading W in place costs less than packing it (64-100 to 1000-1000 on Zen 4:
+# packing pays from 200 rows on, from 100 where rows of W lie 4 KiB from each other); and up to
+# which it does where all columns make one panel.
+IN_PLACE_ROWS, NARROW_ROWS = 128, 256
+# Rows up to which dX by dot products with the rows of W costs less than packing its transpose: of
+# any W, and of one whose rows have at least so many vectors.
+FEW_ROWS, FEW_VECTORS = (4, 32), 8
+# Lanes along the inputs ("skinny"): 7 + 2 vectors cycles a sum, against 0.9 d a row.
+SKINNY_OVERHEAD, SKINNY_FACTOR = 3.5, 0.45
+# Cycles to put a number of a transpose in its place; and to add up one of all parameters, where
+# that would not be done anyway.
+TRANSPOSE_COST, ADD_COST = 3.5, 0.4
+# Slices of packing and of adding up: parameters of each, parameters from which there are any.
+SLICE_PARAMETERS, LEAST_SLICED, MAX_SLICES = 16_384, 3_000, 32
+OWN_PANELS, OWN_TASKS = 16_384, 4  # parameters and row tasks up to which each task packs for itself
+FLOAT64_ROWS = 1024  # rows after which a float32 gradient is added to one of float64
+CHUNK_ROWS = 2048  # and in wide networks, where that costs more
+NEURON_BLOCK_ROWS = 512  # rows between a neuron's float64 sums
+NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
+# Rows of dW, and products of each of its elements, from which copies of both operands pay in a wide
+# layer; a row block's operands are in the L2 as they are (100 rows of 64-100, float64: 23.9 us for
+# dW and db in place, 25.3 with a copy of the deltas).
+COPY_ROWS, COPY_PRODUCTS = 48, 32
+# Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
+# keep theirs however large, for a network's training and validation.
+IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
+
+# Products (`gemm.py`, `gemm_tn.py`, `gemv.py`, `blocks.py`).
+# Products of a block of k: columns of X lie far from each other (weight gradient), rows do not.
+KC_COLUMNS, KC_ROWS = 128, 1024
+PREFETCH_ELEMENTS = 8192  # from so many in a panel on, the next one is worth a prefetch
+DOT_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
+# Rows of dW side by side where each of its elements is a sum of fewer products: writing is most of
+# the work.
+BAND_ROWS, BAND_PRODUCTS = 12, 32
+FEW_CLASSES = 2  # vectors of classes up to which cross-entropy has its lanes along the rows
+
+# Threads (`work_queue.py`, `training.py`).
+SPINS = 4000  # some 100 us, before a waiting thread yields its core
+UPDATE_UNIT = 16  # parameters: a slice of an optimiser's update is a multiple of it
+
+# Training (`_core/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
+CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a compiled call
+STEP_SECONDS, FLOPS_PER_SECOND = 5e-6, 4e10  # of a step, roughly, for the above
+TRIAL_STEPS = 4  # of the other way: fewer would count the launch for too much
+# Of serial steps before threads are first tried, by where the parallel kernel's code is.
+TRIAL_AFTER = {"memory": 0.002, "disk": 0.06, "nowhere": 1.0}
+# A trial ends early where it is so many times slower, and more than it takes to wake threads.
+HOPELESS, WAKING = 5, 0.001
+# Between trials: at least so long, and so many times what the last one took.
+TRIAL_PAUSE, TRIAL_COST = 0.25, 40
