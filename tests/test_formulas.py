@@ -37,6 +37,8 @@ ROWS = {
     25: "cross-entropy",
     26: "logistic loss",
     27: "Huber loss",
+    28: "activations of hidden layers",
+    29: "absolute error, quantile, Poisson",
 }
 
 
