@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Functions that a run before this one compiled and cached, perhaps with another fastgrad.
-for stale in (Path(__file__).parent / "__pycache__").glob("loops.*.nb[ic]"):
+for stale in (Path(__file__).parent / "__pycache__").glob("[gl]*.nb[ic]"):  # guards, loops
     stale.unlink(missing_ok=True)
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import oracle
 from bounds import Arithmetic
 from draws import draw, draw_shape, draw_weights, plant, spoil_idle_targets
-from helpers import LOSSES
+from helpers import LOSSES, OF_VALUES
 
 import fastgrad as fg
 from fastgrad.interop.numba import network, optimizer
+
+PARAMETERS = {"huber": "huber_delta", "quantile": "quantile"}
+ACTIVATIONS = ["relu", "identity", "tanh", "sigmoid", "softplus", "leaky_relu"]
 
 
 @numba.njit
@@ -209,7 +212,8 @@ def draw_targets(rng, loss, n, k, dtype):
     if loss == "logistic":
         y = rng.random((n, k)) if rng.random() < 0.3 else rng.integers(0, 2, (n, k))
         return y.astype(dtype)
-    return draw(rng, (n, k), dtype)
+    y = draw(rng, (n, k), dtype)
+    return np.abs(y) if loss == "poisson" else y
 
 
 def network_call(rng, dtype):
@@ -217,10 +221,14 @@ def network_call(rng, dtype):
     n, d, k = draw_shape(rng)
     k += loss == "cross_entropy" and k == 1
     sizes = [d, *(int(h) for h in rng.integers(1, 25, rng.integers(0, 3))), k]
-    is_relu = loss in ("mse", "huber") and rng.random() < 0.5
+    is_relu = loss in OF_VALUES and rng.random() < 0.5
+    in_range = loss in ("logistic", "poisson")  # targets: a NaN is in every range
+    activation = str(rng.choice(ACTIVATIONS, p=[0.5, *[0.1] * 5]))
     options = {
+        "activation": activation,
         "l2": float(rng.choice([0, 0, 0.25])),
         "huber_delta": float(rng.choice([1, 0.5, 16])),
+        "quantile": float(rng.choice([0.5, 0.1, 0.75])),
         "output_activation": "relu" if is_relu else "identity",
     }
     net = fg.MLP(sizes, loss, dtype=dtype, **options)
@@ -234,10 +242,10 @@ def network_call(rng, dtype):
     s, refused = draw_weights(rng, n, dtype)
     is_planted = s is None and rng.random() < 0.08
     if is_planted:
-        plant(rng, arrays, dtype, d * sizes[1], loss == "logistic")
+        plant(rng, arrays, dtype, d * sizes[1], in_range)
     if s is not None:
         arrays["sample_weight"] = s
-        spoil_idle_targets(rng, arrays["y"], s, loss == "logistic")
+        spoil_idle_targets(rng, arrays["y"], s, in_range)
     method = str(rng.choice(["loss", "loss_and_grad", "loss_and_grad", "loss_and_grad",
                              "grad_input", "predict", "predict_proba"]))  # fmt: skip
     if method == "predict_proba" and loss not in ("logistic", "cross_entropy"):
@@ -253,13 +261,14 @@ def network_call(rng, dtype):
     def expected():
         ar = Arithmetic(dtype)
         if method.startswith("predict"):
-            out = oracle.forward(ar, oracle.split(theta, sizes), arrays["X"], is_relu)[1][-1]
+            layers = oracle.split(theta, sizes)
+            out = oracle.forward(ar, layers, arrays["X"], is_relu, activation)[1][-1]
             if method == "predict":
                 return (out,)
             return (oracle.sigmoid(ar, out) if loss == "logistic" else oracle.softmax(ar, out)[0],)
         value, grad, dX = oracle.network(ar, sizes, loss, *arrays.values(), l2=options["l2"],
-                                         threshold=options["huber_delta"],
-                                         output_relu=is_relu)  # fmt: skip
+                                         parameter=options.get(PARAMETERS.get(loss)),
+                                         output_relu=is_relu, activation=activation)  # fmt: skip
         return {"loss": (value,), "grad_input": (dX,), "loss_and_grad": (value, grad)}[method]
 
     compiled, extra, outs = None, (), ()

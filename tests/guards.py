@@ -1,20 +1,30 @@
 """Calls whose every array lies flush against an unreadable page: what `test_memory.py` sweeps.
 
-Inputs are copied there; outputs and workspaces are caught by putting a guarded `empty` and `zeros`
-in the place of NumPy's in the modules that allocate. They start as NaN, so that a read of what was
-never written shows as well. What is left of an array's own pages holds a canary.
+Inputs are copied there; outputs are caught by putting a guarded `empty` and `zeros` in the place of
+NumPy's in the modules that allocate, and workspaces are moved there when they are made. Outputs and
+workspaces start as NaN, so that a read of what was never written shows as well. What is left of an
+array's own pages holds a canary. A call is made twice: the second takes the fast path, if there is
+one.
 """
 
 import ctypes
 import mmap
+from contextlib import contextmanager
 from itertools import pairwise
+from unittest.mock import patch
 
+import numba
 import numpy as np
 from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
 from fastgrad import dense, network, neuron
-from fastgrad._core import workspace
+from fastgrad._core import stepper, workspace
+from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad.interop.numba import network as handle_of
+from fastgrad.interop.numba import workspaces
+from fastgrad.kernels.records import CALL
+from fastgrad.losses import LOSSES
 
 PAGE, CANARY = mmap.PAGESIZE, 0xA5
 libc = ctypes.CDLL(None, use_errno=True)
@@ -45,7 +55,7 @@ class Guard:
 class Guarded:
     """NumPy whose `empty` and `zeros` are guarded."""
 
-    after, live = True, []
+    after, live, turn = True, [], 0
 
     def __getattr__(self, name):
         return getattr(np, name)
@@ -56,6 +66,9 @@ class Guarded:
             guard.array.fill(np.nan)
         Guarded.live.append(guard)
         return guard.array
+
+    def empty_like(self, array):
+        return self.empty(array.shape, array.dtype)
 
     def zeros(self, shape, dtype=float):
         array = self.empty(shape, dtype)
@@ -70,7 +83,44 @@ def guarded(array, after):
     return guard.array
 
 
-MODULES = (dense, network, neuron, workspace)
+WORK_UNIT = 8  # words: a workspace begins at a whole vector
+
+
+def moved(buffer, before=0):
+    """A workspace's words in a guard, and so the addresses of its CALL; `before` words come too."""
+    words = -(-(before + buffer.size) // WORK_UNIT) * WORK_UNIT
+    guard = Guard((words,), float, Guarded.after)
+    Guarded.live.append(guard)
+    guard.array.fill(np.nan)
+    here, there = (a.__array_interface__["data"][0] for a in (buffer, guard.array[before:]))
+    work = guard.array[before : before + buffer.size]
+    work[:] = buffer
+    for field in (CALL.plan, CALL.worker, CALL.sums, CALL.work):
+        work.view(np.int64)[field] += there - here
+    return work
+
+
+new_workspace = workspace.Plan._new_workspace
+
+
+@contextmanager
+def everything_guarded(after):
+    """What is allocated here: outputs, workspaces, what training gathers into."""
+    Guarded.after, Guarded.live, Guarded.turn = after, [], Guarded.turn + 1
+    own = Guarded()
+    forget_plans()
+    with (
+        patch.object(dense, "np", own), patch.object(network, "np", own),
+        patch.object(neuron, "np", own), patch.object(workspace, "np", own),
+        patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
+        patch.object(neuron, "_empty", own.empty),
+        patch.object(workspace.Plan, "_new_workspace", lambda plan: moved(new_workspace(plan))),
+    ):  # fmt: skip
+        yield
+    for guard in Guarded.live:
+        guard.check()
+    Guarded.live = []
+    forget_plans()
 
 
 def parts(result):
@@ -79,28 +129,17 @@ def parts(result):
 
 def check(function, *arrays):
     """The bits of one thread with every array guarded, after and before, on as many threads as are
-    set; nothing beside the arrays written."""
+    set, twice; nothing beside the arrays written."""
     with fg.num_threads(1):
         expected = [np.array(part) for part in parts(function(*arrays))]
     for after in (True, False):
-        Guarded.after, Guarded.live = after, []
-        forget_plans()
-        for module in MODULES:
-            module.np = Guarded()
-        try:
+        with everything_guarded(after):
             inputs = [guarded(a, after) for a in arrays]
-            got = parts(function(*inputs))
-        finally:
-            for module in MODULES:
-                module.np = np
-        for a, b in zip(got, expected):
-            assert_same_bits(a, b)
-        for a, b in zip(inputs, arrays):
-            assert_same_bits(a, b)
-        for guard in Guarded.live:
-            guard.check()
-        Guarded.live = []
-    forget_plans()
+            for _ in range(2):
+                for a, b in zip(parts(function(*inputs)), expected):
+                    assert_same_bits(a, b)
+            for a, b in zip(inputs, arrays):
+                assert_same_bits(a, b)
 
 
 def check_layer(rng, n, d, k, dtype):
@@ -117,36 +156,41 @@ def check_layer(rng, n, d, k, dtype):
         check(backward, grad_a, X, W, mask)
 
 
-def check_network(rng, n, sizes, dtype, loss, weighted):
-    if loss == "cross_entropy":
-        sizes = sizes[:-1] + [max(2, sizes[-1])]
+def check_network(rng, n, sizes, dtype, loss, weighted, activation="relu"):
+    sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, sizes[-1])]
     arrays = draw_problem(rng, sizes, n, loss, dtype, weighted)
     arrays = arrays if weighted else arrays[:3]
     out = np.empty(sum((d + 1) * k for d, k in pairwise(sizes)), dtype)
+    nets = {}
 
-    def step(*arrays):  # a network of its own, so that no plan was made before
-        return fg.MLP(sizes, loss=loss, dtype=dtype, l2=0.1).loss_and_grad(*arrays)
+    def net_of(key):  # one for each way arrays lie, so that no plan was made before
+        options = {"l2": 0.1, "activation": activation, "dtype": dtype}
+        return nets.setdefault((Guarded.turn, key), fg.MLP(sizes, loss, **options))
+
+    def step(*arrays):
+        return net_of("step").loss_and_grad(*arrays)
 
     def step_out(out, *arrays):
-        net = fg.MLP(sizes, loss=loss, dtype=dtype)
-        loss_, grad = net.loss_and_grad(*arrays, out=out)
+        loss_, grad = net_of("out").loss_and_grad(*arrays, out=out)
+        assert grad is out
         return loss_, grad.copy()
 
     def others(*arrays):
-        net = fg.MLP(sizes, loss=loss, dtype=dtype)
+        net = net_of("others")
         return net.grad_input(*arrays), net.predict(*arrays[:2]), net.loss(*arrays)
 
     check(step, *arrays)
     check(others, *arrays)
-    if loss in ("logistic", "cross_entropy"):
-        check(lambda *a: fg.MLP(sizes, loss=loss, dtype=dtype).predict_proba(*a), *arrays[:2])
-    Guarded.live = []
+    if LOSSES[loss].takes_logits:
+        check(lambda *a: net_of("proba").predict_proba(*a), *arrays[:2])
     plain = step_out(out, *arrays)
     for after in (True, False):
-        flush = guarded(out, after)
-        assert_same_bits(step_out(flush, *arrays)[1], plain[1])
-        assert_same_bits(flush, plain[1])
-        Guarded.live[-1].check()
+        with everything_guarded(after):
+            flush, *inputs = (guarded(a, after) for a in (out, *arrays))
+            for _ in range(2):
+                flush.fill(np.nan)
+                assert_same_bits(step_out(flush, *inputs)[1], plain[1])
+                assert_same_bits(flush, plain[1])
 
 
 def check_neuron(rng, n, d, dtype, weighted):
@@ -178,3 +222,141 @@ def check_optimizer(rng, p, optimizer):
             for guard in Guarded.live:
                 guard.check()
     Guarded.live = []
+
+
+# training
+
+
+def check_training(rng, n, m, sizes, dtype, loss, weighted, threads, optimizer):
+    """Steps over batches of m rows, drawn with repetition, the last one shorter."""
+    sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, sizes[-1])]
+    theta, X, y, s = draw_problem(rng, sizes, n, loss, dtype, weighted)
+    order = rng.integers(0, n, 2 * m + m // 2)
+    order[[0, -1]] = n - 1, 0
+    arrays = [X, y.reshape(-1), s, order]
+
+    def trained(make, threads):
+        net = fg.MLP(sizes, loss, dtype=dtype, l2=0.1)
+        opt, own = optimizer.copy(), make(theta)
+        opt._state = make(opt.prepare(theta.size, theta.dtype)[0])
+        steps = Stepper(net, own, opt, weighted, threads)
+        inputs = [None if a is None else make(a) for a in arrays]
+        total = steps._call(threads > 1, NO_LOSS, *inputs, m)
+        for a, b in zip(inputs, arrays):
+            assert b is None or a.tobytes() == b.tobytes(), "an input has changed"
+        assert np.isfinite(total).all() and np.isfinite(own).all()
+        return total, own.tobytes(), opt._state.tobytes()
+
+    forget_plans()
+    expected = trained(np.array, 1)
+    for after in (True, False):
+        with everything_guarded(after):
+            assert trained(lambda array, after=after: guarded(array, after), threads) == expected
+
+
+# compiled code
+
+
+@numba.njit(cache=True)
+def compiled_network(net, theta, X, y, out):
+    return net.loss_and_grad(theta, X, y, out=out)[0]
+
+
+@numba.njit(cache=True)
+def compiled_weighted_network(net, theta, X, y, s, out):
+    return net.loss_and_grad(theta, X, y, s, out=out)[0]
+
+
+@numba.njit(cache=True)
+def compiled_predict(net, theta, X, out):
+    return net.predict(theta, X, out=out)
+
+
+@numba.njit(cache=True)
+def compiled_layer(X, W, b, a, mask):
+    fg.affine_relu(X, W, b, out=(a, mask))
+
+
+@numba.njit(cache=True)
+def compiled_back(grad_a, X, W, mask, gX, gW, gb):
+    fg.affine_relu_backward(grad_a, X, W, mask, out=(gX, gW, gb))
+
+
+@numba.njit(cache=True)
+def compiled_neuron(w, b, X, y, out):
+    loss, _, gb = fg.neuron_loss_and_grad(w, b, X, y, out=out)
+    return loss, gb
+
+
+def guarded_handle(handle):
+    """Of one copy, its two workspaces moved."""
+    both = handle.gradient, handle.forward
+    gradient, forward = (moved(buffer[0]).reshape(1, -1) for buffer in both)
+    return handle._replace(gradient=gradient, forward=forward)
+
+
+def move_slots():
+    """The workspaces of layers and neurons that compiled code has made, to guards."""
+    before = 2 * workspaces.LINE
+    for slot in workspaces._slots:
+        if slot[workspaces.WORDS]:
+            start = int(slot[workspaces.WORK]) - 8 * before
+            size = before + int(slot[workspaces.WORDS])
+            words = np.frombuffer((ctypes.c_double * size).from_address(start))
+            work = moved(words[before:], before)
+            guard = Guarded.live[-1].array
+            guard[:before] = words[:before]
+            slot[workspaces.WORK] = work.ctypes.data
+
+
+def forget_slots():
+    """Their memory is lost: a guard cannot be given back to the allocator."""
+    workspaces._slots[...] = 0
+
+
+def check_compiled(function, outs, *arrays):
+    """What compiled code writes to `outs`, with every array and workspace guarded, is what it wrote
+    without. `function(*arrays, *outs)`; an argument that is no array is passed on."""
+    forget_slots()
+    expected = [np.zeros(*out) for out in outs]
+    result = function(*arrays, *expected)
+    for after in (True, False):
+        moved_from, Guarded.after, Guarded.live = Guarded.live, after, []
+        move_slots()
+        del moved_from
+        own = Guarded()
+        got = [own.empty(*out) for out in outs]
+        inputs = [guarded(a, after) if type(a) is np.ndarray else a for a in arrays]
+        inputs = [guarded_handle(a) if hasattr(a, "forward") else a for a in inputs]
+        assert function(*inputs, *got) == result
+        for a, b in zip(got, expected):
+            assert_same_bits(a, b)
+        for guard in Guarded.live:
+            guard.check()
+    forget_slots()
+    Guarded.live = []
+
+
+def check_compiled_network(rng, n, sizes, dtype, loss, weighted):
+    sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, sizes[-1])]
+    arrays = draw_problem(rng, sizes, n, loss, dtype, weighted)
+    net = fg.MLP(sizes, loss, dtype=dtype, l2=0.1)
+    handle = handle_of(net, n, weighted, copies=1)
+    step = compiled_weighted_network if weighted else compiled_network
+    arrays = arrays if weighted else arrays[:3]
+    check_compiled(step, [(arrays[0].size, dtype)], handle, *arrays)
+
+    def predict(net, theta, X, out):
+        compiled_predict(net, theta, X, out)
+
+    check_compiled(predict, [((n, sizes[-1]), dtype)], handle, *arrays[:2])
+
+
+def check_compiled_layer(rng, n, d, k, dtype):
+    X, W, b = dyadic(rng, (n, d), dtype), dyadic(rng, (d, k), dtype), dyadic(rng, k, dtype)
+    check_compiled(compiled_layer, [((n, k), dtype), ((n, k), bool)], X, W, b)
+    grad_a, mask = dyadic(rng, (n, k), dtype), rng.random((n, k)) < 0.5
+    outs = [((n, d), dtype), ((d, k), dtype), (k, dtype)]
+    check_compiled(compiled_back, outs, grad_a, X, W, mask)
+    w, y = W[:, 0].copy(), dyadic(rng, n, dtype)
+    check_compiled(compiled_neuron, [(d, dtype)], w, 0.5, X, y)

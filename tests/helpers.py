@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from llvmlite.binding import get_host_cpu_features
 
+from fastgrad import losses, neuron
 from fastgrad import reference as ref
 from fastgrad._core import plan
-from fastgrad.kernels import gemm, simd, tuning
+from fastgrad.kernels import gemm, records, simd, tuning
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 DTYPES = [F32, F64]
-LOSSES = ["mse", "huber", "logistic", "cross_entropy"]
+LOSSES = list(losses.LOSSES)
+ELEMENTWISE = [name for name, loss in losses.LOSSES.items() if not loss.labelled]
+OF_VALUES = [name for name, loss in losses.LOSSES.items() if not loss.takes_logits]  # or of rates
 EPS = {F32: 2.0**-23, F64: 2.0**-52}
 
 
@@ -40,19 +43,21 @@ def dyadic(rng, shape, dtype, denominator=8, most=3):
 
 
 def draw_targets(rng, loss, n, k, dtype):
-    if loss == "cross_entropy":
+    row = losses.LOSSES[loss]
+    if row.labelled:
         return rng.integers(0, k, n)
-    if loss == "logistic":
-        return rng.integers(0, 2, (n, k)).astype(dtype)
-    return dyadic(rng, (n, k), dtype)
+    most = {records.UNIT_TARGETS: 1, records.COUNT_TARGETS: 6}.get(row.target_kind)
+    return rng.integers(0, most + 1, (n, k)).astype(dtype) if most else dyadic(rng, (n, k), dtype)
 
 
 def draw_problem(rng, sizes, n, loss, dtype, weighted=False):
-    """(theta, X, y, sample_weight); theta's entries are dyadic and shrink with the widths."""
+    """(theta, X, y, sample_weight); theta's entries are dyadic, within -1 and 1, or less where the
+    loss takes the outputs' exponentials."""
     layers = []
     for d, k in pairwise(sizes):
-        denominator = 2 ** int(np.ceil(np.log2(2 * d) / 2 + 1))
-        layers += [dyadic(rng, d * k, dtype, denominator, 1), dyadic(rng, k, dtype, 8, 1)]
+        root = int(np.ceil(np.log2(2 * d) / 2))
+        W, b = dyadic(rng, d * k, dtype, 2 ** (root + 1), 1), dyadic(rng, k, dtype, 8, 1)
+        layers += [W * dtype.type(0.5**root if losses.LOSSES[loss].link == "exp" else 1), b]
     theta = np.concatenate(layers)
     X = dyadic(rng, (n, sizes[0]), dtype, 4, 2)
     s = None
@@ -170,6 +175,7 @@ CUTS = {
 def forget_plans():
     for maker in (plan.network_plan, plan.layer_plan, plan.neuron_plan):
         maker.cache_clear()
+    neuron._fast.clear()
 
 
 def cut_plans(cut):

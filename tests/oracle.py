@@ -109,16 +109,130 @@ def cross_entropy(ar, z, labels, _):
     return ar.rounded(value, error, None, 1, 2 * ULPS), ar.difference(p, hot)
 
 
-LOSSES = {"mse": squared, "huber": huber, "logistic": logistic, "cross_entropy": cross_entropy}
+def absolute(ar, z, y, _):
+    """Formula 29: |e|; the slope is its sign, unknown where e' may have either."""
+    e = ar.difference(z, ar.exact(y))
+    return e._replace(value=np.abs(e.value)), Bounded(*_sign(e, 1, 1))
+
+
+def _sign(e, above, below):
+    """(`above` where e > 0, -`below` where e < 0, 0 between; the error, 0 where e's sign is sure;
+    nowhere an overflow)."""
+    value = np.where(e.value > 0, above, np.where(e.value < 0, -below, 0 * e.value))
+    far, error = magnitude(e.value), settled(e)
+    sure = (far > error) | (error == 0)
+    wrong = np.where(np.isinf(error), np.inf, float(above + below))
+    return value, np.where(sure, 0, wrong), np.zeros(value.shape, bool)
+
+
+def pinball(ar, z, y, level):
+    """Formula 29: e times its slope, 1 - level or -level; level and 1 - level round, to u in all,
+    and so does the product. The value is Lipschitz 1."""
+    e, level = ar.difference(z, ar.exact(y)), WORK(level)
+    slope, unsure, _ = _sign(e, 1 - level, level)
+    value = ar.rounded(slope * e.value, settled(e) + 2 * ar.u * size(e))
+    return value, ar.rounded(slope, unsure + 2 * ar.u, None, 0, 0)
+
+
+def poisson(ar, z, y, _):
+    """Formula 29: rate - y z and rate - y; the rate exp(z), to 2 ulp, grows by at most e^|dz|.
+    Beyond the dtype's range nothing is known of it: it may be beyond the extended one too."""
+    top, y = np.log(WORK(ar.largest)) + 1, ar.exact(y)
+    beyond = np.isfinite(z.value) & (z.value > top)
+    value = np.exp(np.where(beyond, top, z.value))
+    error = np.where(beyond, np.inf, magnitude(value) * np.expm1(settled(z)))
+    rate = ar.rounded(value, error, None, 2 * ULPS, ULPS)
+    return ar.difference(rate, ar.times(y, z)), ar.difference(rate, y)
+
+
+LOSSES = {
+    "mse": squared, "huber": huber, "logistic": logistic, "cross_entropy": cross_entropy,
+    "absolute_error": absolute, "quantile": pinball, "poisson": poisson,
+}  # fmt: skip
+OVER_OUTPUTS = ("mse", "huber", "absolute_error", "quantile")  # means over outputs too
+
+
+# activations (formula 28): pre-activations to activations, and to the slope, known from these
+
+
+def tanh(ar, z) -> Bounded:
+    """To 2 ulp; the slope 1 - tanh^2, at most 1, grows by at most e^(2 |dz|)."""
+    value, dz = np.tanh(z.value), settled(z)
+    steep = np.where(dz <= 1, magnitude(1 - value**2) * np.expm1(2 * dz) / 2, np.inf)
+    return ar.rounded(value, _at_most(2, np.minimum(steep, dz)), None, 2 * ULPS, ULPS)
+
+
+def tanh_slope(ar, a, z) -> Bounded:
+    """(1 - a)(1 + a): both round, and their product."""
+    one = ar.exact(np.ones(a.value.shape))
+    return ar.times(ar.difference(one, a), ar.difference(one, a._replace(value=-a.value)))
+
+
+def sigmoid_slope(ar, a, z) -> Bounded:
+    return ar.times(a, ar.difference(ar.exact(np.ones(a.value.shape)), a))
+
+
+def softplus(ar, z) -> Bounded:
+    """log1p(t) + max(z, 0), t = exp(-|z|): exp and log1p to 2 ulp, and their sum, none of which is
+    negative. The slope, sigmoid(z), is at most 1 and grows by at most e^|dz|."""
+    t, dz = np.exp(-np.abs(z.value)), settled(z)
+    share = np.where(z.value > 0, 1 / (1 + t), t / (1 + t))
+    steep = np.where(dz <= 1, magnitude(share) * np.expm1(dz), np.inf)
+    value = np.log1p(t) + np.where(z.value <= 0, 0, z.value)
+    return ar.rounded(value, np.fmin(steep, dz), None, 4 * ULPS + 1, 4 * ULPS + 1)
+
+
+def softplus_slope(ar, a, z) -> Bounded:
+    """1 - exp(-a), to 2 ulp, with a slope of exp(-a) itself."""
+    return ar.rounded(-np.expm1(-a.value), settled(a), None, 2 * ULPS, ULPS)
+
+
+LEAK = WORK(0.01)
+
+
+def leaky_relu(ar, z) -> Bounded:
+    """Lipschitz 1; the leak rounds, and its product."""
+    value = np.where(z.value <= 0, LEAK * z.value, z.value)
+    return ar.rounded(value, settled(z), None, 2, 1)
+
+
+def leaky_relu_slope(ar, a, z) -> Bounded:
+    """The leak or 1, unknown where z' may have either sign."""
+    sure = (np.abs(z.value) > settled(z)) | (settled(z) == 0)
+    value = np.where(z.value <= 0, LEAK, WORK(1))
+    return ar.rounded(value, np.where(sure, 0, 1 - float(LEAK)), None, 1, 0)
+
+
+ACTIVATIONS = {
+    "tanh": (tanh, tanh_slope), "sigmoid": (sigmoid, sigmoid_slope),
+    "softplus": (softplus, softplus_slope), "leaky_relu": (leaky_relu, leaky_relu_slope),
+}  # fmt: skip
+
+
+def activated(ar, name, z) -> Bounded:
+    if name == "identity":
+        return z
+    return ar.relu(z) if name == "relu" else ACTIVATIONS[name][0](ar, z)
+
+
+def through_slope(ar, name, delta, a, z) -> Bounded:
+    """The gradient by a activation to that by its pre-activation."""
+    if name == "identity":
+        return delta
+    if name == "relu":
+        return ar.gate(delta, z)
+    return ar.times(delta, ACTIVATIONS[name][1](ar, a, z))
 
 
 def mean(ar, terms: Bounded, s, total, penalty=0.0) -> Bounded:
-    """Sum of s times the terms over `total`, plus a penalty: the terms' own errors, and 8 units."""
+    """Sum of s times the terms over `total`, plus a penalty: the terms' own errors, and 8 units of
+    the sum of their sizes."""
     s = s.reshape(-1, *[1] * (terms.value.ndim - 1))
     value = (s * terms.value).sum() / total + penalty
     parts = magnitude(s)
     error = (parts * terms.error).sum() / float(total)
-    error += LOSS_UNITS * 2 * ar.u * magnitude(value) + terms.value.size * ar.eta / float(total)
+    sizes = (parts * magnitude(terms.value)).sum() / float(total) + magnitude(penalty)
+    error += LOSS_UNITS * 2 * ar.u * sizes + terms.value.size * ar.eta / float(total)
     most = (np.maximum(parts, 1) * size(terms)).sum() + magnitude(penalty)
     overflow = ~(most < ar.largest) | terms.overflow.any()
     return Bounded(value, np.where(np.isnan(error), np.inf, error), overflow)
@@ -143,14 +257,14 @@ def split(theta, sizes):
     return layers
 
 
-def forward(ar, layers, X, output_relu=False):
-    """Formula 23: (pre-activations, activations, X the first)."""
+def forward(ar, layers, X, output_relu=False, activation="relu"):
+    """Formulas 23 and 28: (pre-activations, activations, X the first)."""
     zs, activations = [], [ar.exact(X)]
     for i, (W, b) in enumerate(layers):
         z = ar.product(activations[-1], ar.exact(W), ar.exact(b))
         zs.append(z)
-        hidden = i < len(layers) - 1 or output_relu
-        activations.append(ar.relu(z) if hidden else z)
+        output = "relu" if output_relu else "identity"
+        activations.append(activated(ar, activation if i < len(layers) - 1 else output, z))
     return zs, activations
 
 
@@ -161,16 +275,19 @@ def layer_back(ar, delta: Bounded, a: Bounded, W):
     return ar.product(delta, ar.exact(W).T), ar.product(a.T, delta), gb.row()
 
 
-def network(ar, sizes, loss, theta, X, y, s=None, l2=0.0, threshold=1.0, output_relu=False):
-    """Formulas 24 to 27: (loss, gradient, gradient by X). Rows of weight 0 do not count; an
-    element-wise output is one of n k terms ("mse", "huber") or of n ("logistic")."""
+def network(
+    ar, sizes, loss, theta, X, y, s=None, l2=0.0, parameter=1.0, output_relu=False,
+    activation="relu",
+):  # fmt: skip
+    """Formulas 24 to 29: (loss, gradient, gradient by X). Rows of weight 0 do not count; an
+    element-wise output is one of n k terms (`OVER_OUTPUTS`) or of n. `parameter` is the loss's."""
     n, counts = len(X), np.ones(len(X), bool) if s is None else s > 0
     layers = split(theta, sizes)
-    idle, _ = forward(ar, layers, X[~counts])
+    idle, _ = forward(ar, layers, X[~counts], False, activation)
     s = np.ones(n, WORK) if s is None else s[counts].astype(WORK)
-    total = s.sum() * (sizes[-1] if loss in ("mse", "huber") else 1)
-    zs, activations = forward(ar, layers, X[counts], output_relu)
-    terms, slope = LOSSES[loss](ar, activations[-1], y[counts], threshold)
+    total = s.sum() * (sizes[-1] if loss in OVER_OUTPUTS else 1)
+    zs, activations = forward(ar, layers, X[counts], output_relu, activation)
+    terms, slope = LOSSES[loss](ar, activations[-1], y[counts], parameter)
     squares = sum((W.astype(WORK) ** 2).sum() for W, _ in layers) if l2 else WORK(0)
     value = mean(ar, terms, s, total, l2 / WORK(2) * squares)
     lost = ~(squares < np.finfo(np.float64).max)  # the sum of squares, before its factor
@@ -184,7 +301,7 @@ def network(ar, sizes, loss, theta, X, y, s=None, l2=0.0, threshold=1.0, output_
         decay = l2 * W.astype(WORK) if l2 else np.zeros(W.shape, WORK)
         gW = ar.rounded(gW.value + decay, settled(gW), size(gW) + magnitude(decay), 3, 1)
         grads[:0] = [gW, gb]
-        delta = ar.gate(back, zs[i - 1]) if i else back
+        delta = through_slope(ar, activation, back, activations[i], zs[i - 1]) if i else back
     result = value, joined(grads), _in_rows(delta, counts)
     return spoiled(result) if may_overflow(ar, idle) else result
 

@@ -52,8 +52,7 @@ def test_inner_loops_are_fma_on_whole_registers_without_spills(panel, elem):
         for body in loops(text, panel.symbol(types.float32 if is_f32 else types.float64))
         if any("vfmadd" in line for line in body)
     ]
-    tallest = gemm.TILE_ROWS[width][0]
-    counts = set()
+    heights, counts = gemm.TILE_ROWS[width], set()
     for body in inner:
         products = [line for line in body if re.match(rf"vfmadd\w+{kind}\b", line)]
         counts.add(len(products))
@@ -61,4 +60,7 @@ def test_inner_loops_are_fma_on_whole_registers_without_spills(panel, elem):
         assert narrow == (len(products) // width if halved else 0)
         stores = [line for line in body if re.match(r"vmov\w+\s+%[xyz]mm\d+,.*\(", line)]
         assert not stores, f"an accumulator is spilt: {stores}"
-    assert any(count % (tallest * width) == 0 and count for count in counts), counts
+        loads = [line for line in body if re.match(r"v\w+\s.*\(%rsp", line)]
+        assert not loads, f"a vector comes from the stack: {loads}"
+    for rows in heights[:1] if halved else heights:
+        assert any(count % (rows * width) == 0 and count for count in counts), (rows, counts)

@@ -1,12 +1,31 @@
 """Each loss by its formula, its normalisation, its identities and its far ends."""
 
 import mpmath
+import numba
 import numpy as np
 import pytest
-from helpers import DTYPES, EPS, F64, LOSSES, assert_close, assert_same_bits, draw_problem
+from helpers import (
+    DTYPES,
+    ELEMENTWISE,
+    EPS,
+    F64,
+    LOSSES,
+    OF_VALUES,
+    assert_close,
+    assert_same_bits,
+    draw_problem,
+    draw_targets,
+    twin,
+)
 
 import fastgrad as fg
 from fastgrad import reference as ref
+from fastgrad.interop.numba import network
+from fastgrad.kernels.arithmetic import Arithmetic
+from fastgrad.kernels.records import ANY_TARGETS
+from fastgrad.kernels.routines import routine
+from fastgrad.kernels.simd import I64, VOID, pointer
+from fastgrad.losses import LOSSES as ROWS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,11 +44,12 @@ def through(out, y, loss, sample_weight=None, **options):
 @pytest.mark.parametrize("k", [2, 3, 16, 17, 32, 33, 65])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_row18_row25_row26_row27_value_and_derivative_are_the_twins(rng, loss, dtype, k, weighted):
+def test_row18_row25_row26_row27_row29_value_and_derivative_are_the_twins(
+    rng, loss, dtype, k, weighted
+):
     n = 21
     out = rng.normal(size=(n, k)).astype(dtype) * 3
-    y = (rng.integers(0, k, n) if loss == "cross_entropy"
-         else rng.integers(0, 2, (n, k)).astype(dtype))  # fmt: skip
+    y = draw_targets(rng, loss, n, k, dtype)
     s = rng.uniform(0, 2, n).astype(dtype) if weighted else None
     value, delta = through(out, y, loss, s)
     wide = None if s is None else s.astype(F64)
@@ -151,7 +171,7 @@ def test_equal_weights_are_no_weights_whatever_their_size(rng, loss):
         np.testing.assert_allclose(w_grad, grad, rtol=1e-10, atol=1e-16)
 
 
-@pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
+@pytest.mark.parametrize("loss", ELEMENTWISE)
 def test_targets_of_one_output_may_be_a_vector_or_a_column(rng, loss):
     net = fg.MLP([3, 1], loss=loss)
     theta, X, y, _ = draw_problem(rng, [3, 1], 15, loss, F64)
@@ -192,13 +212,13 @@ def test_row25_a_rows_delta_is_the_same_wherever_the_row_stands(rng, dtype, k):
 @pytest.mark.parametrize("huge", [np.nan, np.inf, 1e30])
 @pytest.mark.parametrize("k", [1, 3, 40])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", ["mse", "huber", "logistic"])
+@pytest.mark.parametrize("loss", ELEMENTWISE)
 def test_a_row_of_weight_zero_does_not_count_whatever_its_target(rng, loss, dtype, k, huge):
     net = fg.MLP([4, 5, k], loss, dtype=dtype)
     theta, X, y, s = draw_problem(rng, net.layer_sizes, 23, loss, dtype, True)
     s[:3], s[3:] = 0, s[3:] + 1
     odd = y.copy()
-    odd[:3] = np.nan if loss == "logistic" else huge  # logistic targets lie between 0 and 1
+    odd[:3] = huge if ROWS[loss].target_kind == ANY_TARGETS else np.nan
     expected, expected_grad = net.loss_and_grad(theta, X, y, s)
     value, grad = net.loss_and_grad(theta, X, odd, s)
     assert value == expected
@@ -276,3 +296,214 @@ def test_row29_slopes_are_zero_at_zero_and_nan_shows():
         through(out, np.array([[1.0], [-1.0]]), "poisson")
     with pytest.raises(ValueError, match=r"quantile is 1\.0; expected between 0 and 1"):
         fg.MLP([2, 1], "quantile", quantile=1)
+
+
+# every row of the table of losses
+
+
+def exact_terms(loss, z, y):
+    """(value, slope, curvature, size of the terms that a rounding is relative to) of one output, as
+    the loss stands in FORMULAS.md; z and y are numbers of mpmath."""
+    e, exp = z - y, mpmath.exp
+    if loss == "mse":
+        return e**2, 2 * e, 2, e**2
+    if loss == "huber":
+        if abs(e) <= 1:
+            return e**2 / 2, e, 1, e**2
+        return abs(e) - 0.5, mpmath.sign(e), 0, abs(e)
+    if loss == "absolute_error":
+        return abs(e), mpmath.sign(e), 0, abs(e)
+    if loss == "quantile":
+        level = mpmath.mpf("0.25")
+        value, slope = ((1 - level) * e, 1 - level) if e > 0 else (-level * e, -level * (e < 0))
+        return value, slope, 0, abs(e)
+    if loss == "poisson":
+        return exp(z) - y * z, exp(z) - y, exp(z), exp(z) + abs(y * z) + y
+    p = 1 / (1 + exp(-z))
+    return mpmath.log1p(exp(z)) - y * z, p - y, p * (1 - p), 1 + abs(z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ELEMENTWISE)
+def test_row18_row26_row27_row29_values_and_slopes_against_mpmath(loss, dtype):
+    options = {"quantile": 0.25} if loss == "quantile" else {}
+    for z in (-20.5, -3.0, -1.0, -0.75, 0.0, 1e-6, 0.5, 1.0, 2.25, 7.1, 30.0):
+        for y in (0.0, 1.0) if loss == "logistic" else (0.0, 0.5, 1.0, 3.0):
+            z, y = float(dtype.type(z)), float(dtype.type(y))
+            value, delta = through([[dtype.type(z)]], np.array([y], dtype), loss, **options)
+            with mpmath.workdps(40):
+                exact, slope, _, size = exact_terms(loss, mpmath.mpf(z), mpmath.mpf(y))
+                assert abs(value - exact) <= 4 * EPS[dtype] * size, (z, y)
+                most = max(abs(slope), size if loss == "poisson" else 1)
+                assert abs(float(delta[0, 0]) - slope) <= 4 * EPS[dtype] * most, (z, y)
+
+
+def row_of(loss):
+    """A compiled function of a row's formula: (out (3, m), z (m,), y (m,), parameter)."""
+    formula = ROWS[loss].formula
+
+    def body(elem):
+        def write(builder, out, z, y, m, parameter):
+            v = Arithmetic(builder, elem)
+            with numba.core.cgutils.for_range(builder, m) as loop:
+                at = [v.splat(builder.load(builder.gep(base, [loop.index]))) for base in (z, y)]
+                for part, result in enumerate(formula(v, *at, v.splat(parameter))):
+                    place = builder.add(builder.mul(m, I64(part)), loop.index)
+                    one = builder.extract_element(result, I64(0))
+                    builder.store(one, builder.gep(out, [place]))
+            builder.ret_void()
+
+        return write
+
+    kinds = lambda p: [p, p, p, I64, p.pointee]  # noqa: E731
+    terms = routine(f"test_{loss}", "out z y m parameter", VOID, kinds, body, "Its formula.")
+
+    @numba.njit
+    def call(out, z, y, parameter):
+        terms(pointer(out), pointer(z), pointer(y), z.size, parameter)
+
+    return call
+
+
+@pytest.mark.parametrize("loss", ELEMENTWISE)
+def test_row18_row26_row27_row29_slope_and_curvature_are_the_numerical_ones(loss):
+    """By five points of the value and of the slope, which is not smooth at a kink."""
+    z = np.linspace(-4, 4, 83)
+    kinks = {"huber": (0.25 - 1, 0.25 + 1), "absolute_error": (0.25,), "quantile": (0.25,)}
+    for kink in kinks.get(loss, ()):
+        z = z[np.abs(z - kink) > 0.02]
+    y, formula, h = np.full(z.size, 0.25), row_of(loss), 1e-3
+
+    def terms(z):
+        out = np.full((3, z.size), np.nan)
+        formula(out, z, y, 0.25 if loss == "quantile" else 1.0)
+        return out
+
+    before2, before, after, after2 = (terms(z + i * h) for i in (-2, -1, 1, 2))
+    numerical = (before2 - 8 * before + 8 * after - after2) / (12 * h)
+    np.testing.assert_allclose(terms(z)[1:], numerical[:2], rtol=1e-9, atol=1e-9)
+    for at in (np.array([-1.5]), np.array([0.5])):
+        with mpmath.workdps(40):
+            exact = exact_terms(loss, mpmath.mpf(at[0]), mpmath.mpf("0.25"))[:3]
+        np.testing.assert_allclose(
+            terms(np.full(z.size, at))[:, 0], [float(part) for part in exact], rtol=1e-14
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("loss", ELEMENTWISE)
+def test_row26_row29_nan_in_outputs_and_targets_shows(rng, loss, k, dtype):
+    out = rng.normal(size=(23, k)).astype(dtype)
+    y = draw_targets(rng, loss, 23, k, dtype)
+    for array in (out, y):
+        held = array[7, k - 1]
+        array[7, k - 1] = np.nan
+        value, delta = through(out, y, loss)
+        array[7, k - 1] = held
+        assert np.isnan(value) and np.isnan(delta[7, k - 1])
+        assert np.isnan(delta).sum() == k  # the layer of identity weights has 0 * NaN
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_row29_the_slope_at_the_kink_is_zero(k, dtype):
+    y = np.tile(np.array([0.0, -0.0, 1.5], dtype)[:, None], (7, k))
+    for loss, options in (("absolute_error", {}), ("quantile", {"quantile": 0.9})):
+        for out in (y, -y):
+            value, delta = through(out, out.copy(), loss, **options)
+            assert value == 0 and not delta.any()
+
+
+def test_row29_absolute_error_and_quantile_are_means_over_samples_and_outputs():
+    out = np.array([[1.0, -2.0], [3.0, 0.0], [-4.0, 0.5]])
+    value, delta = through(out, np.zeros((3, 2)), "absolute_error")
+    assert value == pytest.approx(10.5 / 6, rel=1e-15)
+    np.testing.assert_array_equal(delta, np.sign(out) / 6)
+    value, delta = through(out, np.zeros((3, 2)), "quantile", quantile=0.75)
+    assert value == pytest.approx((0.25 * 4.5 + 0.75 * 6) / 6, rel=1e-15)
+    np.testing.assert_array_equal(delta, np.select([out > 0, out < 0], [0.25, -0.75]) / 6)
+
+
+def test_row29_poisson_is_a_sum_over_outputs_and_a_mean_over_samples():
+    value, delta = through(np.zeros((4, 3)), np.full((4, 3), 3.0), "poisson")
+    assert value == 3 * 1.0
+    np.testing.assert_array_equal(delta, np.full((4, 3), -2 / 4))
+
+
+def test_row29_the_median_is_half_the_absolute_error(rng):
+    out, y = rng.normal(size=(10, 3)), rng.normal(size=(10, 3))
+    (half, slope), (whole, sign) = through(out, y, "quantile"), through(out, y, "absolute_error")
+    assert half == pytest.approx(whole / 2, rel=1e-14)
+    np.testing.assert_array_equal(slope, sign / 2)
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_row29_the_best_constant_is_the_quantile_of_the_targets(level):
+    y = np.arange(101.0) ** 2
+    losses = [through(np.full((101, 1), z), y, "quantile", quantile=level)[0] for z in y]
+    assert np.argmin(losses) == round(100 * level)
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.5, 2, np.nan])
+def test_a_quantile_outside_0_to_1_is_refused(level):
+    with pytest.raises(ValueError, match="quantile is"):
+        fg.MLP([2, 1], "quantile", quantile=level)
+
+
+@numba.njit
+def compiled_loss(net, theta, X, y):
+    return net.loss_and_grad(theta, X, y)[0]
+
+
+@pytest.mark.parametrize("n", [9, 3000])
+@pytest.mark.parametrize(("loss", "bad"), [("poisson", -1.0), ("poisson", -1e-30),
+                                           ("logistic", -0.5), ("logistic", 1.5)])  # fmt: skip
+def test_targets_out_of_range_are_refused_by_every_path(rng, loss, bad, n):
+    net = fg.MLP([3, 40, 2], loss)
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, n, loss, F64, True)
+    spoilt = y.copy()
+    spoilt[n - 1, 1] = bad
+    handle = network(net, n)
+    expected = net.loss_and_grad(theta, X, y)
+    assert compiled_loss(handle, theta, X, y) == expected[0]
+    for _ in range(2):  # before and after the fast path was taken
+        with pytest.raises(ValueError, match=f"y has the value {bad} at position {2 * n - 1}"):
+            net.loss_and_grad(theta, X, spoilt)
+        with pytest.raises(ValueError, match="y has the value"):
+            net.loss_and_grad(theta, X, spoilt, s)
+        with pytest.raises(ValueError, match="y has a value"):
+            compiled_loss(handle, theta, X, spoilt)
+        assert net.loss_and_grad(theta, X, y)[0] == expected[0]
+    spoilt[n - 1, 1] = np.nan
+    assert np.isnan(net.loss_and_grad(theta, X, spoilt)[0])
+    assert np.isnan(compiled_loss(handle, theta, X, spoilt))
+
+
+# one output, in one pass over X
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [(loss, "identity") for loss in ELEMENTWISE] + [(loss, "relu") for loss in OF_VALUES],
+)
+def test_row18_row19_row20_one_output_is_the_twin(rng, loss, activation, weighted, dtype):
+    rows = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 511, 512, 513, 1025, 3000]
+    shapes = [(n, 1 + 7 * i % 40) for i, n in enumerate(rows)]
+    shapes += [(rows[13 * d % 14], d) for d in range(1, 41)]
+    for n, d in shapes:
+        net = fg.MLP([d, 1], loss, dtype=dtype, output_activation=activation)
+        theta, X, y, s = draw_problem(rng, [d, 1], n, loss, dtype, weighted)
+        theta *= dtype.type(0.5 ** np.ceil(np.log2(d) / 2))  # exact, so that zeros are the twin's
+        value, grad = net.loss_and_grad(theta, X, y, s)
+        options = {"sample_weight": s, "output_activation": activation}
+        expected, slope = twin(theta, X, y, [d, 1], loss, **options)
+        out = np.abs(net.predict(theta, X)).max(initial=1)
+        assert abs(value - expected) <= 64 * EPS[dtype] * max(abs(expected), out**2, 1)
+        assert_close(np.append(grad, 1 + out), np.append(slope, 1 + out), dtype, 256)
+        assert net.loss(theta, X, y, s) == value
+        again = net.loss_and_grad(theta, X, y[:, 0], s)
+        assert again[0] == value
+        assert_same_bits(again[1], grad)

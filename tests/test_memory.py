@@ -1,8 +1,9 @@
 """No kernel touches memory that is not its own.
 
 Every array that a call meets (inputs, outputs and workspaces) lies flush against an unreadable
-page, after it or before it, with canaries on its other side (`guards.py`). A fault kills the
-process, so each sweep runs in one of its own.
+page, after it or before it, with canaries on its other side (`guards.py`): checked calls, their
+fast path, training, and calls from compiled code. A fault kills the process, so each sweep runs in
+one of its own.
 """
 
 import pytest
@@ -37,7 +38,9 @@ from itertools import cycle, product
 import numpy as np
 import fastgrad as fg
 from fastgrad.kernels import gemm
-from guards import check_layer, check_network, check_neuron, check_optimizer
+from fastgrad.activations import ACTIVATIONS
+from guards import (check_compiled_layer, check_compiled_network, check_layer, check_network,
+                    check_neuron, check_optimizer, check_training)
 from helpers import CUTS, LOSSES, cut_plans, edge_sizes
 from workload import count_launches, launched
 
@@ -54,9 +57,11 @@ rows = [1, 2, 3, 5, 6, 7, 11, 12, 13, 24, 25, 27]
 for case in range(90):  # half at the edges, half anywhere within two tiles and a bit
     d, k = (pick(columns), pick(columns)) if case % 2 else rng.integers(1, top + 1, 2)
     check_layer(rng, pick(rows), int(d), int(k), dtype)
-for case, loss in zip(range(90), cycle(LOSSES)):
+for case, loss, activation in zip(range(90), cycle(LOSSES), cycle(["relu", *ACTIVATIONS])):
     sizes = [pick(columns) for _ in range(2 + case % 3)]
-    check_network(rng, pick(rows), sizes, dtype, loss, case % 8 < 4)
+    check_network(rng, pick(rows), sizes, dtype, loss, case % 8 < 4, activation)
+for case, loss in zip(range(40), cycle(LOSSES)):  # one output: in one pass over X
+    check_network(rng, pick(rows), [pick(columns), 1], dtype, loss, case % 4 < 2)
 for case in range(60):
     check_neuron(rng, pick(rows), pick([0, *columns]), dtype, case % 2 == 0)
 # more than one block of rows, of products and of a neuron's sums
@@ -78,6 +83,45 @@ def test_arrays_flush_against_unreadable_pages(dtype):
     assert run_python(START + SAMPLED, dtype).strip() == "swept"
 
 
+TRAINED = """
+optimizers = cycle([fg.SGD(1e-6), fg.Momentum(1e-3, clip_norm=1.0), fg.AdamW()])
+losses = cycle(LOSSES)
+for case in range(120):
+    sizes = [pick(columns) for _ in range(2 + case % 3)]
+    n, m = pick([1, 5, 33, 70]), pick([1, 2, 5, 24, 25])
+    check_training(rng, n, m, sizes, dtype, next(losses), case % 8 < 4, 1, next(optimizers))
+for cut in ("many tasks", "wide", "wide, stored in parts"):
+    cut_plans(cut)
+    for case in range(8):
+        sizes = [pick(columns) for _ in range(2 + case % 3)]
+        m = pick([26, 61, 130])
+        check_training(rng, 70, m, sizes, dtype, next(losses), case % 2, 2, next(optimizers))
+print("swept")
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_flush_against_unreadable_pages(dtype):
+    assert run_python(START + TRAINED, dtype, NUMBA_NUM_THREADS="2").strip() == "swept"
+
+
+COMPILED = """
+for case, loss in zip(range(140), cycle(LOSSES)):
+    sizes = [pick(columns) for _ in range(2 + case % 3)]
+    check_compiled_network(rng, pick([1, 2, 7, 25]), sizes, dtype, loss, case % 4 < 2)
+for case in range(300):
+    check_compiled_layer(rng, pick([1, 2, 7, 25]), pick(columns), pick(columns), dtype)
+check_compiled_layer(rng, 250, 3, 5, dtype)
+check_compiled_layer(rng, 7, 5, gemm.KC_COLUMNS + 1, dtype)
+print("swept")
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_code_flush_against_unreadable_pages(dtype):
+    assert run_python(START + COMPILED, dtype).strip() == "swept"
+
+
 # Several tasks on several threads, whatever the size; the losses named are the ones swept.
 PARALLEL = """
 cases, layers = int(sys.argv[2]), int(sys.argv[3])
@@ -90,8 +134,7 @@ for cut in ("many tasks", "flushed", "wide", "wide, stored in parts"):
         check_neuron(rng, n, pick(columns), dtype, case % 2 == 0)
         if case < layers:
             check_layer(rng, n, pick(columns), pick(columns), dtype)
-    ran = {kernel.__name__ for kernel in launched}
-    assert ran == {"parallel_step"}, ran
+    assert set(launched) == {"checked", "fast"}, launched
     launched.clear()
 print("swept")
 """
@@ -108,7 +151,8 @@ fg.set_num_threads(1)
 columns = range(1, top + 1)
 for case, (d, k) in enumerate(product(columns, columns)):
     check_layer(rng, 1 + case % 27, d, k, dtype)
-    check_network(rng, 1 + case % 27, [d, k], dtype, LOSSES[case % 4], case % 8 < 4)
+    check_network(rng, 1 + case % 27, [d, k], dtype, LOSSES[case % len(LOSSES)],
+                  case % 8 < 4)
     if k <= 27:
         check_neuron(rng, k, d, dtype, case % 2 == 0)
 for n, k in product(range(1, 28), columns):

@@ -7,7 +7,7 @@ import threading
 import numba
 import numpy as np
 import pytest
-from helpers import assert_same_bits
+from helpers import assert_same_bits, draw_targets
 
 import fastgrad as fg
 from fastgrad._core import run as door
@@ -18,13 +18,7 @@ def a_network(loss, dtype, outputs):
     net = fg.MLP([5, 7, outputs], loss, dtype=dtype)
     rng = np.random.default_rng(1)
     X = rng.normal(size=(20, 5)).astype(dtype)
-    if loss == "cross_entropy":
-        y = rng.integers(0, outputs, 20)
-    elif loss == "logistic":
-        y = rng.integers(0, 2, (20, outputs)).astype(dtype)
-    else:
-        y = rng.normal(size=(20, outputs)).astype(dtype)
-    return net, net.init(0), X, y
+    return net, net.init(0), X, draw_targets(rng, loss, 20, outputs, dtype)
 
 
 @pytest.fixture
@@ -51,7 +45,18 @@ def counted(monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "loss, outputs",
-    [("mse", 1), ("mse", 3), ("huber", 2), ("logistic", 1), ("logistic", 4), ("cross_entropy", 3)],
+    [
+        ("mse", 1),
+        ("mse", 3),
+        ("huber", 2),
+        ("logistic", 1),
+        ("logistic", 4),
+        ("cross_entropy", 3),
+        ("absolute_error", 1),
+        ("quantile", 2),
+        ("poisson", 1),
+        ("poisson", 3),
+    ],
 )
 def test_a_network_has_the_same_bits_both_ways(counted, loss, outputs, dtype):
     net, theta, X, y = a_network(loss, dtype, outputs)

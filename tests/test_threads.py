@@ -18,10 +18,14 @@ SAME_BITS = """
 count_launches()
 for call in work():
     found = {bits(call(threads=t)) for t in (1, 2, 3, 8, 8, 3, 2, 1) for _ in range(3)}
-    found |= {bits(call())}
+    for t in (1, 2, 3, 8, 8, 3, 2, 1):
+        numba.set_num_threads(t)  # the bound with which the fast path starts threads
+        with fg.num_threads(t):
+            found |= {bits(call()) for _ in range(3)}
     assert len(found) == 1, "the bits depend on the threads"
     print(*found)
-assert len(launched) >= 6 * 3 * 7, "the parallel kernels did not run"
+assert launched.count("checked") >= 6 * 3 * 7, "the parallel kernels did not run"
+assert launched.count("fast") >= 2 * 6 * 2, "the fast path did not run in parallel"
 """
 
 
@@ -38,10 +42,13 @@ from concurrent.futures import ThreadPoolExecutor
 calls = list(work())
 expected = [bits(call(threads=1)) for call in calls]
 count_launches()
+assert [bits(call()) for call in calls for _ in range(2)] == [b for b in expected for _ in range(2)]
+assert set(launched) == {"checked", "fast"}, "a path was not parallel"
+launched.clear()
 start = threading.Barrier(16)
 
 def caller(seed):
-    numba.set_num_threads(own := 1 + seed % 4)
+    numba.set_num_threads(own := (1, 2, 4, 4)[seed % 4])
     start.wait()
     rng = np.random.default_rng(seed)
     for _ in range(int(sys.argv[1])):
@@ -170,15 +177,20 @@ def test_bounds_on_threads_are_obeyed_and_restored():
 
 
 ONE = """
+def threads_of_the_system():
+    tasks = "/proc/self/task"
+    return len(os.listdir(tasks)) if os.path.isdir(tasks) else None
+
 count_launches()
-all_bits()
+before = threads_of_the_system()
+assert all_bits() == all_bits()
 assert fg.get_num_threads() == 1 and not launched
-assert fg.config()["threading layer"] == "not started"
+assert threads_of_the_system() == before
 """
 
 
 def test_one_thread_in_the_environment_starts_no_others():
-    run_python(START + ONE, NUMBA_NUM_THREADS="1")
+    run_python(START + ONE, NUMBA_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # NumPy's, for dots
 
 
 IMPORT = """

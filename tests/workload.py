@@ -2,11 +2,13 @@
 for tests that make them from other threads and processes."""
 
 import hashlib
+import threading
 
 import numpy as np
 
 import fastgrad as fg
 from fastgrad._core import run
+from fastgrad.kernels.bind import REFUSED
 
 
 def work():
@@ -41,18 +43,27 @@ def all_bits(_=None, **threads):
     return [bits(call(**threads)) for call in work()]
 
 
-launched = []
-
-
-def counted(kernel):
-    def run(*args):
-        launched.append(kernel)
-        return kernel(*args)
-
-    return run
+launched = []  # "checked" or "fast" of every parallel kernel, by the path of its call
 
 
 def count_launches():
-    """From here on, `launched` has every parallel kernel that was called."""
-    run.FastPath.open = lambda *args: False  # it calls kernels by their addresses
-    run.parallel_step = counted(run.parallel_step)
+    """From here on, `launched` has every step that ran in parallel; both paths stay as they are."""
+    parallel, take = run.parallel_step, run.runtime.take_threads
+    launch, taken = run.FastPath.launch, threading.local()
+
+    def checked(*args):
+        launched.append("checked")
+        return parallel(*args)
+
+    def noted_take():
+        taken.threads = take()
+        return taken.threads
+
+    def fast(path, args):
+        result = launch(path, args)
+        refused = (result[0] if type(result) is tuple else result) == REFUSED
+        if taken.threads > 1 and not refused:
+            launched.append("fast")
+        return result
+
+    run.parallel_step, run.runtime.take_threads, run.FastPath.launch = checked, noted_take, fast

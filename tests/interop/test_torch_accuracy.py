@@ -28,6 +28,9 @@ def by_torch(net, theta, X, y):
         "huber": lambda: F.huber_loss(A, y),
         "logistic": lambda: F.binary_cross_entropy_with_logits(A, y) * A.shape[1],
         "cross_entropy": lambda: F.cross_entropy(A, y),
+        "absolute_error": lambda: F.l1_loss(A, y),
+        "quantile": lambda: F.l1_loss(A, y) / 2,
+        "poisson": lambda: F.poisson_nll_loss(A, y) * A.shape[1],
     }[net.loss_name]()
     loss.backward()
     return loss.item(), theta.grad.numpy()
