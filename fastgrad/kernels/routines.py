@@ -34,6 +34,7 @@ _RESOLVER = "fastgrad_resolver"
 _by_cell: dict = {}  # (routine or procedure, dtype) by the cell's address
 _tables: dict = {}  # cells, and machine code, live as long as the process
 _libraries: list = []
+_at_work: set = set()  # what is being loaded or compiled
 _MOST_CODES = 32
 
 
@@ -57,7 +58,11 @@ class _Code:
         """Load the machine code, or compile it, and fill its cell; its address."""
         index = REALS.index(real)
         if not self._cells[index]:
-            self._cells[index] = self._compile(real)
+            _at_work.add(self)
+            try:
+                self._cells[index] = self._compile(real)
+            finally:
+                _at_work.discard(self)
         return int(self._cells[index])
 
 
@@ -183,17 +188,21 @@ def _external(builder, name: str):
 
 
 def _resolved(builder, cell):
-    """What is in a cell once it is filled; Ctrl-C may end `_resolve` before it begins."""
+    """What is in a cell, once it is filled; a resolver that left it empty is told so."""
+    before = builder.block
     look, ask, known = (builder.append_basic_block(x) for x in ("look", "ask", "known"))
     builder.branch(look)
     builder.position_at_end(look)
+    again = builder.phi(I64)
+    again.add_incoming(I64(0), before)
+    again.add_incoming(I64(1), ask)
     address = builder.load(cell)
     missing = builder.icmp_unsigned("==", address, I64(0))
     builder.cbranch(missing, ask, known).set_weights([1, 99])
     builder.position_at_end(ask)
     resolver = builder.load(_external(builder, _RESOLVER))
-    kind = ir.FunctionType(VOID, [I64]).as_pointer()
-    builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64)])
+    kind = ir.FunctionType(VOID, [I64, I64]).as_pointer()
+    builder.call(builder.inttoptr(resolver, kind), [builder.ptrtoint(cell, I64), again])
     builder.branch(look)
     builder.position_at_end(known)
     return address
@@ -204,15 +213,21 @@ def _call_cell(builder, cell, kind: ir.FunctionType, values):
 
 
 def _interrupt_later():
-    """Once the main thread has left `_resolve`, out of which ctypes lets no exception."""
-    time.sleep(0.02)
+    """Once `_resolve`, out of which ctypes lets no exception, has not been at work for a while."""
+    quiet = 0
+    while quiet < 3:
+        time.sleep(0.02)
+        quiet = 0 if _at_work else quiet + 1
     _thread.interrupt_main()
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int64)
-def _resolve(cell):
-    """Kernels cannot go on without the routine: Ctrl-C waits for it, other errors end it all."""
-    interrupted = False
+@ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+def _resolve(cell, again):
+    """Kernels cannot go on without the routine: Ctrl-C waits for it, other errors end it all.
+
+    `again`: Ctrl-C ended the call before this one, at a place where it could not be caught.
+    """
+    interrupted = again != 0
     while True:
         try:
             routine, real = _by_cell[cell]
