@@ -23,7 +23,8 @@ def draw_targets(rng, loss, n, k, dtype=np.float64):
         return rng.integers(0, k, n)
     if loss == "logistic":
         return rng.integers(0, 2, (n, k)).astype(dtype)
-    return rng.normal(size=(n, k)).astype(dtype)
+    y = rng.normal(size=(n, k)).astype(dtype)
+    return np.abs(y) if loss == "poisson" else y
 
 
 def slow_each(loss, z, y, huber_delta=1.0):
@@ -40,9 +41,15 @@ def slow_each(loss, z, y, huber_delta=1.0):
         elif loss == "huber":
             r = abs(v - t)
             total += r * r / 2 if r <= huber_delta else huber_delta * (r - LD(huber_delta) / 2)
+        elif loss == "absolute_error":
+            total += abs(v - t)
+        elif loss == "quantile":  # the median
+            total += abs(v - t) / 2
+        elif loss == "poisson":
+            total += np.exp(v) - t * v
         else:
             total += (v + np.log1p(np.exp(-v)) if v > 0 else np.log1p(np.exp(v))) - t * v
-    return total / len(z) if loss in ("mse", "huber") else total
+    return total if loss in ("logistic", "poisson") else total / len(z)
 
 
 def slow_loss(loss, out, y, sample_weight=None, huber_delta=1.0):
