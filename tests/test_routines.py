@@ -103,7 +103,7 @@ def test_routines_are_kept_for_later_processes_and_damaged_files_are_replaced(tm
 
 
 INTERRUPTED = """
-import os, signal
+import os, signal, time
 compile_, interrupts = routines.Routine._compile, []
 
 def interrupted(code, real):
@@ -119,8 +119,7 @@ right("mse", "f4")
 routines.Routine._compile = interrupted
 try:
     right("huber", "f4")
-    for _ in range(1000):
-        pass
+    time.sleep(60)
 except KeyboardInterrupt:
     print("interrupted")
 right("huber", "f4")
@@ -128,12 +127,7 @@ print(len(interrupts))
 """
 
 
-def test_a_routine_is_compiled_although_ctrl_c_comes_meanwhile():
-    assert run_python(START + INTERRUPTED, "loss_huber").split()[-1] == "2"
-
-
-@pytest.mark.xfail(strict=True, reason="signal.raise_signal raises in the callback: it is lost")
-def test_ctrl_c_while_compiled_code_waits_for_a_routine_comes_after_it():
+def test_ctrl_c_while_a_routine_is_compiled_comes_after_it():
     assert run_python(START + INTERRUPTED, "loss_huber").split() == ["interrupted", "2"]
 
 
