@@ -13,7 +13,9 @@ from __future__ import annotations
 import _thread
 import ctypes
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 
@@ -81,8 +83,6 @@ def _table(name: str, size: int) -> np.ndarray:
 
 
 def _cell(builder, name: str, real, index=None):
-    # The symbols of `step` and `sum_of`, and the resolver's, stand in code that users cached
-    # (`interop/numba`): a process that lacks one ends there, before `check_version` can say why.
     suffix = "f32" if real == types.float32 else "f64"
     first = _external(builder, f"fastgrad_{name}_{suffix}_at")
     return first if index is None else builder.gep(first, [index])
@@ -218,7 +218,10 @@ def _interrupt_later():
     while quiet < 3:
         time.sleep(0.02)
         quiet = 0 if _at_work else quiet + 1
-    _thread.interrupt_main()
+    if hasattr(signal, "pthread_kill") and callable(signal.getsignal(signal.SIGINT)):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # it ends a sleep too
+    else:
+        _thread.interrupt_main()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
