@@ -11,6 +11,7 @@ what no call needs is never compiled. The load costs 1 ns; a step compiles in ha
 from __future__ import annotations
 
 import _thread
+import contextlib
 import ctypes
 import os
 import signal
@@ -224,20 +225,35 @@ def _interrupt_later():
         _thread.interrupt_main()
 
 
+@contextlib.contextmanager
+def _held_back(interrupted: list):
+    """Ctrl-C is noted in `interrupted`, not raised: it would leave LLVM in the midst of its work."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 def _resolve(cell, again):
     """Kernels cannot go on without the routine: Ctrl-C waits for it, other errors end it all.
 
     `again`: Ctrl-C ended the call before this one, at a place where it could not be caught.
     """
-    interrupted = again != 0
+    interrupted = [True] if again else []
     while True:
         try:
             routine, real = _by_cell[cell]
-            routine.resolve(real)
+            with _held_back(interrupted):
+                routine.resolve(real)
             break
         except KeyboardInterrupt:
-            interrupted = True
+            interrupted.append(True)
         except BaseException:
             traceback.print_exc()
             print(f"fastgrad: {routine.name} could not be compiled", file=sys.stderr, flush=True)
