@@ -227,7 +227,7 @@ def _interrupt_later():
 
 @contextlib.contextmanager
 def _held_back(interrupted: list):
-    """Ctrl-C is noted in `interrupted`, not raised: it would leave LLVM in the midst of its work."""
+    """Ctrl-C is noted, not raised: it would leave LLVM in the midst of its work."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
