@@ -604,6 +604,7 @@ def test_ctrl_c_returns_what_there_is(table):
 
 def test_ctrl_c_at_any_moment(table):
     """An alarm's interrupt arrives inside or between compiled calls."""
+    fg.fit(network(), *table, epochs=2, batch_size=7, seed=0)  # what it calls is compiled
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.15)
