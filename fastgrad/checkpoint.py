@@ -109,7 +109,7 @@ def save_checkpoint(path, saved: Checkpoint) -> None:
 
 
 def check_free(path) -> None:
-    """A ValueError where `fit` would write over a file that is there.
+    """A FileExistsError where `fit` would write over a file that is there.
 
     Examples
     --------
@@ -120,10 +120,10 @@ def check_free(path) -> None:
     try:
         files.read(path, "checkpoint")
     except (OSError, ValueError):
-        raise ValueError(
+        raise FileExistsError(
             f"checkpoint {path} exists and is no checkpoint that can be read; choose another name"
         ) from None
-    raise ValueError(
+    raise FileExistsError(
         f"checkpoint {path} exists; pass resume=True to go on from it, or choose another name "
         f"(or delete it)"
     )

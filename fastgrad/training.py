@@ -170,6 +170,8 @@ def fit(
     ------
     TypeError, ValueError
         If an argument does not fit, before the first step; the message names it.
+    FileExistsError
+        If `checkpoint` exists and `resume` is False.
 
     Warns
     -----

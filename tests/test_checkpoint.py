@@ -238,7 +238,7 @@ def test_the_place_stays_where_it_was_when_fit_began(tmp_path, monkeypatch):
 def test_nothing_that_is_there_is_replaced(tmp_path):
     path = tmp_path / "run.npz"
     path.write_text("mine")
-    with pytest.raises(ValueError, match=r"checkpoint .*run\.npz exists and is no checkpoint"):
+    with pytest.raises(FileExistsError, match=r"checkpoint .*run\.npz exists and is no checkpoint"):
         train(path)
     with pytest.raises(ValueError, match=r"run\.npz is not a fastgrad checkpoint"):
         train(path, resume=True)
@@ -246,7 +246,7 @@ def test_nothing_that_is_there_is_replaced(tmp_path):
     path.unlink()
     train(path, 2)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoint .*run\.npz exists; pass resume=True"):
+    with pytest.raises(FileExistsError, match=r"checkpoint .*run\.npz exists; pass resume=True"):
         train(path, 3)
     assert path.read_bytes() == before
     assert train(path, 3, resume=True).epochs == 3
