@@ -20,6 +20,7 @@ from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
 from .records import CALL, COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of, write_field
 from .simd import null_of, pointer, retype
+from .validate import labels_inside, values_inside
 
 REFUSED = float("-inf")  # no loss is
 
@@ -169,24 +170,14 @@ def _fits(y, n, k, plan, greatest):
             return lambda y, n, k, plan, greatest: False
 
         def labels(y, n, k, plan, greatest):
-            if plan.labelled == 0 or y.size != n:
-                return False
-            outside = 0
-            for i in range(n):
-                outside |= (y[i] < 0) | (y[i] >= k)
-            return outside == 0
+            return plan.labelled != 0 and y.size == n and labels_inside(y, k)
 
         return labels
 
     def values(y, n, k, plan, greatest):
         if plan.labelled or y.shape[0] != n or y.size != n * k:
             return False
-        outside = 0
-        if greatest >= 0.0:
-            flat = pointer(y)
-            for i in range(n * k):
-                outside |= (flat[i] < 0) | (flat[i] > greatest)
-        return outside == 0
+        return greatest < 0.0 or values_inside(pointer(y), n * k, 0.0, greatest)
 
     return values
 
