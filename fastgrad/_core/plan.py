@@ -19,7 +19,7 @@ from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
-from ..runtime import max_threads, threads_sleep
+from .threads import max_threads, threads_sleep
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code

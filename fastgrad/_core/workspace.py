@@ -15,6 +15,7 @@ from ..kernels import tuning
 from ..kernels.jit import jitable
 from ..kernels.records import CALL, LINE, WORKER_STRIDE
 from ..kernels.simd import VECTOR_BYTES
+from .choice import CallChoice
 
 _makers: dict = {}  # plans (weak references) by id, in the order in which they last made one
 _since = 0  # bytes made since all were last looked at
@@ -62,6 +63,7 @@ class Plan:
     workers: int = 1
     scalars: tuple[float, ...] = ()
     free: list = field(default_factory=list)  # a lease ends with `free.append(workspace)`
+    choice: CallChoice = field(default_factory=CallChoice)
 
     def lease(self) -> np.ndarray:
         """A workspace that nobody else uses."""

@@ -216,15 +216,15 @@ def quick_step(theta, x, y, out, buffer):
 
 @long_kernel
 def shared_step(parallel, threads, theta, x, y, out, buffer):
-    """`quick_step` with `parallel_step`, which is at an address, refused unless Numba's bound is
-    `threads`; serial with 0 threads."""
-    call = call_in(buffer, pointer(theta))
-    if threads and thread_bound() != threads:
+    """`quick_step` with `parallel_step`, which is at an address; refused where Numba would use
+    more than `threads`, serial where it would use one or `threads` is 0."""
+    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
         return REFUSED
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
     bind_step(call, theta, x, y, None, out, None)
-    if threads == 0:
+    if bound <= 1:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
 
@@ -250,13 +250,13 @@ def quick_neuron(w, b, x, y, out, buffer):
 @long_kernel
 def shared_neuron(parallel, threads, w, b, x, y, out, buffer):
     """`shared_step` of one neuron."""
-    call = call_in(buffer, pointer(w))
-    if threads and thread_bound() != threads:
+    call, bound = call_in(buffer, pointer(w)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
         return REFUSED, 0.0
     if not takes_neuron(call.plan, w, x, y):
         return REFUSED, 0.0
     bind_neuron(call, w, b, x, y, None, out)
-    if threads == 0:
+    if bound <= 1:
         return run_bound(call, True), bias_gradient(call)
     loss = call_address(0.0, parallel, (w, buffer))
     return loss, bias_gradient(call)

@@ -68,6 +68,14 @@ FEW_CLASSES = 2  # vectors of classes up to which cross-entropy has its lanes al
 SPINS = 4000  # some 100 us, before a waiting thread yields its core
 UPDATE_UNIT = 16  # parameters: a slice of an optimiser's update is a multiple of it
 
+# Single calls (`_core/choice.py`), in seconds unless it says otherwise.
+WARMING_CALLS = 3  # before a serial one is timed
+LONG_CALL = 0.02  # in which a busy core costs little
+SERIAL_DRIFT = 1.1  # how fast the known time of a serial call may grow, by the call
+MOST_LOST = 3  # serial calls
+PROBE_PAUSE = 0.5  # from one serial call to the next, where threads pay
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 1.0  # of threads, where they do not
+
 # Training (`_core/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a compiled call
 STEP_SECONDS, FLOPS_PER_SECOND = 5e-6, 4e10  # of a step, roughly, for the above

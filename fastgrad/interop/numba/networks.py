@@ -9,13 +9,13 @@ from numba import types
 from numba.extending import overload_method, register_jitable
 
 from ..._core import check
+from ..._core.threads import max_threads
 from ...kernels import records as at
 from ...kernels.bind import bind_forward, bind_step, greatest_target
 from ...kernels.jit import OPTIONS
 from ...kernels.records import call_in
 from ...kernels.simd import pointer
 from ...kernels.validate import labels_inside, values_inside
-from ...runtime import max_threads
 from .._network import checked_network
 from .checks import (
     check_weights,
