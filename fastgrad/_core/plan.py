@@ -137,6 +137,8 @@ def write_plan(
     layers = len(sizes) - 1
     gradient = want & at.GRADIENT != 0
     back = want & at.OUTPUTS == 0
+    tangent, second = want & at.TANGENT != 0, want & at.SECOND != 0
+    copies = 2 if tangent else 1  # rows that are kept for each row: its own, and their tangents
     one_pass = layers == 1 and sizes[1] == 1 and not labelled and want | at.GRADIENT == _BOTH
     # No gaps between narrow outputs: the loss takes the block as one long row.
     gapless = want & at.LOSS != 0 and not labelled and not weighted and sizes[layers] < lanes
@@ -145,7 +147,7 @@ def write_plan(
         products += sizes[layer] * sizes[layer + 1]
         outputs += sizes[layer + 1]
     parameters = products + outputs
-    flops = 2 * n * products * (3 if back else 1) * itemsize // 4  # as if in float32
+    flops = 2 * n * products * (3 if back else 1) * copies * itemsize // 4  # as if in float32
     wide = parameters * itemsize >= tuning.WIDE_BYTES or parameters >= tuning.WIDE_RATIO * n
     wide = wide and back and flops >= tuning.PARALLEL_FLOPS
     added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
@@ -155,7 +157,7 @@ def write_plan(
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
         ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
-        skinny = _is_skinny(d, k, lanes)
+        skinny = _is_skinny(d, k, lanes) and not tangent
         transposed = one_pass or _is_transposed(d, k, n, skinny, lanes, extra)
         record[LAYER.d], record[LAYER.k], record[LAYER.ld] = d, k, ld
         record[LAYER.transposed] = transposed
@@ -171,10 +173,10 @@ def write_plan(
         wide = False
         task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
     elif wide:
-        chunk, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
+        chunk, task_rows, weight_rows = _wide_cut(n, inputs, copies * width, itemsize)
         block_rows = task_rows
     else:
-        row_bytes = itemsize * (sizes[0] + width)
+        row_bytes = itemsize * (sizes[0] + copies * width)
         task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops)
     if not gradient:  # the same row tasks, so the loss has the same bits; but nothing is kept
         wide, chunk = False, n
@@ -204,7 +206,7 @@ def write_plan(
         few_back = n <= (
             tuning.FEW_ROWS[1] if k >= tuning.FEW_VECTORS * lanes else tuning.FEW_ROWS[0]
         )
-        record[LAYER.input_gradient] = at.DOT_ROWS if few_back else at.PACKED_T
+        record[LAYER.input_gradient] = at.DOT_ROWS if few_back and not second else at.PACKED_T
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
         few = (task_rows if own else n) <= (
@@ -233,12 +235,18 @@ def write_plan(
         if want & at.INPUT_GRADIENT != 0 or gradient:
             record[LAYER.panels_t] = panels
             panels += k * round_up(d, lanes)
-        activations = round_up(kept_rows * int(record[LAYER.ld]) + lanes, lanes)
+        if tangent:
+            record[LAYER.tangent_panels] = panels
+            panels += d * padded
+        if second:
+            record[LAYER.tangent_panels_t] = panels
+            panels += k * round_up(d, lanes)
+        activations = round_up(copies * kept_rows * int(record[LAYER.ld]) + lanes, lanes)
         record[LAYER.output] = record[LAYER.delta] = part
         part += activations
         # The slope of ReLU is read before it is overwritten; that of others after the product.
         beside = wide or record[LAYER.activation] > RELU
-        if beside and layer < layers - 1:
+        if (beside and layer < layers - 1) or (tangent and back):
             record[LAYER.delta] = part
             part += activations
         if direct:

@@ -15,11 +15,11 @@ except ImportError:
 
 from .._core import check
 from ..kernels import records as at
-from ..kernels.bind import bind_backward, run_bound
+from ..kernels.bind import bind_vjp, run_bound
 from ..kernels.jit import kernel
 from ..kernels.records import call_in
 from ..kernels.simd import pointer
-from ._network import backward_plan, checked_network, output_mask
+from ._network import checked_network
 
 __all__ = ["LeastSquares", "objective"]
 
@@ -75,14 +75,14 @@ class _Objective:
 
 
 @kernel
-def _jacobian(jacobian_out, theta, x, one_hot, mask, buffer):
+def _jacobian(jacobian_out, theta, x, one_hot, buffer):
     """Row i * k + j is the gradient of output j of row i: one step of a single row each."""
-    n, k = mask.shape
+    k = one_hot.shape[0]
     call = call_in(buffer, pointer(theta))
-    for i in range(n):
+    for i in range(x.shape[0]):
         for j in range(k):
             row = jacobian_out[i * k + j]
-            bind_backward(call, theta, x[i : i + 1], one_hot[j], mask[i], row, None, None)
+            bind_vjp(call, theta, x[i : i + 1], one_hot[j], row, None)
             run_bound(call, True)
 
 
@@ -135,7 +135,7 @@ class LeastSquares:
         if sample_weight is not None:
             weight = check.weights(sample_weight, "sample_weight", net.dtype, n)
             self._root = np.sqrt(weight)[:, None]
-        self._plan = backward_plan(net, 1, at.GRADIENT)
+        self._plan = net._plan(1, at.COTANGENT | at.GRADIENT, False)
 
     def residuals(self, theta) -> np.ndarray:
         """(outputs - y) row by row, (n k,)."""
@@ -147,13 +147,11 @@ class LeastSquares:
     def jacobian(self, theta) -> np.ndarray:
         """d residuals / d theta, (n k, p)."""
         net, k = self.net, self.net.n_outputs
-        outputs = net.predict(theta, self.X)
         theta = check.vector(theta, "theta", net.dtype, net.n_parameters)
-        mask = output_mask(net, outputs)
-        out, one_hot = np.empty((outputs.size, net.n_parameters)), np.eye(k)
+        out, one_hot = np.empty((len(self.X) * k, net.n_parameters)), np.eye(k)
         buffer = self._plan.lease()
         try:
-            _jacobian(out, theta, self.X, one_hot, mask, buffer)
+            _jacobian(out, theta, self.X, one_hot, buffer)
         finally:
             self._plan.free.append(buffer)
         if self._root is not None:

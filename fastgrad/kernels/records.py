@@ -77,8 +77,11 @@ LAYER = Record(
     bias=INT,  # bias: b (k,)
     panels=INT,  # work: W in panels, or its transpose where forward is DOT_PRODUCTS
     panels_t=INT,  # work: the transpose of W in panels
-    output=INT,  # task's part: activations (rows, ld)
+    tangent_panels=INT,  # work: both, of the tangent of W
+    tangent_panels_t=INT,
+    output=INT,  # task's part: activations (rows, ld), and their tangents behind them
     delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
+    # or with tangents: then those come first
     ld=INT,
     task_dw=INT,  # task's part (direct: the gradient): the task's dW, or its transpose (k, ld_dw)
     ld_dw=INT,
@@ -138,8 +141,10 @@ WORKER_STRIDE = LINE
 CALL = Record(
     "call",
     theta=REALS,
+    tangent=REALS,  # of theta
     bias=REALS,  # theta, or the array of biases of a layer by itself
     x=REALS,
+    x_tangent=REALS,
     targets=REALS,  # y, or the given d loss / d a
     labels=INTS,  # y, where it is classes
     weights=REALS,  # of the samples
@@ -163,6 +168,8 @@ _RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
+TANGENT = 512  # the derivative along a tangent of theta: of the outputs, or of the gradient
+SECOND = 1024  # of the gradient in full; without it in Gauss and Newton's approximation
 
 # Which targets a loss takes
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
