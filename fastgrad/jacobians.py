@@ -7,14 +7,16 @@ slope of an activation at its kink is that of `fastgrad.activations`, 0 for ReLU
 
 from __future__ import annotations
 
+import numpy as np
+
 from ._core import check
 from ._core.calls import checked_network, output, tangent_of_theta
 from ._core.run import run
 from .kernels import records as at
-from .kernels.bind import run_jvp, run_vjp
+from .kernels.bind import run_jacobian, run_jvp, run_vjp
 from .runtime import check_threads
 
-__all__ = ["jvp", "vjp"]
+__all__ = ["input_jacobian", "jacobian", "jvp", "vjp"]
 
 
 def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: int | None = None):
@@ -170,4 +172,89 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
     if len(X):
         plan = net._plan(len(X), at.OUTPUTS | at.TANGENT, False)
         run(plan, run_jvp, (theta, tangent, X, tangent_X, out), threads)
+    return out
+
+
+def jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarray:
+    """The derivatives of every row's outputs by theta.
+
+    Parameters
+    ----------
+    net : MLP
+    theta : array (p,)
+    X : array (n, d)
+        0 rows are allowed.
+    out : ndarray (n, k, p), optional
+        Where to write: same dtype, contiguous, disjoint from the inputs.
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    jacobian : ndarray (n, k, p)
+        [i, j] is the gradient of output j of row i. It takes n k p numbers of memory, and as long
+        as it takes to write them: for products with it, `jvp` and `vjp` need none of it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If net is no MLP, or a dtype or a shape does not fit: the message names the argument.
+    MemoryError
+        If so many numbers cannot be addressed.
+
+    Notes
+    -----
+    Formula 30: one way back for each output, then the outer product of a row's activations and
+    deltas.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> fg.jacobians.jacobian(net, np.array([2.0, 1.0]), np.array([[1.0], [3.0]]))
+    array([[[1., 1.]],
+           [[3., 1.]]])
+    """
+    return _jacobian(net, theta, X, out, threads, False)
+
+
+def input_jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarray:
+    """The derivatives of every row's outputs by its inputs.
+
+    Parameters and errors are those of `jacobian`.
+
+    Returns
+    -------
+    jacobian : ndarray (n, k, d)
+        [i, j] is the gradient of output j of row i by that row of X.
+
+    Notes
+    -----
+    Formula 30.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> fg.jacobians.input_jacobian(net, np.array([2.0, 1.0]), np.array([[1.0], [3.0]]))
+    array([[[2.]],
+           [[2.]]])
+    """
+    return _jacobian(net, theta, X, out, threads, True)
+
+
+def _jacobian(net, theta, X, out, threads, by_inputs: bool):
+    checked_network(net)
+    given = {"theta": theta, "X": X}
+    theta, X = net._inputs(theta, X, nonempty=False)
+    shape = len(X), net.n_outputs, net.n_inputs if by_inputs else net.n_parameters
+    out = output(out, "out", shape, net.dtype, given, {"theta": theta, "X": X})
+    if threads is not None:
+        check_threads(threads)
+    if len(X):
+        want = at.COTANGENT | at.JACOBIAN | (at.INPUT_GRADIENT if by_inputs else 0)
+        plan, places = net._plan(len(X), want, False), (None, out) if by_inputs else (out, None)
+        run(plan, run_jacobian, (theta, X, *places), threads)
     return out

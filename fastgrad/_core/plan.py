@@ -138,18 +138,21 @@ def write_plan(
     gradient = want & at.GRADIENT != 0
     back = want & at.OUTPUTS == 0
     tangent, second = want & at.TANGENT != 0, want & at.SECOND != 0
+    seeded, factors = want & at.SEEDED != 0, want & at.FACTORS != 0
     copies = 2 if tangent else 1  # rows that are kept for each row: its own, and their tangents
     one_pass = layers == 1 and sizes[1] == 1 and not labelled and want | at.GRADIENT == _BOTH
     # No gaps between narrow outputs: the loss takes the block as one long row.
     gapless = want & at.LOSS != 0 and not labelled and not weighted and sizes[layers] < lanes
-    products = inputs = width = widest = outputs = 0
+    products = inputs = width = widest = outputs = squares = 0
     for layer in range(layers):
         products += sizes[layer] * sizes[layer + 1]
+        squares += (sizes[layer] + 1) ** 2 + sizes[layer + 1] ** 2
         outputs += sizes[layer + 1]
     parameters = products + outputs
-    flops = 2 * n * products * (3 if back else 1) * copies * itemsize // 4  # as if in float32
+    ways = copies * (sizes[layers] if seeded else 1)
+    flops = 2 * n * products * (3 if back else 1) * ways * itemsize // 4  # as if in float32
     wide = parameters * itemsize >= tuning.WIDE_BYTES or parameters >= tuning.WIDE_RATIO * n
-    wide = wide and back and flops >= tuning.PARALLEL_FLOPS
+    wide = wide and back and not factors and flops >= tuning.PARALLEL_FLOPS
     added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
     extra = 0.0 if added_up else tuning.ADD_COST * parameters
     rearranged = False
@@ -177,7 +180,8 @@ def write_plan(
         block_rows = task_rows
     else:
         row_bytes = itemsize * (sizes[0] + copies * width)
-        task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops)
+        gradient_bytes = itemsize * (squares if factors else parameters)
+        task_rows, block_rows = _row_cut(n, row_bytes, back, gradient_bytes, flops)
     if not gradient:  # the same row tasks, so the loss has the same bits; but nothing is kept
         wide, chunk = False, n
     tasks = n // chunk * -(-chunk // task_rows) + -(-(n % chunk) // task_rows)
@@ -189,7 +193,8 @@ def write_plan(
         float64_blocks = 1 if n > chunk else 0
     elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
         float64_blocks = tuning.FLOAT64_ROWS // block_rows
-    direct = gradient and gradients == 1 and float64_blocks == 0 and not rearranged
+    direct = gradient and gradients == 1 and float64_blocks == 0
+    direct = direct and not (rearranged or factors)
     slices = 1 if one_pass else _slices(parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
     if one_pass:
@@ -232,7 +237,7 @@ def write_plan(
         record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
         panels += round_up(d * k, lanes) if skinny else d * padded
-        if want & at.INPUT_GRADIENT != 0 or gradient:
+        if want & (at.INPUT_GRADIENT | at.SEEDED) != 0 or gradient:
             record[LAYER.panels_t] = panels
             panels += k * round_up(d, lanes)
         if tangent:
@@ -246,12 +251,19 @@ def write_plan(
         part += activations
         # The slope of ReLU is read before it is overwritten; that of others after the product.
         beside = wide or record[LAYER.activation] > RELU
-        if (beside and layer < layers - 1) or (tangent and back):
+        if (beside and layer < layers - 1) or (tangent and back) or seeded:
             record[LAYER.delta] = part
+            part += activations
+        if seeded:
+            record[LAYER.seed] = part
             part += activations
         if direct:
             record[LAYER.ld_dw] = d if transposed else k
             record[LAYER.task_dw], record[LAYER.task_db] = theta - d * k - k, theta - k
+        elif factors:
+            record[LAYER.task_dw] = gradient_size
+            record[LAYER.task_db] = gradient_size + (d + 1) ** 2
+            gradient_size += (d + 1) ** 2 + k**2
         elif gradient or one_pass:
             ld_dw = round_up(d, lanes) if transposed else padded
             bias = gradient_size + ld_dw * (k if transposed else d)
@@ -260,6 +272,15 @@ def write_plan(
             gradient_size = bias + padded
         record[LAYER.first_weight_task] = weight_tasks
         weight_tasks += -(-d // weight_rows)
+    if seeded:
+        vector[PLAN.roots] = part
+        part += round_up(
+            kept_rows * int(vector[PLAN.size + (layers - 1) * LAYER.size + LAYER.ld]) + lanes, lanes
+        )
+        vector[PLAN.squares] = part
+        part += round_up(
+            kept_rows * (round_up(widest + 1, lanes) if factors else sizes[0]) + lanes, lanes
+        )
     if not direct:
         for layer in range(layers):
             record = vector[PLAN.size + layer * LAYER.size :]
@@ -277,6 +298,7 @@ def write_plan(
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
     losses = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
     queue = round_up(losses + tasks + slices + at.LINE, at.LINE)
+    vector[PLAN.parameters] = parameters
     vector[PLAN.n], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
     vector[PLAN.loss], vector[PLAN.labelled], vector[PLAN.averaged] = loss, labelled, averaged
     vector[PLAN.targets], vector[PLAN.one_pass] = targets, one_pass

@@ -163,6 +163,16 @@ def run_vjp(buffer, theta, x, cotangent, out, dx, serial):
 
 
 @kernel
+def run_jacobian(buffer, theta, x, out, dx, serial):
+    """By theta (n, k, p) or by X (n, k, d)."""
+    call = call_in(buffer, pointer(theta))
+    call.theta = call.bias = pointer(theta)
+    call.x = pointer(x)
+    call.out, call.dx = pointer_or_null(out, theta), pointer_or_null(dx, theta)
+    return run_bound(call, serial)
+
+
+@kernel
 def run_jvp(buffer, theta, tangent, x, x_tangent, out, serial):
     call = call_in(buffer, pointer(theta))
     bind_forward(call, theta, theta, x, out)

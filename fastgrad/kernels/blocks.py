@@ -191,35 +191,42 @@ def weight_gradient(
 
 
 @inner
+def delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldact, activation):
+    """The delta below a layer: delta W^T, through the activation whose outputs are `act`."""
+    layer = layer_of(plan, index)
+    d, k, ld = layer.d, layer.k, layer.ld
+    epilogue = RELU_BACKWARD if activation == RELU else STORE
+    if layer.input_gradient == DOT_ROWS:
+        w = shift(call.theta, layer.weight)
+        few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldact, epilogue)
+    else:
+        w, zeros = shift(panels, layer.panels_t), shift(call.work, plan.zeros)
+        gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldact, epilogue, 0)
+    if activation > RELU:
+        apply_slope(activation, below, ldb, act, ldact, m, d)
+
+
+@inner
 def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
     Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
-    zeros = shift(call.work, plan.zeros)
     for index in range(plan.layers - 1, -1, -1):
         layer = layer_of(plan, index)
-        d, k, ld = layer.d, layer.k, layer.ld
+        d, ld = layer.d, layer.ld
         if plan.want & GRADIENT and plan.wide == 0:
             start = types.int64(0)  # as a literal it would be compiled again
             weight_gradient(
                 call, plan, index, start, d, x, beyond, place, m, m, part, grad, fresh, scratch
             )
         delta = shift(part, layer.delta + place * ld)
-        below, act, ldb, epilogue, activation = dx, dx, d, STORE, STORE
+        below, act, ldb, activation = dx, dx, d, STORE
         if index > 0:
             before = layer_of(plan, index - 1)
             ldb, activation = before.ld, before.activation
             act = shift(part, before.output + place * ldb)
             below = shift(part, before.delta + place * ldb)
-            epilogue = RELU_BACKWARD if activation == RELU else STORE
         elif plan.want & INPUT_GRADIENT == 0:
             continue
-        if layer.input_gradient == DOT_ROWS:
-            w = shift(call.theta, layer.weight)
-            few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldb, epilogue)
-        else:
-            w = shift(panels, layer.panels_t)
-            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
-        if activation > RELU:
-            apply_slope(activation, below, ldb, act, ldb, m, d)
+        delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldb, activation)

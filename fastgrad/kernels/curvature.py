@@ -14,6 +14,7 @@ from numba.core import cgutils
 
 from .arithmetic import Arithmetic
 from .gemm import RELU
+from .jit import inner
 from .losses import columns_of, scale_row, softmax_row
 from .records import CALL, LOSS_PARAMETER, PLAN, SCALE, RecordType, layer_of
 from .routines import procedure, table
@@ -145,24 +146,33 @@ def _arguments(real):
     return RecordType(CALL, real), RecordType(PLAN, real), types.CPointer(real), *[types.int64] * 4
 
 
-@procedure(types.none, _arguments)
-def output_curvature(call, plan, part, first, m, place, behind):
-    """The deltas of a block's outputs and, before them, their tangents."""
+@inner
+def elementwise_curvature(call, plan, tangent, delta, z, t, first, m):
+    """`elementwise` of m rows' outputs."""
     layer = layer_of(plan, plan.layers - 1)
-    k, ld, relu = layer.k, layer.ld, layer.activation == RELU
-    z = shift(part, layer.output + place * ld)
-    tangent = shift(part, layer.delta + place * ld)
-    t, delta = shift(z, behind * ld), shift(tangent, behind * ld)
-    scale = call.sums[SCALE]
+    k, ld = layer.k, layer.ld
     weights = shift(call.weights, first) if plan.weighted else null_like(call.weights)
-    if plan.labelled:
-        labels = shift(call.labels, first)
-        labelled(plan.loss, tangent, delta, z, t, ld, labels, weights, m, k, scale)
-        return
     targets, row, column, rows, columns = shift(call.targets, first * k), 1, 0, m, k
     if ld == k and (k == 1 or plan.weighted == 0):  # one long row
         row, column, rows, columns = 0, 1, 1, m * k
     elementwise(
-        plan.loss, tangent, delta, z, t, ld, targets, k, weights, row, column, rows, columns, scale,
-        call.sums[LOSS_PARAMETER], relu,
+        plan.loss, tangent, delta, z, t, ld, targets, k, weights, row, column, rows, columns,
+        call.sums[SCALE], call.sums[LOSS_PARAMETER], layer.activation == RELU,
     )  # fmt: skip
+
+
+@procedure(types.none, _arguments)
+def output_curvature(call, plan, part, first, m, place, behind):
+    """The deltas of a block's outputs and, before them, their tangents."""
+    layer = layer_of(plan, plan.layers - 1)
+    k, ld = layer.k, layer.ld
+    z = shift(part, layer.output + place * ld)
+    tangent = shift(part, layer.delta + place * ld)
+    t, delta = shift(z, behind * ld), shift(tangent, behind * ld)
+    if plan.labelled:
+        labels = shift(call.labels, first)
+        weights = shift(call.weights, first) if plan.weighted else null_like(call.weights)
+        scale = call.sums[SCALE]
+        labelled(plan.loss, tangent, delta, z, t, ld, labels, weights, m, k, scale)
+    else:
+        elementwise_curvature(call, plan, tangent, delta, z, t, first, m)

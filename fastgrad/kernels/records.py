@@ -82,6 +82,7 @@ LAYER = Record(
     output=INT,  # task's part: activations (rows, ld), and their tangents behind them
     delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
     # or with tangents: then those come first
+    seed=INT,  # task's part: the deltas of one seed
     ld=INT,
     task_dw=INT,  # task's part (direct: the gradient): the task's dW, or its transpose (k, ld_dw)
     ld_dw=INT,
@@ -125,6 +126,9 @@ PLAN = Record(
     workers=INT,  # the most threads
     panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
     # packs for itself; 0: all read the same ones
+    parameters=INT,  # p
+    roots=INT,  # task's part: the roots of the curvature of a block's outputs
+    squares=INT,  # task's part: the squares of X
     queue_tasks=INT,  # the most tasks of a stage
 )
 
@@ -169,6 +173,10 @@ _RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
 TANGENT = 512  # the derivative along a tangent of theta: of the outputs, or of the gradient
+JACOBIAN = 2048  # of each row's outputs, by theta; with INPUT_GRADIENT by X
+DIAGONAL = 4096  # of Gauss and Newton's matrix, in the place of the gradient
+FACTORS = 8192  # of Kronecker's approximation to it
+SEEDED = JACOBIAN | DIAGONAL | FACTORS
 SECOND = 1024  # of the gradient in full; without it in Gauss and Newton's approximation
 
 # Which targets a loss takes

@@ -12,15 +12,13 @@ from __future__ import annotations
 from numba import types
 
 from .activations import apply_activation, apply_bend, apply_slope
-from .blocks import weight_gradient
+from .blocks import delta_below, weight_gradient
 from .curvature import output_curvature
 from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
-from .gemv import few_rows_back
 from .jit import inner
 from .pack import pack, pack_transposed
 from .records import (
     CALL,
-    DOT_ROWS,
     GRADIENT,
     IN_PLACE,
     INPUT_GRADIENT,
@@ -116,7 +114,7 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
     """From the deltas of the outputs and their tangents to those below, and to the weights unless
     wide (formulas 34 and 35)."""
     zeros, d = shift(call.work, plan.zeros), layer_of(plan, 0).d
-    x, beyond, second = shift(call.x, row * d), (plan.n - row - m) * d, plan.want & SECOND != 0
+    x, beyond = shift(call.x, row * d), (plan.n - row - m) * d
     for index in range(plan.layers - 1, -1, -1):
         layer = layer_of(plan, index)
         d, k, ld = layer.d, layer.k, layer.ld
@@ -133,35 +131,22 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
         before = layer_of(plan, index - 1)
         ldb, activation = before.ld, before.activation
         act = shift(part, before.output + place * ldb)
-        tangent_below = shift(part, before.delta + place * ldb)
-        delta_below = shift(tangent_below, behind * ldb)
-        epilogue = RELU_BACKWARD if activation == RELU else STORE
-        packed = shift(panels, layer.panels_t)
-        init, ldi = zeros, 0
-        if second:
-            gemm(
-                delta_below, ldb, delta, ld, 1, packed, PANELS, m, d, k, zeros, 0, act, ldb,
-                epilogue, 0,
+        below = shift(part, before.delta + place * ldb)
+        if plan.want & SECOND == 0:
+            delta_below(
+                call, plan, index, panels, tangent, m, below, ldb, act, ldb, activation
             )  # fmt: skip
-            packed_tangent = shift(panels, layer.tangent_panels_t)
-            gemm(
-                tangent_below, ldb, delta, ld, 1, packed_tangent, PANELS, m, d, k, zeros, 0, act,
-                ldb, STORE, 0,
-            )  # fmt: skip
-            init, ldi = tangent_below, ldb
-        if layer.input_gradient == DOT_ROWS:
-            w = shift(call.theta, layer.weight)
-            few_rows_back(tangent_below, ldb, tangent, ld, w, m, d, k, act, ldb, epilogue)
-        else:
-            gemm(
-                tangent_below, ldb, tangent, ld, 1, packed, PANELS, m, d, k, init, ldi, act, ldb,
-                epilogue, 0,
-            )  # fmt: skip
-        if activation > RELU and second:
-            act_tangent = shift(act, behind * ldb)
-            apply_bend(activation, tangent_below, delta_below, act, act_tangent, ldb, m, d)
-        elif activation > RELU:
-            apply_slope(activation, tangent_below, ldb, act, ldb, m, d)
+            continue
+        beside, epilogue = (
+            shift(below, behind * ldb),
+            RELU_BACKWARD if activation == RELU else STORE,
+        )
+        w, w_tangent = shift(panels, layer.panels_t), shift(panels, layer.tangent_panels_t)
+        gemm(beside, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
+        gemm(below, ldb, delta, ld, 1, w_tangent, PANELS, m, d, k, zeros, 0, act, ldb, STORE, 0)
+        gemm(below, ldb, tangent, ld, 1, w, PANELS, m, d, k, below, ldb, act, ldb, epilogue, 0)
+        if activation > RELU:
+            apply_bend(activation, below, beside, act, shift(act, behind * ldb), ldb, m, d)
 
 
 def _block_arguments(real):

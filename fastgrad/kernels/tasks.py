@@ -20,8 +20,10 @@ from .pack import pack, pack_transposed
 from .records import (
     CALL,
     COTANGENT,
+    DIAGONAL,
     DOT_PRODUCTS,
     DOT_ROWS,
+    FACTORS,
     GRADIENT,
     INPUT_GRADIENT,
     L2,
@@ -30,6 +32,7 @@ from .records import (
     OUTPUTS,
     PACKED,
     PLAN,
+    SEEDED,
     TANGENT,
     WORKER,
     RecordType,
@@ -38,6 +41,7 @@ from .records import (
 )
 from .reduce import add_float64_gradients, add_gradients
 from .routines import procedure
+from .seeds import seeded_block
 from .simd import lanes, shift
 from .sums import add_exactly, rounded_sum
 from .tangents import pack_tangent, tangent_block, tangent_rows
@@ -65,7 +69,7 @@ def pack_slice(call, plan, panels, index, slices):
                 pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
             elif layer.forward == PACKED:
                 pack(shift(panels, layer.panels), w, k, d, k, start, stop)
-        back = plan.want & INPUT_GRADIENT or (plan.want & GRADIENT and number > 0)
+        back = plan.want & INPUT_GRADIENT or (plan.want & (GRADIENT | SEEDED) and number > 0)
         if back and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
         if plan.want & TANGENT:
@@ -142,6 +146,10 @@ def rows_task(call, plan, worker, panels, index, origin):
             value = tangent_block(
                 call, plan, panels, part, grad, scratch, row, m, place, behind, blocks == 0
             )
+        elif plan.want & SEEDED:
+            value = seeded_block(
+                call, plan, panels, part, grad, scratch, row, m, place, blocks == 0
+            )  # fmt: skip
         else:
             value = _block(call, plan, panels, part, grad, scratch, row, m, place, blocks == 0)
         loss, lost = add_exactly(loss, lost, value)
@@ -165,8 +173,9 @@ def weights_task(call, plan, worker, index, origin):
     count = min(plan.weight_rows, layer.d - start)
     m = min(plan.chunk_rows, plan.n - origin)
     part = shift(call.work, plan.task_base)
-    x = shift(call.x, origin * bottom.d)
-    beyond = (plan.n - origin - m) * bottom.d
+    x, beyond = shift(call.x, origin * bottom.d), (plan.n - origin - m) * bottom.d
+    if plan.want & DIAGONAL:
+        x, beyond = shift(part, plan.squares), lanes(part)
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     grad = call.out if plan.direct else part
     weight_gradient(
@@ -226,7 +235,13 @@ def _sum_task_gradients(call, plan, out, row_stride, column_stride, first, ld, r
 def reduce_slice(call, plan, index):
     """A slice of the gradient from those of the tasks; returns its sum of squared weights if l2."""
     slices, one = plan.slices, types.int64(1)
-    l2 = call.sums[L2] if plan.want & LOSS else 0.0
+    if plan.want & FACTORS:
+        size = plan.task_gradient_size
+        start, stop = size * index // slices, size * (index + 1) // slices
+        out, first = shift(call.out, start), layer_of(plan, 0).task_dw + start
+        _sum_task_gradients(call, plan, out, size, one, first, size, one, stop - start)
+        return 0.0
+    l2 = call.sums[L2] if plan.want & LOSS and plan.want & DIAGONAL == 0 else 0.0
     penalised = call.tangent if plan.want & TANGENT else call.theta
     add_up = plan.want & GRADIENT and plan.direct == 0
     squares = 0.0
