@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._core import check
 from ._core.calls import checked_network, output, tangent_of_theta
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_product
 
-__all__ = ["ggn_diagonal", "ggn_vp", "hvp", "kfac_factors"]
+__all__ = ["ggn", "ggn_diagonal", "ggn_vp", "hessian", "hvp", "kfac_factors", "operator"]
 
 
 def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | None = None):
@@ -96,11 +97,11 @@ def ggn_vp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | 
 
 def _product(second, net, theta, X, y, v, sample_weight, out, threads):
     checked_network(net)
-    given = {"theta": theta, "X": X, "y": y, "v": v, "sample_weight": sample_weight}
+    given = theta, X, y, v, sample_weight
     theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
     v = tangent_of_theta(net, v, "v")
-    checked = {"theta": theta, "X": X, "y": y, "v": v, "sample_weight": sample_weight}
-    out = output(out, "out", theta.shape, net.dtype, given, checked)
+    checked, names = (theta, X, y, v, sample_weight), ("theta", "X", "y", "v", "sample_weight")
+    out = output(out, "out", theta.shape, net.dtype, names, given, checked)
     want = at.LOSS | at.GRADIENT | at.TANGENT | second
     plan = net._plan(len(X), want, sample_weight is not None)
     run(plan, run_product, (theta, v, X, y, sample_weight, out), threads)
@@ -144,10 +145,10 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     array([10.,  2.])
     """
     checked_network(net)
-    given = {"theta": theta, "X": X, "y": y, "sample_weight": sample_weight}
+    given = theta, X, y, sample_weight
     theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
-    checked = {"theta": theta, "X": X, "y": y, "sample_weight": sample_weight}
-    out = output(out, "out", theta.shape, net.dtype, given, checked)
+    checked, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
+    out = output(out, "out", theta.shape, net.dtype, names, given, checked)
     net._run(at.GRADIENT | at.DIAGONAL, theta, X, y, sample_weight, out, None, threads)
     if net.l2:
         for W, _ in net.unflatten(out):
@@ -202,7 +203,144 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
     shapes = [shape for d, k in zip(net.layer_sizes, net.layer_sizes[1:]) for shape in (d + 1, k)]
     ends = np.cumsum(np.square(shapes))
-    out = output(None, "net", (int(ends[-1]),), net.dtype, {}, {})
+    out = np.empty(int(ends[-1]), net.dtype)
     net._run(at.GRADIENT | at.FACTORS, theta, X, y, sample_weight, out, None, threads)
     parts = [part.reshape(m, m) for part, m in zip(np.split(out, ends[:-1]), shapes)]
     return list(zip(parts[::2], parts[1::2]))
+
+
+def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+    """The Hessian of the loss, for networks of up to some thousand parameters.
+
+    Parameters
+    ----------
+    net : MLP
+    theta, X, y, sample_weight
+        As for `hvp`.
+    out : ndarray (p, p), optional
+        Where to write the matrix: same dtype, contiguous, disjoint from the inputs.
+    threads : int, optional
+
+    Returns
+    -------
+    matrix : ndarray (p, p)
+        Symmetric to the last bit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `hvp`.
+    MemoryError
+        If so many numbers cannot be addressed.
+
+    Notes
+    -----
+    Formula 34, with one pass for each unit in the place of one for each parameter: the weights of a
+    unit move its pre-activation by what enters the layer, so they share their tangents. The last
+    product, of the size n p^2, is most of the work. A float32 network takes p^2 numbers of float64
+    besides.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1], loss="mse")
+    >>> theta, X, y = np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0])
+    >>> fg.curvature.hessian(net, theta, X, y)
+    array([[10.,  4.],
+           [ 4.,  2.]])
+    """
+    return _matrix(at.SECOND, net, theta, X, y, sample_weight, out, threads)
+
+
+def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+    """Gauss and Newton's matrix of the loss, for networks of up to some thousand parameters.
+
+    Parameters, returns and errors are those of `hessian`.
+
+    Notes
+    -----
+    Formula 35, unit by unit as in `hessian`: its cost does not grow with the number of outputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1], loss="mse")
+    >>> theta, X, y = np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0])
+    >>> fg.curvature.ggn(net, theta, X, y)
+    array([[10.,  4.],
+           [ 4.,  2.]])
+    """
+    return _matrix(0, net, theta, X, y, sample_weight, out, threads)
+
+
+def _matrix(second, net, theta, X, y, sample_weight, out, threads):
+    checked_network(net)
+    given, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
+    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
+    p = net.n_parameters
+    check.addressable(p * p, net.dtype, "the matrix")
+    out = output(out, "out", (p, p), net.dtype, names, given, (theta, X, y, sample_weight))
+    net._run(at.MATRIX | second, theta, X, y, sample_weight, out, None, threads)
+    if net.l2:
+        diagonal = out.reshape(-1)[:: p + 1]
+        for W, _ in net.unflatten(diagonal):
+            W += net.l2
+    return out
+
+
+def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", threads=None):
+    """A matrix of second derivatives as SciPy's `LinearOperator`: products with it, no matrix.
+
+    Parameters
+    ----------
+    net : MLP
+    theta, X, y, sample_weight
+        As for `hvp`. They are kept, not copied: what changes them changes the operator.
+    kind : {"hessian", "ggn"}
+        `hvp` or `ggn_vp`.
+    threads : int, optional
+        The most threads of each product.
+
+    Returns
+    -------
+    operator : scipy.sparse.linalg.LinearOperator (p, p)
+        Of the network's dtype, symmetric: `eigsh`, `cg` and `minres` take it as it is, and
+        ``minimize(method="trust-krylov", hessp=lambda theta, v: hvp(net, theta, X, y, v))`` needs
+        none.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+    TypeError, ValueError
+        As for `hvp`, and if `kind` is another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1], loss="mse")
+    >>> theta, X, y = np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0])
+    >>> fg.curvature.operator(net, theta, X, y) @ np.array([1.0, 0.0])
+    array([10.,  4.])
+    """
+    try:
+        from scipy.sparse.linalg import LinearOperator
+    except ImportError:
+        raise ImportError(
+            'fastgrad.curvature.operator needs SciPy: pip install "fastgrad[scipy]"'
+        ) from None
+    if kind not in ("hessian", "ggn"):
+        raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
+    checked_network(net)
+    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
+    function = hvp if kind == "hessian" else ggn_vp
+
+    def product(v):
+        v = v.reshape(-1).astype(net.dtype, copy=False)
+        return function(net, theta, X, y, v, sample_weight, threads=threads)
+
+    shape = (net.n_parameters, net.n_parameters)
+    return LinearOperator(shape, matvec=product, rmatvec=product, dtype=net.dtype)

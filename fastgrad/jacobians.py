@@ -7,14 +7,18 @@ slope of an activation at its kink is that of `fastgrad.activations`, 0 for ReLU
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ._core import check
-from ._core.calls import checked_network, output, tangent_of_theta
+from ._core.calls import inputs, output, tangent_of_theta
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_jacobian, run_jvp, run_vjp
 from .runtime import check_threads
+
+_NAMES = "theta", "X", "cotangent"
 
 __all__ = ["input_jacobian", "jacobian", "jvp", "vjp"]
 
@@ -69,21 +73,17 @@ def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: i
     >>> fg.jacobians.vjp(net, theta, X, np.tanh(net.predict(theta, X) - y) / len(X))
     array([0., 0.])
     """
-    checked_network(net)
-    need_gX = check.boolean(need_gX, "need_gX")
-    given = {"theta": theta, "X": X, "cotangent": cotangent}
-    theta, X = net._inputs(theta, X, nonempty=False)
+    given = theta, X, cotangent
+    theta, X = inputs(net, theta, X)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs)
-    checked = {"theta": theta, "X": X, "cotangent": cotangent}
-    (gtheta, *rest), names = (out,), ("out",)
-    if need_gX:
-        gtheta, *rest = _pair(out)
-        names = ("out", "out") if out is None else ("out[0]", "out[1]")
-    gtheta = output(gtheta, names[0], theta.shape, net.dtype, given, checked)
-    gX = None
-    if need_gX:
-        given[names[0]] = gtheta
-        gX = output(rest[0], names[1], X.shape, net.dtype, given, checked)
+    checked, gX = (theta, X, cotangent), None
+    if not check.boolean(need_gX, "need_gX"):
+        gtheta = output(out, "out", theta.shape, net.dtype, _NAMES, given, checked)
+    else:
+        gtheta, gX = _pair(out)
+        gtheta = output(gtheta, "out[0]", theta.shape, net.dtype, _NAMES, given, checked)
+        names, given = (*_NAMES, "out[0]"), (*given, gtheta)
+        gX = output(gX, "out[1]", X.shape, net.dtype, names, given, checked)
     back(net, theta, X, cotangent, gtheta, gX, threads)
     return (gtheta, gX) if need_gX else gtheta
 
@@ -155,9 +155,8 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
     array([[1.5],
            [3.5]])
     """
-    checked_network(net)
-    given = {"theta": theta, "X": X, "tangent": tangent, "tangent_X": tangent_X}
-    theta, X = net._inputs(theta, X, nonempty=False)
+    given, names = (theta, X, tangent, tangent_X), ("theta", "X", "tangent", "tangent_X")
+    theta, X = inputs(net, theta, X)
     if tangent is not None:
         tangent = tangent_of_theta(net, tangent, "tangent")
     if tangent_X is not None:
@@ -165,8 +164,8 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
         check.rows(tangent_X, "tangent_X", len(X))
     elif tangent is None:
         raise ValueError("tangent is None; expected an array unless tangent_X is given")
-    checked = {"theta": theta, "X": X, "tangent": tangent, "tangent_X": tangent_X}
-    out = output(out, "out", (len(X), net.n_outputs), net.dtype, given, checked)
+    checked = theta, X, tangent, tangent_X
+    out = output(out, "out", (len(X), net.n_outputs), net.dtype, names, given, checked)
     if threads is not None:
         check_threads(threads)
     if len(X):
@@ -246,11 +245,11 @@ def input_jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np
 
 
 def _jacobian(net, theta, X, out, threads, by_inputs: bool):
-    checked_network(net)
-    given = {"theta": theta, "X": X}
-    theta, X = net._inputs(theta, X, nonempty=False)
+    given = theta, X
+    theta, X = inputs(net, theta, X)
     shape = len(X), net.n_outputs, net.n_inputs if by_inputs else net.n_parameters
-    out = output(out, "out", shape, net.dtype, given, {"theta": theta, "X": X})
+    check.addressable(math.prod(shape), net.dtype, "jacobian")
+    out = output(out, "out", shape, net.dtype, ("theta", "X"), given, (theta, X))
     if threads is not None:
         check_threads(threads)
     if len(X):

@@ -14,16 +14,22 @@ def checked_network(net) -> MLP:
     return net
 
 
+def inputs(net, theta, X):
+    """theta (p,) and X (n, d) of a network, checked; 0 rows are allowed."""
+    checked_network(net)
+    if check.plain_step(theta, net.n_parameters, X, net.n_inputs, net.dtype):
+        return theta, X
+    return net._inputs(theta, X, nonempty=False)
+
+
 def tangent_of_theta(net, value, name: str) -> np.ndarray:
     """(p,), of the network's dtype."""
     return check.vector(value, name, net.dtype, net.n_parameters, ": one number for each of theta")
 
 
-def output(value, name: str, shape, dtype, given: dict, checked: dict) -> np.ndarray:
-    """A fresh array, or the caller's, disjoint from the arguments as they were given and as they
-    are after their checks: both by name."""
+def output(value, name: str, shape, dtype, names, given, checked) -> np.ndarray:
+    """A fresh array, or the caller's, disjoint from the arguments of these names as they were given
+    and as they are after their checks."""
     if value is None:
-        check.addressable(int(np.prod(shape, dtype=object)), dtype, name)
         return np.empty(shape, dtype)
-    both = [(array, argument) for arrays in (given, checked) for argument, array in arrays.items()]
-    return check.output(value, name, shape, dtype, *both)
+    return check.output(value, name, shape, dtype, *zip(given, names), *zip(checked, names))

@@ -82,13 +82,15 @@ LAYER = Record(
     output=INT,  # task's part: activations (rows, ld), and their tangents behind them
     delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
     # or with tangents: then those come first
-    seed=INT,  # task's part: the deltas of one seed
+    seed=INT,  # task's part: the deltas of one seed; with MATRIX what an activation's bend adds
+    unit_tangent=INT,  # scratch: tangents of the activations along a unit
+    unit_delta=INT,  # scratch: and of the deltas
     ld=INT,
     task_dw=INT,  # task's part (direct: the gradient): the task's dW, or its transpose (k, ld_dw)
     ld_dw=INT,
     task_db=INT,
     flat_db=INT,  # flat gradient: where db goes
-    first_weight_task=INT,
+    first_weight_task=INT,  # with MATRIX the first unit's task
     transposed=INT,  # 1: `task_dw` is the transpose of dW, (k, ld_dw)
 )
 
@@ -127,6 +129,8 @@ PLAN = Record(
     panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
     # packs for itself; 0: all read the same ones
     parameters=INT,  # p
+    unit_rows=INT,  # rows that a unit task takes at a time (`hessian.py`)
+    unit_ld=INT,  # scratch: leading dimension of their gradients along a unit
     roots=INT,  # task's part: the roots of the curvature of a block's outputs
     squares=INT,  # task's part: the squares of X
     queue_tasks=INT,  # the most tasks of a stage
@@ -177,6 +181,7 @@ JACOBIAN = 2048  # of each row's outputs, by theta; with INPUT_GRADIENT by X
 DIAGONAL = 4096  # of Gauss and Newton's matrix, in the place of the gradient
 FACTORS = 8192  # of Kronecker's approximation to it
 SEEDED = JACOBIAN | DIAGONAL | FACTORS
+MATRIX = 16384  # of second derivatives: the Hessian with SECOND, else Gauss and Newton's
 SECOND = 1024  # of the gradient in full; without it in Gauss and Newton's approximation
 
 # Which targets a loss takes

@@ -62,7 +62,9 @@ def tangent_rows(plan, number, m):
 
 
 @inner
-def _product(plan, index, w, packed, c, ldc, a, lda, m, init, ldi, act, ldact, epilogue):
+def product_with_weights(
+    plan, index, w, packed, c, ldc, a, lda, m, init, ldi, act, ldact, epilogue
+):
     """c = epilogue(init + a W), W in place or in panels."""
     layer = layer_of(plan, index)
     d, k = layer.d, layer.k
@@ -87,7 +89,7 @@ def _forward(call, plan, panels, part, row, m, place, behind):
         if index == plan.layers - 1 and plan.want & OUTPUTS:
             tc, ldtc = shift(call.out, row * k), k
         bias, epilogue = shift(call.bias, layer.bias), RELU if activation == RELU else STORE
-        _product(plan, index, w, packed, c, ld, a, lda, m, bias, 0, c, 0, epilogue)
+        product_with_weights(plan, index, w, packed, c, ld, a, lda, m, bias, 0, c, 0, epilogue)
         if activation > RELU:
             apply_activation(activation, c, ld, c, ld, m, k)
         init, ldi = zeros, 0
@@ -96,12 +98,12 @@ def _forward(call, plan, panels, part, row, m, place, behind):
             w_tangent = shift(call.tangent, layer.weight)
             packed_tangent = shift(panels, layer.tangent_panels)
             bias, last = shift(call.tangent, layer.bias), STORE if has_tangent else epilogue
-            _product(
+            product_with_weights(
                 plan, index, w_tangent, packed_tangent, tc, ldtc, a, lda, m, bias, 0, c, ld, last
             )  # fmt: skip
             init, ldi = tc, ldtc
         if has_tangent:
-            _product(
+            product_with_weights(
                 plan, index, w, packed, tc, ldtc, ta, ldt, m, init, ldi, c, ld, epilogue
             )  # fmt: skip
         if activation > RELU:

@@ -14,6 +14,7 @@ from numba import types
 from .blocks import backward, forward, one_pass_block, output_delta, weight_gradient
 from .gather import gather_labels, gather_rows
 from .gemv import pack_skinny
+from .hessian import matrix_block, mirror_slice
 from .jit import inner
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
@@ -29,6 +30,7 @@ from .records import (
     L2,
     LOSS,
     MASK,
+    MATRIX,
     OUTPUTS,
     PACKED,
     PLAN,
@@ -69,7 +71,9 @@ def pack_slice(call, plan, panels, index, slices):
                 pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
             elif layer.forward == PACKED:
                 pack(shift(panels, layer.panels), w, k, d, k, start, stop)
-        back = plan.want & INPUT_GRADIENT or (plan.want & (GRADIENT | SEEDED) and number > 0)
+        back = plan.want & INPUT_GRADIENT or (
+            plan.want & (GRADIENT | SEEDED | MATRIX) and number > 0
+        )
         if back and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
         if plan.want & TANGENT:
@@ -146,6 +150,8 @@ def rows_task(call, plan, worker, panels, index, origin):
             value = tangent_block(
                 call, plan, panels, part, grad, scratch, row, m, place, behind, blocks == 0
             )
+        elif plan.want & MATRIX:
+            value = matrix_block(call, plan, panels, part, row, m, place)
         elif plan.want & SEEDED:
             value = seeded_block(
                 call, plan, panels, part, grad, scratch, row, m, place, blocks == 0
@@ -235,6 +241,9 @@ def _sum_task_gradients(call, plan, out, row_stride, column_stride, first, ld, r
 def reduce_slice(call, plan, index):
     """A slice of the gradient from those of the tasks; returns its sum of squared weights if l2."""
     slices, one = plan.slices, types.int64(1)
+    if plan.want & MATRIX:
+        mirror_slice(call, plan, index)
+        return 0.0
     if plan.want & FACTORS:
         size = plan.task_gradient_size
         start, stop = size * index // slices, size * (index + 1) // slices
