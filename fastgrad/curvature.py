@@ -336,6 +336,7 @@ def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", thr
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
     checked_network(net)
     theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
+    y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 
     def product(v):
