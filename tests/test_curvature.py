@@ -231,6 +231,8 @@ def test_the_same_bits_on_any_number_of_threads(rng, cut, dtype, monkeypatch):
                 )
                 assert_same_bits(one, two)
                 assert_same_bits(one, more)
+        net = network([70, 65, 50, 3], "huber", dtype)  # so wide that weight tasks copy operands
+        check(net, *draw(rng, net, 130, weighted=True), rng, matrices=False)
     finally:
         forget_plans()
 
