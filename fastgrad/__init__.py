@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, datasets
+    from . import calculus, curvature, datasets, jacobians
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "datasets"),
+    "": ("calculus", "curvature", "datasets", "jacobians"),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -79,10 +79,12 @@ __all__ = [
     "check_gradient",
     "check_jacobian",
     "config",
+    "curvature",
     "datasets",
     "evaluate",
     "fit",
     "get_num_threads",
+    "jacobians",
     "load_checkpoint",
     "load_model",
     "neuron_grad",

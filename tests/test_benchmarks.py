@@ -14,6 +14,8 @@ HOOKS = {"setup", "setup_cache", "teardown", "prepare"}
 
 NAMES = {
     "bench_accuracy.Accuracy.track_relative_error",
+    "bench_derivatives.Hessian.time_hessian",
+    "bench_derivatives.Multiple.track_multiple_of_gradient",
     "bench_first_call.FirstCall.timeraw_import_fastgrad",
     "bench_first_call.FirstCall.timeraw_import_numba",
     "bench_first_call.FirstCall.track_first_gradient_cold",

@@ -90,12 +90,27 @@ def bytes_of(mask):
 
 @inner
 def bind_backward(call, w, x, grad_out, mask, out, bias_out, dx):
-    """The way back from a given output gradient, of a network (bias_out is None) or a layer."""
+    """The way back from a given output gradient of a layer."""
     call.theta = call.bias = pointer(w)
     call.x, call.targets, call.mask = pointer(x), pointer(grad_out), bytes_of(mask)
     call.out = pointer_or_null(out, w)
     call.bias_gradient = pointer_or_null(bias_out, w)
     call.dx = pointer_or_null(dx, w)
+
+
+@inner
+def bind_vjp(call, theta, x, cotangent, out, dx):
+    """The way back from a cotangent of a network's outputs."""
+    call.theta = call.bias = pointer(theta)
+    call.x, call.targets = pointer(x), pointer(cotangent)
+    call.out = pointer_or_null(out, theta)
+    call.dx = pointer_or_null(dx, theta)
+
+
+@inner
+def bind_tangents(call, theta, tangent, x_tangent):
+    call.tangent = pointer_or_null(tangent, theta)
+    call.x_tangent = pointer_or_null(x_tangent, theta)
 
 
 @inner
@@ -138,6 +153,40 @@ def run_forward(buffer, w, b, x, out, mask, serial):
 def run_backward(buffer, w, x, grad_out, mask, out, bias_out, dx, serial):
     call = call_in(buffer, pointer(w))
     bind_backward(call, w, x, grad_out, mask, out, bias_out, dx)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_vjp(buffer, theta, x, cotangent, out, dx, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_vjp(call, theta, x, cotangent, out, dx)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_jacobian(buffer, theta, x, out, dx, serial):
+    """By theta (n, k, p) or by X (n, k, d)."""
+    call = call_in(buffer, pointer(theta))
+    call.theta = call.bias = pointer(theta)
+    call.x = pointer(x)
+    call.out, call.dx = pointer_or_null(out, theta), pointer_or_null(dx, theta)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_jvp(buffer, theta, tangent, x, x_tangent, out, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_forward(call, theta, theta, x, out)
+    bind_tangents(call, theta, tangent, x_tangent)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_product(buffer, theta, tangent, x, y, s, out, serial):
+    """The curvature of a network's loss times a tangent."""
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x, y, s, out, None)
+    bind_tangents(call, theta, tangent, None)
     return run_bound(call, serial)
 
 

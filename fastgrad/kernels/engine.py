@@ -23,12 +23,14 @@ from __future__ import annotations
 from numba import prange, types
 
 from . import losses
+from .hessian import unit_task
 from .jit import inner, kernel, parallel_kernel
 from .records import (
     CALL,
     L2,
     LINE,
     LOSS,
+    MATRIX,
     OUTPUTS,
     SCALE,
     WORKER,
@@ -111,6 +113,8 @@ def _task(phase, index, origin, call, plan, worker):
             pack_slice(call, plan, panels, 0, 1)
         place = plan.losses + origin // plan.task_rows + index
         call.sums[place] = rows_task(call, plan, worker, panels, index, origin)
+    elif phase == WEIGHTS and plan.want & MATRIX:
+        unit_task(call, plan, worker, index, origin)
     elif phase == WEIGHTS:
         weights_task(call, plan, worker, index, origin)
     else:

@@ -77,14 +77,20 @@ LAYER = Record(
     bias=INT,  # bias: b (k,)
     panels=INT,  # work: W in panels, or its transpose where forward is DOT_PRODUCTS
     panels_t=INT,  # work: the transpose of W in panels
-    output=INT,  # task's part: activations (rows, ld)
+    tangent_panels=INT,  # work: both, of the tangent of W
+    tangent_panels_t=INT,
+    output=INT,  # task's part: activations (rows, ld), and their tangents behind them
     delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
+    # or with tangents: then those come first
+    seed=INT,  # task's part: the deltas of one seed; with MATRIX what an activation's bend adds
+    unit_tangent=INT,  # scratch: tangents of the activations along a unit
+    unit_delta=INT,  # scratch: and of the deltas
     ld=INT,
     task_dw=INT,  # task's part (direct: the gradient): the task's dW, or its transpose (k, ld_dw)
     ld_dw=INT,
     task_db=INT,
     flat_db=INT,  # flat gradient: where db goes
-    first_weight_task=INT,
+    first_weight_task=INT,  # with MATRIX the first unit's task
     transposed=INT,  # 1: `task_dw` is the transpose of dW, (k, ld_dw)
 )
 
@@ -122,6 +128,11 @@ PLAN = Record(
     workers=INT,  # the most threads
     panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
     # packs for itself; 0: all read the same ones
+    parameters=INT,  # p
+    unit_rows=INT,  # rows that a unit task takes at a time (`hessian.py`)
+    unit_ld=INT,  # scratch: leading dimension of their gradients along a unit
+    roots=INT,  # task's part: the roots of the curvature of a block's outputs
+    squares=INT,  # task's part: the squares of X
     queue_tasks=INT,  # the most tasks of a stage
 )
 
@@ -138,8 +149,10 @@ WORKER_STRIDE = LINE
 CALL = Record(
     "call",
     theta=REALS,
+    tangent=REALS,  # of theta
     bias=REALS,  # theta, or the array of biases of a layer by itself
     x=REALS,
+    x_tangent=REALS,
     targets=REALS,  # y, or the given d loss / d a
     labels=INTS,  # y, where it is classes
     weights=REALS,  # of the samples
@@ -163,6 +176,13 @@ _RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
+TANGENT = 512  # the derivative along a tangent of theta: of the outputs, or of the gradient
+JACOBIAN = 2048  # of each row's outputs, by theta; with INPUT_GRADIENT by X
+DIAGONAL = 4096  # of Gauss and Newton's matrix, in the place of the gradient
+FACTORS = 8192  # of Kronecker's approximation to it
+SEEDED = JACOBIAN | DIAGONAL | FACTORS
+MATRIX = 16384  # of second derivatives: the Hessian with SECOND, else Gauss and Newton's
+SECOND = 1024  # of the gradient in full; without it in Gauss and Newton's approximation
 
 # Which targets a loss takes
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more

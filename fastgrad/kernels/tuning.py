@@ -50,6 +50,7 @@ NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
 # layer; a row block's operands are in the L2 as they are (100 rows of 64-100, float64: 23.9 us for
 # dW and db in place, 25.3 with a copy of the deltas).
 COPY_ROWS, COPY_PRODUCTS = 48, 32
+UNIT_BYTES = 128 * 1024  # of rows' gradients along a unit: they stay in the L2 (`hessian.py`)
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
