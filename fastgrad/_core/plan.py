@@ -230,14 +230,15 @@ def write_plan(
         record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
         panels += round_up(d * k, lanes) if skinny else d * padded
-        if want & at.INPUT_GRADIENT != 0 or gradient:
+        if want & (at.INPUT_GRADIENT | at.OF_ROWS) != 0 or gradient:
             record[LAYER.panels_t] = panels
             panels += k * round_up(d, lanes)
         activations = round_up(kept_rows * int(record[LAYER.ld]) + lanes, lanes)
         record[LAYER.output] = record[LAYER.delta] = part
         part += activations
-        # The slope of ReLU is read before it is overwritten; that of others after the product.
-        beside = wide or record[LAYER.activation] > RELU
+        # The slope of ReLU is read before it is overwritten; that of others after the product. What
+        # is of each row looks back at both.
+        beside = wide or want & at.OF_ROWS != 0 or record[LAYER.activation] > RELU
         if beside and layer < layers - 1:
             record[LAYER.delta] = part
             part += activations
@@ -285,6 +286,9 @@ def write_plan(
     vector[PLAN.scratch_stride], vector[PLAN.workers] = scratch_stride, workers
     vector[PLAN.panel_stride] = panel_stride
     elements, doubles = scratch + workers * scratch_stride, queue + (1 + queue_tasks) * at.LINE
+    vector[PLAN.row_norms] = doubles
+    if want & at.ROW_NORMS != 0:
+        doubles += workers * round_up(block_rows, at.LINE)
     return flops if parallel else 0, elements, doubles, scratch, workers
 
 

@@ -18,7 +18,16 @@ from .arrays import disjoint, is_plain
 from .calls import call_address, thread_bound
 from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
-from .records import CALL, COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of, write_field
+from .records import (
+    CALL,
+    COUNT_TARGETS,
+    MAX_NORM,
+    UNIT_TARGETS,
+    call_in,
+    layer_of,
+    worker_of,
+    write_field,
+)
 from .simd import null_of, pointer, retype
 
 REFUSED = float("-inf")  # no loss is
@@ -121,6 +130,22 @@ def run_bound(call, serial):
 def run_step(buffer, theta, x, y, s, out, dx, serial):
     call = call_in(buffer, pointer(theta))
     bind_step(call, theta, x, y, s, out, dx)
+    return run_bound(call, serial)
+
+
+@inner
+def bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm):
+    """What is of each row in a network's loss; `out`: the mean of clipped gradients."""
+    bind_step(call, theta, x, y, s, out, None)
+    call.norms = pointer_or_null(norms, theta)
+    call.row_gradients = pointer_or_null(gradients, theta)
+    call.sums[MAX_NORM] = max_norm
+
+
+@kernel
+def run_rows(buffer, theta, x, y, s, out, norms, gradients, max_norm, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm)
     return run_bound(call, serial)
 
 

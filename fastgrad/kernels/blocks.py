@@ -176,35 +176,39 @@ def weight_gradient(
 
 
 @inner
+def delta_below(call, plan, index, m, place, part, dx, panels):
+    """From the delta of a layer of one block to that of the layer below; from the first's to dX."""
+    layer = layer_of(plan, index)
+    d, k, ld = layer.d, layer.k, layer.ld
+    delta = shift(part, layer.delta + place * ld)
+    below, act, ldb, epilogue, activation = dx, dx, d, STORE, STORE
+    if index > 0:
+        before = layer_of(plan, index - 1)
+        ldb, activation = before.ld, before.activation
+        act = shift(part, before.output + place * ldb)
+        below = shift(part, before.delta + place * ldb)
+        epilogue = RELU_BACKWARD if activation == RELU else STORE
+    if layer.input_gradient == DOT_ROWS:
+        w = shift(call.theta, layer.weight)
+        few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldb, epilogue)
+    else:
+        w, zeros = shift(panels, layer.panels_t), shift(call.work, plan.zeros)
+        gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
+    if activation > RELU:
+        apply_slope(activation, below, ldb, act, ldb, m, d)
+
+
+@inner
 def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
     Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
-    zeros = shift(call.work, plan.zeros)
     for index in range(plan.layers - 1, -1, -1):
-        layer = layer_of(plan, index)
-        d, k, ld = layer.d, layer.k, layer.ld
         if plan.want & GRADIENT and plan.wide == 0:
-            start = types.int64(0)  # as a literal it would be compiled again
+            start, d = types.int64(0), layer_of(plan, index).d  # a literal would be compiled again
             weight_gradient(
                 call, plan, index, start, d, x, beyond, place, m, part, grad, fresh, scratch
             )
-        delta = shift(part, layer.delta + place * ld)
-        below, act, ldb, epilogue, activation = dx, dx, d, STORE, STORE
-        if index > 0:
-            before = layer_of(plan, index - 1)
-            ldb, activation = before.ld, before.activation
-            act = shift(part, before.output + place * ldb)
-            below = shift(part, before.delta + place * ldb)
-            epilogue = RELU_BACKWARD if activation == RELU else STORE
-        elif plan.want & INPUT_GRADIENT == 0:
-            continue
-        if layer.input_gradient == DOT_ROWS:
-            w = shift(call.theta, layer.weight)
-            few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldb, epilogue)
-        else:
-            w = shift(panels, layer.panels_t)
-            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
-        if activation > RELU:
-            apply_slope(activation, below, ldb, act, ldb, m, d)
+        if index > 0 or plan.want & INPUT_GRADIENT:
+            delta_below(call, plan, index, m, place, part, dx, panels)

@@ -123,6 +123,7 @@ PLAN = Record(
     panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
     # packs for itself; 0: all read the same ones
     queue_tasks=INT,  # the most tasks of a stage
+    row_norms=INT,  # sums: the norms of a block's rows, and their factors, of each worker
 )
 
 WORKER = Record(
@@ -147,6 +148,11 @@ CALL = Record(
     out=REALS,  # outputs (n, k), or the gradient
     bias_gradient=REALS,  # where db goes unless the plan is flat
     dx=REALS,
+    norms=REALS,  # where each row's gradient norm goes (n,)
+    row_gradients=REALS,  # where each row's gradient goes (n, p)
+    activations=REALS,  # where what enters each layer but the first is kept (n, ld), layer by layer
+    deltas=REALS,  # and the deltas of each layer (n, channels, ld)
+    channels=INT,  # rows of deltas that a row of X has there
     neuron_bias=REAL,  # where one neuron's b, which is a number, is put
     neuron_bias_gradient=REAL,
     x_source=REALS,  # what rows of X, and of y, are gathered from
@@ -163,6 +169,10 @@ _RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
+# Of each row's own loss, not divided by their number: norms of gradients (with GRADIENT: of what is
+# clipped to MAX_NORM), gradients, and the two factors of the gradients, activations and deltas.
+ROW_NORMS, ROW_GRADIENTS, FACTORS = 64, 128, 256
+OF_ROWS = ROW_NORMS | ROW_GRADIENTS | FACTORS
 
 # Which targets a loss takes
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
@@ -178,7 +188,8 @@ BANDS, COPIED, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
 # sums: numbers of the network, before all others
 LOSS_PARAMETER, L2 = 0, 1
 SCALE = 2  # of the loss: 1 / (what it is a mean over)
-SCALARS = 3
+MAX_NORM = 3  # to which a row's gradient is clipped
+SCALARS = 4
 
 
 def _record(name: str) -> Record:

@@ -17,6 +17,7 @@ from .gemv import pack_skinny
 from .jit import inner
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
+from .per_sample import rows_block
 from .records import (
     CALL,
     COTANGENT,
@@ -27,6 +28,7 @@ from .records import (
     L2,
     LOSS,
     MASK,
+    OF_ROWS,
     OUTPUTS,
     PACKED,
     PLAN,
@@ -63,7 +65,7 @@ def pack_slice(call, plan, panels, index, slices):
                 pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
             elif layer.forward == PACKED:
                 pack(shift(panels, layer.panels), w, k, d, k, start, stop)
-        back = plan.want & INPUT_GRADIENT or (plan.want & GRADIENT and number > 0)
+        back = plan.want & INPUT_GRADIENT or (plan.want & (GRADIENT | OF_ROWS) and number > 0)
         if back and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
 
@@ -111,11 +113,16 @@ def rows_task(call, plan, worker, panels, index, origin):
             gather_block(call, plan, worker, row, m, d, k)
         x = shift(call.x, row * d)
         place = row - origin if wide else 0
-        if plan.one_pass:
-            value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
+        if plan.one_pass or plan.want & OF_ROWS:
+            if plan.one_pass:
+                value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
+            else:
+                value = rows_block(
+                    call, plan, worker, part, grad, panels, row, m, place, blocks == 0
+                )
             loss, lost = add_exactly(loss, lost, value)
             blocks += 1
-            if float64_blocks and (blocks == float64_blocks or row + m == stop):
+            if float64_blocks and not wide and (blocks == float64_blocks or row + m == stop):
                 for i in range(size):
                     sums[i] += gradient[i]
                 blocks = 0
