@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, datasets
+    from . import calculus, datasets, per_sample
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "datasets"),
+    "": ("calculus", "datasets", "per_sample"),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -90,6 +90,7 @@ __all__ = [
     "num_threads",
     "numerical_gradient",
     "numerical_jacobian",
+    "per_sample",
     "relu",
     "relu_mask",
     "save_model",

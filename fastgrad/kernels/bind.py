@@ -142,10 +142,38 @@ def bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm):
     call.sums[MAX_NORM] = max_norm
 
 
+@inner
+def bind_factors(call, theta, activations, deltas, channels, channel):
+    """Where factors of the rows' gradients are kept; activations may be kept already (None)."""
+    call.activations = pointer_or_null(activations, theta)
+    call.deltas = pointer(deltas)
+    call.channels, call.channel = channels, channel
+
+
 @kernel
 def run_rows(buffer, theta, x, y, s, out, norms, gradients, max_norm, serial):
     call = call_in(buffer, pointer(theta))
     bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_factors(buffer, theta, x, y, s, activations, deltas, serial):
+    """What the rows' gradients are products of, in the loss."""
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x, y, s, None, None)
+    bind_factors(call, theta, activations, deltas, 1, 0)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_output_factors(
+    buffer, theta, x, grad_out, mask, activations, deltas, channels, channel, serial
+):
+    """And with a given output gradient, one of several of the same rows."""
+    call = call_in(buffer, pointer(theta))
+    bind_backward(call, theta, x, grad_out, mask, None, None, None)
+    bind_factors(call, theta, activations, deltas, channels, channel)
     return run_bound(call, serial)
 
 

@@ -248,7 +248,7 @@ def _keep_factors(call, plan, index, a, lda, delta, ld, row, m):
     layer = layer_of(plan, index)
     padded = (layer.k + vl - 1) // vl * vl
     width = channels * padded
-    copy_rows(shift(deltas, row * width), width, delta, ld, m, layer.k)
+    copy_rows(shift(deltas, row * width + call.channel * padded), width, delta, ld, m, layer.k)
     if index > 0 and is_given(call.activations):
         width = (layer.d + vl - 1) // vl * vl
         copy_rows(shift(activations, row * width), width, a, lda, m, layer.d)

@@ -152,7 +152,8 @@ CALL = Record(
     row_gradients=REALS,  # where each row's gradient goes (n, p)
     activations=REALS,  # where what enters each layer but the first is kept (n, ld), layer by layer
     deltas=REALS,  # and the deltas of each layer (n, channels, ld)
-    channels=INT,  # rows of deltas that a row of X has there
+    channels=INT,  # rows of deltas that a row of X has there,
+    channel=INT,  # and the number of this one
     neuron_bias=REAL,  # where one neuron's b, which is a number, is put
     neuron_bias_gradient=REAL,
     x_source=REALS,  # what rows of X, and of y, are gathered from
@@ -164,7 +165,34 @@ CALL = Record(
     work=REALS,  # and of the parameters' type
 )
 
-_RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
+GRAM = Record(
+    "gram",
+    n=INT,  # rows of X
+    n2=INT,  # and of X2
+    layers=INT,
+    channels=INT,  # rows of deltas that a row of X has
+    symmetric=INT,  # 1: X2 is X
+    rows=INT,  # of a tile of the result
+    columns=INT,
+    inputs=INT,  # columns of a tile of A A2^T
+    tiles=INT,
+    workers=INT,  # the most threads
+    sizes=INTS,  # of each layer: what its inputs' rows and its deltas' rows hold, (d, ld, k, ld)
+    x=REALS,
+    activations=REALS,  # CALL's
+    deltas=REALS,
+    x2=REALS,
+    activations2=REALS,
+    deltas2=REALS,
+    packed=REALS,  # X2's, the transposes in panels, layer by layer
+    scratch=REALS,
+    scratch_stride=INT,  # from one worker's to the next one's
+    queue=INTS,  # a line for each tile: whether it is claimed
+    factor=FLOATS,  # of all numbers
+    out=REALS,  # (n, n2, channels, channels)
+)
+
+_RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL, GRAM)}
 
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
