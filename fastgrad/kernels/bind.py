@@ -255,8 +255,9 @@ def greatest_target(kind):
 @inner
 def takes_step(plan, theta, x, y, out):
     """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
-    n, d, k = plan.n, layer_of(plan, 0).d, layer_of(plan, plan.layers - 1).k
-    if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
+    top = layer_of(plan, plan.layers - 1)
+    n, d, k, parameters = plan.n, layer_of(plan, 0).d, top.k, top.flat_db + top.k
+    if theta.size != parameters or out.size != parameters or x.shape[0] != n or x.shape[1] != d:
         return False
     if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
         return False
