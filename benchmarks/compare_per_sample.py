@@ -50,9 +50,9 @@ def paired(calls: dict, rounds: int, seconds: float = 0.02) -> dict[str, list[fl
 def own_multiples(rounds: int) -> None:
     print("\nmultiples of loss_and_grad's own time: norms, clipped, gradients")
     for work in PER_SAMPLE:
-        calls = own_calls(work.name)
-        if work.n * work.parameters > 2e8:
-            del calls["grads"]
+        names = "loss_and_grad", "grad_norms", "clipped_loss_and_grad", "grads"
+        names = names[: 4 if work.n * work.parameters < 2e8 else 3]  # gradients that memory holds
+        calls = {name: own_calls(work.name)[name] for name in names}
         taken = paired(calls, rounds)
         base = taken.pop("loss_and_grad")
         ratios = (statistics.median(t / b for t, b in zip(taken[name], base)) for name in taken)

@@ -56,7 +56,7 @@ class Factors:
 def loss_factors(net, theta, X, y, sample_weight, threads) -> Factors:
     """Of the gradients of the rows' own losses; checked arrays."""
     factors = Factors(X, net.layer_sizes, 1)
-    want, weighted = at.LOSS | at.FACTORS, sample_weight is not None
+    want, weighted = at.LOSS | at.ROW_FACTORS, sample_weight is not None
     plan = network_plan(net.spec.without_penalty(), len(X), want, weighted)
     kept = factors.activations, factors.deltas
     run(plan, run_factors, (theta, X, y, sample_weight, *kept), threads)
@@ -67,7 +67,7 @@ def output_factors(net, theta, X, mask, threads) -> Factors:
     """Of the gradients of each output of each row; `mask` as in `interop._network`."""
     n, k = len(X), net.n_outputs
     factors = Factors(X, net.layer_sizes, k)
-    plan = network_plan(net.spec.without_penalty(), n, at.COTANGENT | at.FACTORS, False)
+    plan = network_plan(net.spec.without_penalty(), n, at.COTANGENT | at.ROW_FACTORS, False)
     cotangent = np.zeros((n, k), X.dtype)
     for output in range(k):
         cotangent[:, output - 1], cotangent[:, output] = 0, 1

@@ -23,11 +23,11 @@ from .gemv import RowGroup
 from .jit import inner
 from .records import (
     CALL,
-    FACTORS,
     GRADIENT,
     LINE,
     MAX_NORM,
     PLAN,
+    ROW_FACTORS,
     ROW_GRADIENTS,
     ROW_NORMS,
     SCALE,
@@ -280,7 +280,7 @@ def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh):
         if plan.want & ROW_GRADIENTS:
             out = shift(call.row_gradients, row * parameters + layer.weight)
             outer_products(out, parameters, a, lda, layer.d, delta, layer.ld, layer.k, m)
-        if plan.want & FACTORS:
+        if plan.want & ROW_FACTORS:
             _keep_factors(call, plan, index, a, lda, delta, layer.ld, row, m)
         if index > 0:
             delta_below(call, plan, index, m, place, part, x, panels)

@@ -199,8 +199,8 @@ OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
 # Of each row's own loss, not divided by their number: norms of gradients (with GRADIENT: of what is
 # clipped to MAX_NORM), gradients, and the two factors of the gradients, activations and deltas.
-ROW_NORMS, ROW_GRADIENTS, FACTORS = 64, 128, 256
-OF_ROWS = ROW_NORMS | ROW_GRADIENTS | FACTORS
+ROW_NORMS, ROW_GRADIENTS, ROW_FACTORS = 64, 128, 256
+OF_ROWS = ROW_NORMS | ROW_GRADIENTS | ROW_FACTORS
 
 # Which targets a loss takes
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
