@@ -17,23 +17,15 @@ import numpy as np
 from ._core import check
 from ._core.gram import gram as _gram
 from ._core.gram import loss_factors, output_factors
-from ._core.plan import network_plan
-from ._core.run import run
+from ._core.rows import open_quick, quick, run_checked
 from .interop._network import checked_network, output_mask
 from .kernels import records as at
-from .kernels.bind import run_rows
 from .runtime import check_threads
 
 __all__ = ["clipped_loss_and_grad", "grad_norms", "grads", "gram", "ntk"]
 
+_CLIPPED = at.GRADIENT | at.ROW_NORMS
 _FIRST, _SECOND = ("X", "y", "sample_weight"), ("X2", "y2", "sample_weight2")
-
-
-def _plan(net, n: int, want: int, weighted: bool):
-    """Of the data's loss alone."""
-    if net.l2 == 0:
-        return net._plan(n, at.LOSS | want, weighted)
-    return network_plan(net.spec.without_penalty(), n, at.LOSS | want, weighted)
 
 
 def _rows(net, X, y, s, names):
@@ -105,10 +97,17 @@ def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int |
     >>> fg.per_sample.grad_norms(net, np.array([2.0, 1.0]), X, y).round(3)
     array([ 2.   , 17.889])
     """
+    if sample_weight is threads is None:
+        done = quick(net, at.ROW_NORMS, theta, X, y, 0.0, out)
+        if done:
+            return done[1]
     given = theta, X, y, sample_weight
     checked = _checked(net, *given)
     out = _result(out, (len(checked[1]),), net.dtype, given, checked)
-    return _run_rows(net, at.ROW_NORMS, checked, (None, out, None), out, threads)
+    _run_rows(net, at.ROW_NORMS, checked, (None, out, None), threads)
+    if sample_weight is threads is None and out.size:
+        open_quick(net, at.ROW_NORMS, *checked[:3], 0.0, out)
+    return out
 
 
 def _checked(net, theta, X, y, sample_weight):
@@ -116,14 +115,11 @@ def _checked(net, theta, X, y, sample_weight):
     return _theta(net, theta), *_rows(net, X, y, sample_weight, _FIRST)
 
 
-def _run_rows(net, want, checked, outputs, out, threads):
-    theta, X, y, s = checked
+def _run_rows(net, want, checked, outputs, threads):
     if threads is not None:
         check_threads(threads)
-    if len(X):
-        plan = _plan(net, len(X), want, s is not None)
-        run(plan, run_rows, (theta, X, y, s, *outputs, 0.0), threads)
-    return out
+    if len(checked[1]):
+        run_checked(net, want, checked, outputs, 0.0, threads)
 
 
 def grads(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
@@ -166,7 +162,8 @@ def grads(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None
     given = theta, X, y, sample_weight
     checked = _checked(net, *given)
     out = _result(out, (len(checked[1]), net.n_parameters), net.dtype, given, checked)
-    return _run_rows(net, at.ROW_GRADIENTS, checked, (None, None, out), out, threads)
+    _run_rows(net, at.ROW_GRADIENTS, checked, (None, None, out), threads)
+    return out
 
 
 def clipped_loss_and_grad(
@@ -214,15 +211,21 @@ def clipped_loss_and_grad(
     >>> fg.per_sample.clipped_loss_and_grad(net, theta, X, y, max_norm=1.0)[1].round(3)
     array([-0.474,  0.342])
     """
+    if sample_weight is threads is None and type(max_norm) is float and max_norm > 0:
+        done = quick(net, _CLIPPED, theta, X, y, max_norm, out)
+        if done:
+            return done
     given = theta, X, y, sample_weight
     checked_network(net)
-    theta, X, y, s = checked = net._checked(*given)
+    checked = net._checked(*given)
     most = check.scalar(max_norm, "max_norm")
     if not most > 0:
         raise ValueError(f"max_norm is {most}; expected a number above 0, infinity to clip nothing")
-    out = _result(out, theta.shape, net.dtype, given, checked)
-    plan = net._plan(len(X), at.LOSS | at.GRADIENT | at.ROW_NORMS, s is not None)
-    return run(plan, run_rows, (theta, X, y, s, out, None, None, most), threads), out
+    out = _result(out, checked[0].shape, net.dtype, given, checked)
+    loss = run_checked(net, _CLIPPED, checked, (out, None, None), most, threads)
+    if sample_weight is threads is None:
+        open_quick(net, _CLIPPED, *checked[:3], most, out)
+    return loss, out
 
 
 def gram(

@@ -27,6 +27,7 @@ from test_network import smooth_problem
 import fastgrad as fg
 from fastgrad import per_sample
 from fastgrad import reference_per_sample as ref
+from fastgrad._core import rows
 from fastgrad.activations import ACTIVATIONS
 from fastgrad.kernels import gram as gram_kernels
 from fastgrad.kernels import tuning
@@ -155,15 +156,15 @@ def test_row31_row33_batches_of_0_to_4_are_a_loop_over_rows(rng, n, loss, dtype)
     net, (theta, X, y, s), _ = problem(rng, sizes, max(n, 1), loss, dtype, True, l2=0.1)
     X, y, s = X[:n], y[:n], s[:n] + dtype.type(0.5)
     plain = fg.MLP(sizes, loss, dtype=dtype)
-    rows = [slice(i, i + 1) for i in range(n)]
-    expected = [s[i] * plain.loss_and_grad(theta, X[i], y[i])[1].astype(F64) for i in rows]
+    each = [slice(i, i + 1) for i in range(n)]
+    expected = [s[i] * plain.loss_and_grad(theta, X[i], y[i])[1].astype(F64) for i in each]
     expected = np.array(expected).reshape(n, net.n_parameters)
     found = per_sample.grads(net, theta, X, y, s)
     assert found.shape == (n, net.n_parameters)
     assert_close(found, expected, dtype)
     norms = per_sample.grad_norms(net, theta, X, y, s)
     assert_close(norms, np.linalg.norm(expected, axis=1), dtype)
-    for i in rows:
+    for i in each:
         assert_close(per_sample.grad_norms(net, theta, X[i], y[i], s[i]), norms[i], dtype, 8)
     assert_close(per_sample.gram(net, theta, X, y, sample_weight=s), expected @ expected.T, dtype)
     assert per_sample.gram(net, theta, X, y, X[:2], y[:2]).shape == (n, min(n, 2))
@@ -490,3 +491,49 @@ print("swept")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_arrays_flush_against_unreadable_pages(dtype):
     assert run_python(GUARDED, dtype, NUMBA_NUM_THREADS="2").strip() == "swept"
+
+
+# the fast path
+
+
+@pytest.mark.parametrize(("loss", "k"), [("mse", 1), ("mse", 3), ("cross_entropy", 3)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_fast_path_has_the_same_bits_and_errors(rng, monkeypatch, loss, k, dtype):
+    taken, through = [], rows._quick_rows
+
+    def counted(*args):
+        taken.append(through(*args))
+        return taken[-1]
+
+    monkeypatch.setattr(rows, "_quick_rows", counted)
+    net, (theta, X, y, _), _ = problem(rng, [5, 7, k], 12, loss, dtype, l2=0.1)
+    norms, clipped = per_sample.grad_norms, per_sample.clipped_loss_and_grad
+    expected = norms(net, theta, X, y, threads=1), *clipped(net, theta, X, y, 0.5, threads=1)
+    shapes = [y] if k == 3 else [y, y[:, 0].copy()]
+    for targets in shapes:
+        norms(net, theta, X, targets), clipped(net, theta, X, targets, 0.5)
+        before = len(taken)
+        out = np.empty_like(theta)
+        found = norms(net, theta, X, targets), *clipped(net, theta, X, targets, 0.5, out=out)
+        assert len(taken) == before + 2 and found[2] is out
+        for a, b in zip(found, expected):
+            assert_same_bits(a, b)
+    wrong = theta[:4].copy()
+    for arguments, options, words in (
+        ((wrong, X, y), {}, "theta has shape"),
+        ((wrong, X, y), {"out": wrong.copy()}, "theta has shape"),
+        ((theta, X[:, :4].copy(), y), {}, "X has shape"),
+        ((theta, X, y[:5].copy()), {}, "y has 5 rows, X has 12"),
+        ((theta, X, y), {"out": np.empty(3, dtype)}, "out has shape"),
+        ((theta, X, y), {"out": theta[:12]}, "out"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            norms(net, *arguments, **options)
+        with pytest.raises(ValueError, match=words):
+            clipped(net, *arguments, 0.5, **options)
+    for most in (-1.0, 0.0, float("nan")):
+        with pytest.raises(ValueError, match=r"max_norm is .*; expected a number above 0"):
+            clipped(net, theta, X, y, most)
+    X[3, 1] = np.nan
+    assert np.isnan(norms(net, theta, X, y)).tolist() == [i == 3 for i in range(12)]
+    assert np.isnan(clipped(net, theta, X, y, 0.5)[1]).any()

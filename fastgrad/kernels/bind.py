@@ -21,7 +21,9 @@ from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
 from .records import (
     CALL,
     COUNT_TARGETS,
+    GRADIENT,
     MAX_NORM,
+    ROW_NORMS,
     UNIT_TARGETS,
     call_in,
     layer_of,
@@ -257,7 +259,8 @@ def takes_step(plan, theta, x, y, out):
     """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
     top = layer_of(plan, plan.layers - 1)
     n, d, k, parameters = plan.n, layer_of(plan, 0).d, top.k, top.flat_db + top.k
-    if theta.size != parameters or out.size != parameters or x.shape[0] != n or x.shape[1] != d:
+    size = n if plan.want & (GRADIENT | ROW_NORMS) == ROW_NORMS else parameters
+    if theta.size != parameters or out.size != size or x.shape[0] != n or x.shape[1] != d:
         return False
     if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
         return False
@@ -287,6 +290,30 @@ def shared_step(parallel, threads, theta, x, y, out, buffer):
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
     bind_step(call, theta, x, y, None, out, None)
+    if threads == 0:
+        return step(call, worker_of(call, 0))
+    return call_address(0.0, parallel, (theta, buffer))
+
+
+@brief_kernel
+def quick_rows(theta, x, y, out, max_norm, buffer):
+    """`quick_step` of what is of each row: `out` is the norms, or the clipped gradient."""
+    call = call_in(buffer, pointer(theta))
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    return step(call, worker_of(call, 0))
+
+
+@long_kernel
+def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
+    """`shared_step` of what is of each row."""
+    call = call_in(buffer, pointer(theta))
+    if threads and thread_bound() != threads:
+        return REFUSED
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
     if threads == 0:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
