@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, curvature, datasets, jacobians
+    from . import calculus, curvature, datasets, jacobians, per_sample
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "curvature", "datasets", "jacobians"),
+    "": ("calculus", "curvature", "datasets", "jacobians", "per_sample"),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -92,6 +92,7 @@ __all__ = [
     "num_threads",
     "numerical_gradient",
     "numerical_jacobian",
+    "per_sample",
     "relu",
     "relu_mask",
     "save_model",

@@ -262,6 +262,17 @@ def test_an_output_given_takes_the_fast_path_and_is_checked_there(rows):
         assert_same_bits(both, before)
 
 
+@pytest.mark.parametrize("rows", [20, 3000])
+def test_parameters_and_an_output_of_one_wrong_size_are_refused(rows):
+    net, theta, X, y = a_network("mse", np.float64, 3)
+    X, y = (np.resize(a, (rows, a.shape[1])) for a in (X, y))
+    for _ in range(2):
+        net.loss_and_grad(theta, X, y)
+    for wrong in (theta[:3].copy(), np.resize(theta, 2 * theta.size)):
+        with pytest.raises(ValueError, match="theta has shape"):
+            net.loss_and_grad(wrong, X, y, out=np.empty(wrong.size))
+
+
 def test_no_call_compiles_the_fast_path_for_types_of_its_own():
     """Not even while another thread opens it for new types: the step would read int32 as int64."""
     net, theta, X, y = a_network("cross_entropy", np.float64, 3)

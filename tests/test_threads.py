@@ -264,7 +264,7 @@ def test_every_public_name_is_there_and_what_a_gradient_does_not_need_comes_late
         import sys
         import fastgrad as fg
         later = {"calculus", "checkpoint", "datasets", "gradcheck", "history", "metrics", "models",
-                 "training"}
+                 "per_sample", "training"}
         assert not [name for name in later if f"fastgrad.{name}" in sys.modules]
         assert set(fg.__all__) <= set(dir(fg))
         assert all(getattr(fg, name) is not None for name in fg.__all__)

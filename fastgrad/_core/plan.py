@@ -252,7 +252,7 @@ def write_plan(
         record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
         panels += round_up(d * k, lanes) if skinny else d * padded
-        if want & (at.INPUT_GRADIENT | at.SEEDED | at.MATRIX) != 0 or gradient:
+        if want & (at.INPUT_GRADIENT | at.SEEDED | at.MATRIX | at.OF_ROWS) != 0 or gradient:
             record[LAYER.panels_t] = panels
             panels += k * round_up(d, lanes)
         if tangent:
@@ -269,8 +269,9 @@ def write_plan(
             along_unit += unit_rows * int(record[LAYER.ld]) + lanes
         record[LAYER.output] = record[LAYER.delta] = part
         part += activations
-        # The slope of ReLU is read before it is overwritten; that of others after the product.
-        beside = wide or record[LAYER.activation] > RELU
+        # The slope of ReLU is read before it is overwritten; that of others after the product. What
+        # is of each row looks back at both.
+        beside = wide or want & at.OF_ROWS != 0 or record[LAYER.activation] > RELU
         if (beside and layer < layers - 1) or (tangent and back) or seeded or matrix:
             record[LAYER.delta] = part
             part += activations
@@ -335,6 +336,9 @@ def write_plan(
     vector[PLAN.scratch_stride], vector[PLAN.workers] = scratch_stride, workers
     vector[PLAN.panel_stride] = panel_stride
     elements, doubles = scratch + workers * scratch_stride, queue + (1 + queue_tasks) * at.LINE
+    vector[PLAN.row_norms] = doubles
+    if want & at.ROW_NORMS != 0:
+        doubles += workers * round_up(block_rows, at.LINE)
     return flops if parallel else 0, elements, doubles, scratch, workers
 
 

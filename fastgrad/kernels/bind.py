@@ -18,7 +18,18 @@ from .arrays import disjoint, is_plain
 from .calls import call_address, thread_bound
 from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
-from .records import CALL, COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of, write_field
+from .records import (
+    CALL,
+    COUNT_TARGETS,
+    GRADIENT,
+    MAX_NORM,
+    ROW_NORMS,
+    UNIT_TARGETS,
+    call_in,
+    layer_of,
+    worker_of,
+    write_field,
+)
 from .simd import null_of, pointer, retype
 from .validate import labels_inside, values_inside
 
@@ -140,6 +151,50 @@ def run_step(buffer, theta, x, y, s, out, dx, serial):
     return run_bound(call, serial)
 
 
+@inner
+def bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm):
+    """What is of each row in a network's loss; `out`: the mean of clipped gradients."""
+    bind_step(call, theta, x, y, s, out, None)
+    call.norms = pointer_or_null(norms, theta)
+    call.row_gradients = pointer_or_null(gradients, theta)
+    call.sums[MAX_NORM] = max_norm
+
+
+@inner
+def bind_factors(call, theta, activations, deltas, channels, channel):
+    """Where factors of the rows' gradients are kept; activations may be kept already (None)."""
+    call.activations = pointer_or_null(activations, theta)
+    call.deltas = pointer(deltas)
+    call.channels, call.channel = channels, channel
+
+
+@kernel
+def run_rows(buffer, theta, x, y, s, out, norms, gradients, max_norm, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_factors(buffer, theta, x, y, s, activations, deltas, serial):
+    """What the rows' gradients are products of, in the loss."""
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x, y, s, None, None)
+    bind_factors(call, theta, activations, deltas, 1, 0)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_output_factors(
+    buffer, theta, x, grad_out, mask, activations, deltas, channels, channel, serial
+):
+    """And with a given output gradient, one of several of the same rows."""
+    call = call_in(buffer, pointer(theta))
+    bind_backward(call, theta, x, grad_out, mask, None, None, None)
+    bind_factors(call, theta, activations, deltas, channels, channel)
+    return run_bound(call, serial)
+
+
 @kernel
 def run_forward(buffer, w, b, x, out, mask, serial):
     call = call_in(buffer, pointer(w))
@@ -242,8 +297,10 @@ def greatest_target(kind):
 @inner
 def takes_step(plan, theta, x, y, out):
     """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
-    n, d, k = plan.n, layer_of(plan, 0).d, layer_of(plan, plan.layers - 1).k
-    if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
+    top = layer_of(plan, plan.layers - 1)
+    n, d, k, parameters = plan.n, layer_of(plan, 0).d, top.k, top.flat_db + top.k
+    size = n if plan.want & (GRADIENT | ROW_NORMS) == ROW_NORMS else parameters
+    if theta.size != parameters or out.size != size or x.shape[0] != n or x.shape[1] != d:
         return False
     if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
         return False
@@ -274,6 +331,30 @@ def shared_step(parallel, threads, theta, x, y, out, buffer):
         return REFUSED
     bind_step(call, theta, x, y, None, out, None)
     if bound <= 1:
+        return step(call, worker_of(call, 0))
+    return call_address(0.0, parallel, (theta, buffer))
+
+
+@brief_kernel
+def quick_rows(theta, x, y, out, max_norm, buffer):
+    """`quick_step` of what is of each row: `out` is the norms, or the clipped gradient."""
+    call = call_in(buffer, pointer(theta))
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    return step(call, worker_of(call, 0))
+
+
+@long_kernel
+def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
+    """`shared_step` of what is of each row."""
+    call = call_in(buffer, pointer(theta))
+    if threads and thread_bound() != threads:
+        return REFUSED
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    if threads == 0:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
 

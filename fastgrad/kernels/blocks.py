@@ -207,26 +207,30 @@ def delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldact, act
 
 
 @inner
+def block_delta_below(call, plan, index, m, place, part, dx, panels):
+    """From the delta of a layer of one block to that of the layer below; from the first's to dX."""
+    layer = layer_of(plan, index)
+    delta = shift(part, layer.delta + place * layer.ld)
+    below, act, ldb, activation = dx, dx, layer.d, STORE
+    if index > 0:
+        before = layer_of(plan, index - 1)
+        ldb, activation = before.ld, before.activation
+        act = shift(part, before.output + place * ldb)
+        below = shift(part, before.delta + place * ldb)
+    delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldb, activation)
+
+
+@inner
 def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
     Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
     for index in range(plan.layers - 1, -1, -1):
-        layer = layer_of(plan, index)
-        d, ld = layer.d, layer.ld
         if plan.want & GRADIENT and plan.wide == 0:
-            start = types.int64(0)  # as a literal it would be compiled again
+            start, d = types.int64(0), layer_of(plan, index).d  # a literal would be compiled again
             weight_gradient(
                 call, plan, index, start, d, x, beyond, place, m, m, part, grad, fresh, scratch
             )
-        delta = shift(part, layer.delta + place * ld)
-        below, act, ldb, activation = dx, dx, d, STORE
-        if index > 0:
-            before = layer_of(plan, index - 1)
-            ldb, activation = before.ld, before.activation
-            act = shift(part, before.output + place * ldb)
-            below = shift(part, before.delta + place * ldb)
-        elif plan.want & INPUT_GRADIENT == 0:
-            continue
-        delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldb, activation)
+        if index > 0 or plan.want & INPUT_GRADIENT:
+            block_delta_below(call, plan, index, m, place, part, dx, panels)

@@ -18,6 +18,7 @@ from .hessian import matrix_block, mirror_slice
 from .jit import inner
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
+from .per_sample import rows_block
 from .records import (
     CALL,
     COTANGENT,
@@ -31,6 +32,7 @@ from .records import (
     LOSS,
     MASK,
     MATRIX,
+    OF_ROWS,
     OUTPUTS,
     PACKED,
     PLAN,
@@ -72,7 +74,7 @@ def pack_slice(call, plan, panels, index, slices):
             elif layer.forward == PACKED:
                 pack(shift(panels, layer.panels), w, k, d, k, start, stop)
         back = plan.want & INPUT_GRADIENT or (
-            plan.want & (GRADIENT | SEEDED | MATRIX) and number > 0
+            plan.want & (GRADIENT | SEEDED | MATRIX | OF_ROWS) and number > 0
         )
         if back and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
@@ -145,6 +147,8 @@ def rows_task(call, plan, worker, panels, index, origin):
         place = row - origin if wide else 0
         if plan.one_pass:
             value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
+        elif plan.want & OF_ROWS:
+            value = rows_block(call, plan, worker, part, grad, panels, row, m, place, blocks == 0)
         elif plan.want & TANGENT:
             behind = chunk_end - origin if wide else m
             value = tangent_block(

@@ -65,6 +65,9 @@ DOT_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
 BAND_ROWS, BAND_PRODUCTS = 12, 32
 FEW_CLASSES = 2  # vectors of classes up to which cross-entropy has its lanes along the rows
 
+# Rows of a tile of a Gram matrix, bytes of its rows: three tiles share the L2 with the factors.
+GRAM_ROWS, GRAM_BYTES = 96, 1024
+
 # Threads (`work_queue.py`, `training.py`).
 SPINS = 4000  # some 100 us, before a waiting thread yields its core
 UPDATE_UNIT = 16  # parameters: a slice of an optimiser's update is a multiple of it
