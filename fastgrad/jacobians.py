@@ -14,9 +14,9 @@ import numpy as np
 from ._core import check
 from ._core.calls import inputs, output, tangent_of_theta
 from ._core.run import run
+from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_jacobian, run_jvp, run_vjp
-from .runtime import check_threads
 
 _NAMES = "theta", "X", "cotangent"
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
+from ._core.calls import checked_network
 from ._core.gram import gram as _gram
 from ._core.gram import loss_factors, output_factors
 from ._core.rows import open_quick, quick, run_checked
-from .interop._network import checked_network, output_mask
+from ._core.threads import check_threads
 from .kernels import records as at
-from .runtime import check_threads
 
 __all__ = ["clipped_loss_and_grad", "grad_norms", "grads", "gram", "ntk"]
 
@@ -349,5 +349,4 @@ def ntk(net, theta, X, X2=None, *, trace: bool = False, out=None, threads: int |
 
 
 def _output_factors(net, theta, X, threads):
-    mask = output_mask(net, net.predict(theta, X, threads=threads))
-    return output_factors(net, theta, X, mask, threads)
+    return output_factors(net, theta, X, threads)

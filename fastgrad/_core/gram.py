@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from .. import runtime
 from ..kernels import records as at
 from ..kernels import tuning
 from ..kernels.bind import run_factors, run_output_factors
@@ -19,6 +18,7 @@ from ..kernels.gemm import NV
 from ..kernels.gram import PACK_COLUMNS, bind_gram, parallel_gram, serial_gram
 from ..kernels.records import GRAM
 from ..kernels.simd import VECTOR_BYTES
+from . import threads as threads_
 from .plan import network_plan
 from .run import run
 from .workspace import round_up
@@ -63,8 +63,8 @@ def loss_factors(net, theta, X, y, sample_weight, threads) -> Factors:
     return factors
 
 
-def output_factors(net, theta, X, mask, threads) -> Factors:
-    """Of the gradients of each output of each row; `mask` as in `interop._network`."""
+def output_factors(net, theta, X, threads) -> Factors:
+    """Of the gradients of each output of each row."""
     n, k = len(X), net.n_outputs
     factors = Factors(X, net.layer_sizes, k)
     plan = network_plan(net.spec.without_penalty(), n, at.COTANGENT | at.ROW_FACTORS, False)
@@ -72,7 +72,7 @@ def output_factors(net, theta, X, mask, threads) -> Factors:
     for output in range(k):
         cotangent[:, output - 1], cotangent[:, output] = 0, 1
         activations = None if output else factors.activations
-        arrays = theta, X, cotangent, mask, activations, factors.deltas, k, output
+        arrays = theta, X, cotangent.reshape(-1), activations, factors.deltas, k, output
         run(plan, run_output_factors, arrays, threads)
     return factors
 
@@ -87,7 +87,7 @@ def gram(first: Factors, second: Factors | None, out, threads, joined=False, fac
     rows, columns = tuning.GRAM_ROWS, tuning.GRAM_BYTES // out.itemsize
     inputs = columns // channels + 3 * NV * lanes
     tiles = -(-n * channels // rows) * -(-n2 * channels // columns)
-    workers = min(runtime.max_threads(), max(tiles, -(-n2 // PACK_COLUMNS)))
+    workers = min(threads_.max_threads(), max(tiles, -(-n2 // PACK_COLUMNS)))
     stride = round_up(rows * (2 * columns + inputs) + inputs + columns, lanes)
     in_panels = int(
         table[:, 0].sum() * round_up(n2, lanes) + table[:, 2].sum() * round_up(n2 * channels, lanes)
@@ -107,6 +107,6 @@ def gram(first: Factors, second: Factors | None, out, threads, joined=False, fac
         other.activations, other.deltas, packed, scratch, queue, factor, out.reshape(-1),
     )  # fmt: skip
     work = 2 * n * n2 * int(table[:, 0].sum() + channels**2 * table[:, 2].sum())
-    least = tuning.ASLEEP_FLOPS if runtime.threads_sleep() else tuning.PARALLEL_FLOPS
+    least = tuning.ASLEEP_FLOPS if threads_.threads_sleep() else tuning.PARALLEL_FLOPS
     worth_it = workers > 1 and work * out.itemsize // 4 >= least
-    runtime.launch(serial_gram, parallel_gram, worth_it, threads, (out.reshape(-1), buffer))
+    threads_.launch(serial_gram, parallel_gram, worth_it, threads, (out.reshape(-1), buffer))

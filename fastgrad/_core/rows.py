@@ -49,7 +49,7 @@ def quick(net, want, theta, X, y, max_norm, out):
         out = _empty(net.n_parameters if want & at.GRADIENT else len(X), net.dtype)
     try:
         arguments = theta, X, y, out, max_norm, buffer
-        loss = net._row_path.launch(arguments) if plan.parallel else _quick_rows(*arguments)
+        loss = net._row_path.launch(plan, arguments) if plan.parallel else _quick_rows(*arguments)
     except NOT_OPEN:
         loss = REFUSED
     plan.free.append(buffer)

@@ -185,12 +185,10 @@ def run_factors(buffer, theta, x, y, s, activations, deltas, serial):
 
 
 @kernel
-def run_output_factors(
-    buffer, theta, x, grad_out, mask, activations, deltas, channels, channel, serial
-):
+def run_output_factors(buffer, theta, x, cotangent, activations, deltas, channels, channel, serial):
     """And with a given output gradient, one of several of the same rows."""
     call = call_in(buffer, pointer(theta))
-    bind_backward(call, theta, x, grad_out, mask, None, None, None)
+    bind_vjp(call, theta, x, cotangent, None, None)
     bind_factors(call, theta, activations, deltas, channels, channel)
     return run_bound(call, serial)
 
@@ -348,13 +346,13 @@ def quick_rows(theta, x, y, out, max_norm, buffer):
 @long_kernel
 def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
     """`shared_step` of what is of each row."""
-    call = call_in(buffer, pointer(theta))
-    if threads and thread_bound() != threads:
+    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
         return REFUSED
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
     bind_rows(call, theta, x, y, None, out, out, None, max_norm)
-    if threads == 0:
+    if bound <= 1:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
 

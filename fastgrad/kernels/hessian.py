@@ -13,72 +13,18 @@ the upper. Formulas 34 and 35.
 from __future__ import annotations
 
 from numba import types
-from numba.core import cgutils
 
 from .activations import apply_bend, apply_slope
-from .arithmetic import Arithmetic
 from .blocks import delta_below, forward
 from .curvature import elementwise_curvature, labelled
 from .gemm import RELU, RELU_BACKWARD, STORE, gemm
 from .gemv import sum_rows
 from .jit import inner
-from .losses import columns_of
+from .outer import outer_sums
 from .records import CALL, PLAN, SCALE, SECOND, WORKER, RecordType, layer_of
-from .routines import procedure, routine
-from .simd import I64, VOID, null_like, shift
+from .routines import procedure
+from .simd import null_like, shift
 from .tangents import product_with_weights
-
-
-def _outer_body(elem):
-    def body(builder, out, stride, a, lda, r, ldr, t, ldt, delta, ldd, m, d, k):
-        v = Arithmetic(builder, elem)
-        mask_of, blocks = columns_of(v, k)
-        both = builder.icmp_unsigned("!=", builder.ptrtoint(t, I64), I64(0))
-        with cgutils.for_range(builder, m) as row:
-
-            def at(base, ld):
-                return builder.gep(base, [builder.mul(row.index, ld)])
-
-            to, left, right = at(out, stride), at(a, lda), at(r, ldr)
-            left_tangent, right_tangent = at(t, ldt), at(delta, ldd)
-            with cgutils.for_range(builder, blocks) as block:
-                column = builder.mul(block.index, I64(v.lanes))
-                mask = mask_of(column)
-                factor = v.load_masked(builder.gep(right, [column]), mask)
-
-                def lines(value_of):
-                    with cgutils.for_range(builder, d) as line:
-                        place = builder.add(builder.mul(line.index, k), column)
-                        value = value_of(lambda base: v.splat(builder.load(base(line.index))))
-                        v.store_masked(value, builder.gep(to, [place]), mask)
-
-                def first(load):
-                    return v.mul(load(lambda i: builder.gep(left, [i])), factor)
-
-                with builder.if_else(both) as (sum_, single):
-                    with sum_:
-                        other = v.load_masked(builder.gep(right_tangent, [column]), mask)
-                        lines(
-                            lambda load: v.fma(
-                                load(lambda i: builder.gep(left_tangent, [i])), other, first(load)
-                            )
-                        )
-                    with single:
-                        lines(first)
-        builder.ret_void()
-
-    return body
-
-
-outer_sums = routine(
-    "outer_sums",
-    "out stride a lda r ldr t ldt delta ldd m d k",
-    VOID,
-    lambda p: [p, I64, *[p, I64] * 4, I64, I64, I64],
-    _outer_body,
-    """out[i*stride + j*k + q] = a[i*lda + j] * r[i*ldr + q] + t[i*ldt + j] * delta[i*ldd + q], for
-    i < m, j < d, q < k; without the second product where t is null.""",
-)
 
 
 def _records(real):

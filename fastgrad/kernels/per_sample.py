@@ -21,6 +21,7 @@ from .blocks import block_delta_below, forward, output_delta, weight_gradient
 from .gemm_tn import copy_rows
 from .gemv import RowGroup
 from .jit import inner
+from .outer import row_gradients
 from .records import (
     CALL,
     GRADIENT,
@@ -51,14 +52,16 @@ def _squares(vec, d, row, sizes=None):
     total = cgutils.alloca_once(builder, wide)
     builder.store(ir.Constant(wide, [0.0] * vec.lanes), total)
 
-    def visit(column, load, store):
-        value = load(builder.gep(row, [column]))
+    columns = RowGroup(vec, d)
+
+    def visit(column, mask):
+        value = columns.load(builder.gep(row, [column]), mask)
         if sizes is not None:
             builder.store(builder.fadd(builder.load(sizes), absolute(vec, value)), sizes)
         value = value if vec.elem == DOUBLE else builder.fpext(value, wide)
         builder.store(builder.fadd(builder.load(total), builder.fmul(value, value)), total)
 
-    RowGroup(vec, 1, d).over_columns(visit)
+    columns.over_columns(visit)
     return vec.reduce(builder.fadd, builder.load(total))
 
 
@@ -86,8 +89,8 @@ def _norms_body(elem):
     return body
 
 
-add_squares = routine(
-    "add_squares",
+add_square_norms = routine(
+    "add_square_norms",
     "a lda d delta ld k squares fresh m",
     VOID,
     lambda p: [p, I64, I64, p, I64, I64, DOUBLE.as_pointer(), I1, I64],
@@ -98,61 +101,19 @@ add_squares = routine(
 )
 
 
-def _outer_body(elem):
-    def body(builder, out, stride, a, lda, d, delta, ld, k, m):
-        vec = Vectors(builder, elem)
-        across, along = RowGroup(vec, 1, k), RowGroup(vec, 1, d)
-        single = builder.icmp_signed("==", k, I64(1))
-        with cgutils.for_range(builder, m) as row:
-            dw = builder.gep(out, [builder.mul(row.index, stride)])
-            x = builder.gep(a, [builder.mul(row.index, lda)])
-            dz = builder.gep(delta, [builder.mul(row.index, ld)])
-
-            def scaled(to, come, factor):
-                def visit(column, load, store):
-                    value = load(builder.gep(come, [column]))
-                    value = builder.fmul(value, factor) if factor is not None else value
-                    store(value, builder.gep(to, [column]))
-
-                return visit
-
-            with builder.if_else(single) as (column, matrix):
-                with column:
-                    along.over_columns(scaled(dw, x, vec.splat(builder.load(dz))))
-                with matrix, cgutils.for_range(builder, d) as i:
-                    factor = vec.splat(builder.load(builder.gep(x, [i.index])))
-                    to = builder.gep(dw, [builder.mul(i.index, k)])
-                    across.over_columns(scaled(to, dz, factor))
-            across.over_columns(scaled(builder.gep(dw, [builder.mul(d, k)]), dz, None))
-        builder.ret_void()
-
-    return body
-
-
-outer_products = routine(
-    "outer_products",
-    "out stride a lda d delta ld k m",
-    VOID,
-    lambda p: [p, I64, p, I64, I64, p, I64, I64, I64],
-    _outer_body,
-    """out[r*stride + i*k + j] = a[r, i] delta[r, j] for i < d, delta[r, j] for i = d; j < k, for m
-    rows.""",
-)
-
-
 def _scale_body(elem):
     def body(builder, x, ldx, d, factors, m):
         vec = Vectors(builder, elem)
-        along = RowGroup(vec, 1, d)
+        along = RowGroup(vec, d)
         with cgutils.for_range(builder, m) as row:
             factor = builder.load(builder.gep(factors, [row.index]))
             here = builder.gep(x, [builder.mul(row.index, ldx)])
             with builder.if_then(builder.fcmp_unordered("!=", factor, DOUBLE(1.0))):
                 factor = vec.splat(builder.fptrunc(factor, elem) if vec.is_f32 else factor)
 
-                def visit(column, load, store, here=here, factor=factor):
+                def visit(column, mask, here=here, factor=factor):
                     place = builder.gep(here, [column])
-                    store(builder.fmul(load(place), factor), place)
+                    along.store(builder.fmul(along.load(place, mask), factor), place, mask)
 
                 along.over_columns(visit)
         builder.ret_void()
@@ -276,10 +237,10 @@ def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh):
         delta = shift(part, layer.delta + place * layer.ld)
         if plan.want & ROW_NORMS:
             first = index == plan.layers - 1
-            add_squares(a, lda, layer.d, delta, layer.ld, layer.k, norms, first, m)
+            add_square_norms(a, lda, layer.d, delta, layer.ld, layer.k, norms, first, m)
         if plan.want & ROW_GRADIENTS:
-            out = shift(call.row_gradients, row * parameters + layer.weight)
-            outer_products(out, parameters, a, lda, layer.d, delta, layer.ld, layer.k, m)
+            out = shift(call.row_gradients, row * parameters)
+            row_gradients(out, parameters, layer, a, lda, delta, m)
         if plan.want & ROW_FACTORS:
             _keep_factors(call, plan, index, a, lda, delta, layer.ld, row, m)
         if index > 0:

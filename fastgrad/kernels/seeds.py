@@ -23,6 +23,7 @@ from .curvature import elementwise_curvature, labelled
 from .gemm import RELU, STORE, gemm
 from .jit import inner
 from .losses import columns_of
+from .outer import row_gradients
 from .records import (
     CALL,
     DIAGONAL,
@@ -35,46 +36,6 @@ from .records import (
 )
 from .routines import procedure, routine
 from .simd import I1, I64, VOID, lanes, null_like, shift
-
-
-def _outer_body(elem):
-    def body(builder, out, stride, a, lda, delta, ldd, m, d, k):
-        v = Arithmetic(builder, elem)
-        mask_of, blocks = columns_of(v, k)
-        # A whole vector may run over the end of its line of dW, into what comes later.
-        last = builder.sub(builder.mul(d, k), I64(v.lanes))
-        with cgutils.for_range(builder, m) as row:
-            to = builder.gep(out, [builder.mul(row.index, stride)])
-            left = builder.gep(a, [builder.mul(row.index, lda)])
-            right = builder.gep(delta, [builder.mul(row.index, ldd)])
-            with cgutils.for_range(builder, blocks) as block:
-                column = builder.mul(block.index, I64(v.lanes))
-                mask = mask_of(column)
-                factor = v.load_masked(builder.gep(right, [column]), mask)
-                with cgutils.for_range(builder, d) as line:
-                    place = builder.add(builder.mul(line.index, k), column)
-                    value = v.mul(v.splat(builder.load(builder.gep(left, [line.index]))), factor)
-                    here = builder.gep(to, [place])
-                    single = builder.icmp_signed("==", blocks, I64(1))
-                    inside = builder.icmp_signed("<=", place, last)
-                    with builder.if_else(builder.and_(single, inside)) as (whole, edge):
-                        with whole:
-                            v.store(value, here)
-                        with edge:
-                            v.store_masked(value, here, mask)
-        builder.ret_void()
-
-    return body
-
-
-outer_rows = routine(
-    "outer_rows",
-    "out stride a lda delta ldd m d k",
-    VOID,
-    lambda p: [p, I64, p, I64, p, I64, I64, I64, I64],
-    _outer_body,
-    """out[i*stride + j*k + q] = a[i*lda + j] * delta[i*ldd + q], for i < m, j < d, q < k.""",
-)
 
 
 def _squares_body(elem):
@@ -181,7 +142,7 @@ def _back_from_seed(call, plan, panels, part, row, m, place, output, fresh):
             _add_products(call, plan, square, delta, ld, width, m, fresh and output == 0)
         elif plan.want & INPUT_GRADIENT == 0:
             first = (row * k + output) * plan.parameters
-            _row_gradients(
+            row_gradients(
                 shift(call.out, first), k * plan.parameters, layer, a, lda, delta, m
             )  # fmt: skip
         if index > 0:
@@ -190,20 +151,6 @@ def _back_from_seed(call, plan, panels, part, row, m, place, output, fresh):
         elif plan.want & INPUT_GRADIENT:
             dx = shift(call.dx, (row * k + output) * d)
             delta_below(call, plan, index, panels, delta, m, dx, k * d, dx, k * d, STORE)
-
-
-@inner
-def _row_gradients(out, stride, layer, a, lda, delta, m):
-    """Each row's dW and db of a layer."""
-    d, k, ld = layer.d, layer.k, layer.ld
-    dw, db = shift(out, layer.weight), shift(out, layer.flat_db)
-    if k == 1:  # lanes along the inputs
-        outer_rows(dw, stride, delta, ld, a, lda, m, k, d)
-    else:
-        outer_rows(dw, stride, a, lda, delta, ld, m, d, k)
-    for i in range(m):
-        for j in range(k):
-            db[i * stride + j] = delta[i * ld + j]
 
 
 def _block_arguments(real):
