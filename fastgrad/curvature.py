@@ -185,9 +185,8 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
 
     Notes
     -----
-    Formula 37 (Martens and Grosse, arXiv 1503.05671), with the exact expectation over the model's
-    own labels (its "type 2" of BackPACK's DiagGGN, not sampled). The losses that are means over
-    outputs have that 1/k in B.
+    Formula 37 (Martens and Grosse, arXiv 1503.05671), with one way back for each output in the
+    place of sampled labels. The losses that are means over outputs have that 1/k in B.
 
     Examples
     --------

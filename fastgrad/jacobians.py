@@ -133,7 +133,7 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
     Returns
     -------
     tangents : ndarray (n, k)
-        Of the outputs. A row's has the same bits in any batch of the same plan.
+        Of the outputs. A row's have the same bits in any batch.
 
     Raises
     ------

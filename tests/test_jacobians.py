@@ -161,6 +161,16 @@ def test_any_layout_gives_the_same_bits_and_stays_as_it_was(rng, layout):
     assert snapshot(*arrays) == before
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_rows_tangents_do_not_depend_on_its_batch(rng, dtype):
+    net = network([40, 37, 9, 2], dtype=dtype, activation="tanh")
+    theta, X, *_ = draw(rng, net, 700)
+    v, u = theta[::-1].copy(), X[::-1].copy()
+    whole = jvp(net, theta, X, v, u)
+    for rows in (slice(0, 1), slice(3, 5), slice(50, 179), slice(400, 700)):
+        assert_same_bits(jvp(net, theta, X[rows], v, u[rows]), whole[rows])
+
+
 def test_out_is_written_and_returned(rng):
     net = network([5, 7, 3])
     theta, X, *_ = draw(rng, net, 11)
