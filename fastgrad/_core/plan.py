@@ -13,13 +13,14 @@ import numpy as np
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import NV, RELU
+from ..kernels.gemm import MR, NV, RELU
 from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
 from ..runtime import max_threads, threads_sleep
+from .tuning import block_of_k, tuned
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
@@ -78,24 +79,29 @@ def _wide_task_rows(rows: int) -> int:
 
 
 @jitable
-def _wide_cut(n, inputs, width, itemsize):
-    """(rows of a chunk, of a task, of W in a weight task): `inputs` and `width` of all layers."""
-    row_bytes = 2 * itemsize * width
+def _wide_cut(n, width, itemsize, tuned):
+    """(rows of a chunk, of a task): `width` of all layers."""
+    row_bytes = 2 * itemsize * width  # activations and deltas
     chunk = _even_cut(
-        n, min(tuning.CHUNK_ROWS, max(tuning.WIDE_TASK_ROWS, tuning.CHUNK_BYTES // row_bytes)), 24
+        n, min(tuning.CHUNK_ROWS, max(tuning.WIDE_TASK_ROWS, tuned.chunk // row_bytes)), 24
     )
-    rows = _even_cut(chunk, _wide_task_rows(chunk), 6)
-    weight_rows = (
-        tuning.WEIGHT_ROWS[0] if inputs >= 16 * tuning.WEIGHT_ROWS[0] else tuning.WEIGHT_ROWS[1]
-    )
-    return min(n, round_up(chunk, rows)), rows, weight_rows
+    rows = _even_cut(chunk, _wide_task_rows(chunk), MR)
+    return min(n, round_up(chunk, rows)), rows
 
 
 @jitable
-def _row_cut(n, row_bytes, back, gradient_bytes, flops):
+def _weight_rows(d: int, inputs: int, kc: int, itemsize: int, tuned) -> int:
+    """Rows of W of each of a layer's weight tasks; `inputs` of all layers."""
+    most = max(tuning.LEAST_WEIGHT_ROWS, inputs // tuning.WEIGHT_TASKS)
+    most = max(MR, min(most, tuned.weights // (kc * itemsize)) // MR * MR)
+    return _even_cut(d, most, MR)
+
+
+@jitable
+def _row_cut(n, row_bytes, back, gradient_bytes, flops, tuned):
     """(rows of a task, of a block)."""
     low, high = tuning.BLOCK_ROWS
-    block = min(high, max(low, tuning.CACHE_BYTES // row_bytes // low * low))
+    block = min(high, max(low, tuned.rows // row_bytes // low * low))
     tasks = 1
     if flops >= tuning.PARALLEL_FLOPS:
         few = max(
@@ -124,14 +130,14 @@ def _one_pass_cut(n, row_bytes):
 @jitable
 def write_plan(
     vector, sizes, n, itemsize, want, loss, labelled, targets, averaged, activation,
-    output_activation, weighted, flat, threads,
+    output_activation, weighted, flat, threads, tuned,
 ):  # fmt: skip
     """Write a step's PLAN and LAYERs, zeros before; (work, elements, doubles, cleared, workers) of
     its `Plan`.
 
     `work`: its flops, as if in float32, if threads can share it, else 0. `averaged`: what the loss
     of a row is divided by; `flat`: biases lie in theta behind their weights, else on their own;
-    `threads`: the most ever.
+    `threads`: the most ever; `tuned`: a `tuning.Tuning`.
     """
     lanes = VECTOR_BYTES // itemsize
     layers = len(sizes) - 1
@@ -146,7 +152,7 @@ def write_plan(
         outputs += sizes[layer + 1]
     parameters = products + outputs
     flops = 2 * n * products * (3 if back else 1) * itemsize // 4  # as if in float32
-    wide = parameters * itemsize >= tuning.WIDE_BYTES or parameters >= tuning.WIDE_RATIO * n
+    wide = parameters * itemsize >= tuned.wide or parameters >= tuning.WIDE_RATIO * n
     wide = wide and back and flops >= tuning.PARALLEL_FLOPS
     added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
     extra = 0.0 if added_up else tuning.ADD_COST * parameters
@@ -166,16 +172,16 @@ def write_plan(
         width += ld
         widest = max(widest, d, k)
 
-    chunk, weight_rows = n, 1
+    chunk, kc = n, block_of_k(tuned.panel, itemsize)
     if one_pass:
         wide = False
         task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
     elif wide:
-        chunk, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
+        chunk, task_rows = _wide_cut(n, width, itemsize, tuned)
         block_rows = task_rows
     else:
         row_bytes = itemsize * (sizes[0] + width)
-        task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops)
+        task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops, tuned)
     if not gradient:  # the same row tasks, so the loss has the same bits; but nothing is kept
         wide, chunk = False, n
     tasks = n // chunk * -(-chunk // task_rows) + -(-(n % chunk) // task_rows)
@@ -196,11 +202,12 @@ def write_plan(
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 
     kept_rows = chunk if wide else block_rows
-    theta = panels = part = gradient_size = weight_tasks = 0
+    theta = panels = part = gradient_size = weight_tasks = most_weight_rows = 0
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
         padded, transposed = round_up(k, lanes), record[LAYER.transposed] != 0
+        weight_rows = _weight_rows(d, inputs, kc, itemsize, tuned) if wide else max(d, 1)
         few_back = n <= (
             tuning.FEW_ROWS[1] if k >= tuning.FEW_VECTORS * lanes else tuning.FEW_ROWS[0]
         )
@@ -216,12 +223,9 @@ def write_plan(
             record[LAYER.forward], record[LAYER.input_gradient] = at.IN_PLACE, at.DOT_ROWS
         if transposed:
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
-        elif (
-            wide
-            and min(weight_rows, d) >= tuning.COPY_ROWS
-            and min(chunk, n) >= tuning.COPY_PRODUCTS
-        ):
-            record[LAYER.weight_gradient] = at.COPIED
+        elif wide and weight_rows >= tuning.COPY_ROWS and min(chunk, n) >= tuning.COPY_PRODUCTS:
+            record[LAYER.weight_gradient] = at.PACKED_BOTH
+            most_weight_rows = max(most_weight_rows, weight_rows)
         record[LAYER.weight] = theta
         theta += d * k
         record[LAYER.flat_db] = theta
@@ -241,6 +245,9 @@ def write_plan(
         if beside and layer < layers - 1:
             record[LAYER.delta] = part
             part += activations
+        if record[LAYER.weight_gradient] == at.PACKED_BOTH:
+            record[LAYER.delta_panels] = part
+            part += kept_rows * padded
         if direct:
             record[LAYER.ld_dw] = d if transposed else k
             record[LAYER.task_dw], record[LAYER.task_db] = theta - d * k - k, theta - k
@@ -250,7 +257,7 @@ def write_plan(
             record[LAYER.ld_dw], record[LAYER.task_dw] = ld_dw, gradient_size
             record[LAYER.task_db] = bias
             gradient_size = bias + padded
-        record[LAYER.first_weight_task] = weight_tasks
+        record[LAYER.first_weight_task], record[LAYER.weight_rows] = weight_tasks, weight_rows
         weight_tasks += -(-d // weight_rows)
     if not direct:
         for layer in range(layers):
@@ -265,7 +272,7 @@ def write_plan(
     scratch = base + (part + gradient_size if wide else tasks * stride) + lanes
     queue_tasks = max(tasks, slices, weight_tasks) if parallel else 0
     workers = min(threads, queue_tasks) if parallel else 1  # more threads would find nothing to do
-    in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
+    in_scratch = scratch_elements(lanes, kc, most_weight_rows)
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
     losses = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
     queue = round_up(losses + tasks + slices + at.LINE, at.LINE)
@@ -277,7 +284,7 @@ def write_plan(
     vector[PLAN.task_rows], vector[PLAN.tasks] = task_rows, tasks
     vector[PLAN.block_rows], vector[PLAN.slices] = block_rows, slices
     vector[PLAN.direct], vector[PLAN.float64_blocks] = direct, float64_blocks
-    vector[PLAN.weight_rows], vector[PLAN.weight_tasks] = weight_rows, weight_tasks
+    vector[PLAN.kc], vector[PLAN.weight_tasks] = kc, weight_tasks
     vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = panels, base, stride
     vector[PLAN.task_gradient_size], vector[PLAN.gradient_sums] = gradient_size, at.SCALARS
     vector[PLAN.losses] = losses
@@ -298,6 +305,7 @@ def network_plan(spec, n: int, want: int, weighted: bool) -> Plan:
         vector, sizes, n, itemsize, want, loss.code, loss.labelled,
         loss.target_kind, sizes[-1] if loss.mean_over_outputs else 1, spec.activation.code,
         spec.output_activation.code, weighted, True, max_threads(),
+        tuned(),
     )  # fmt: skip
     return _plan(vector, work, spec.dtype, size, spec.numbers)
 
@@ -308,7 +316,7 @@ def layer_plan(d: int, k: int, n: int, dtype: np.dtype, want: int, activation: i
     vector = np.zeros(PLAN.size + LAYER.size, np.int64)
     work, *size = write_plan(
         vector, (d, k), n, dtype.itemsize, want, 0, False, False, 1, 0, activation, False, False,
-        max_threads(),
+        max_threads(), tuned(),
     )  # fmt: skip
     return _plan(vector, work, dtype, size)
 
@@ -325,6 +333,6 @@ def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
     vector = np.zeros(PLAN.size + LAYER.size, np.int64)
     work, *size = write_plan(
         vector, (d, 1), n, dtype.itemsize, _BOTH, MSE, False, False, 1, 0, RELU, weighted, False,
-        max_threads(),
+        max_threads(), tuned(),
     )  # fmt: skip
     return _plan(vector, work, dtype, size)

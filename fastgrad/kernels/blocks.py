@@ -12,13 +12,13 @@ from numba import types
 
 from . import losses
 from .activations import apply_activation, apply_slope
-from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import NV, PANELS, RELU, RELU_BACKWARD, STORE, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
+from .pack import copy_rows
 from .records import (
     CALL,
-    COPIED,
     DOT_PRODUCTS,
     DOT_ROWS,
     GRADIENT,
@@ -27,6 +27,7 @@ from .records import (
     LOSS,
     LOSS_PARAMETER,
     OUTPUTS,
+    PACKED_BOTH,
     PLAN,
     SCALE,
     SCALED_ROWS,
@@ -144,7 +145,7 @@ def weight_gradient(
     db = shift(grad, layer.task_db)
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
-    if start == 0 and layer.weight_gradient != COPIED:
+    if start == 0 and layer.weight_gradient != PACKED_BOTH:
         sum_rows(db, delta, ld, k, fresh, m)
     dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
     init, ldi = dw, ld_dw
@@ -157,13 +158,13 @@ def weight_gradient(
             gemm(dw, ld_dw, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE, 0)
         else:
             transposed_product(
-                dw, ld_dw, delta, ld, a, ldb, k, count, m, init, ldi, scratch, False,
+                dw, ld_dw, delta, ld, a, ldb, k, count, m, plan.kc, init, ldi, scratch,
                 null_like(db), fresh,
             )  # fmt: skip
-    elif layer.weight_gradient == COPIED:
-        sums = null_like(db) if start else db
+    elif layer.weight_gradient == PACKED_BOTH:
+        sums, panels = null_like(db) if start else db, shift(part, layer.delta_panels)
         transposed_product(
-            dw, ld_dw, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
+            dw, ld_dw, a, ldb, panels, PANELS, count, k, m, plan.kc, init, ldi, scratch, sums, fresh
         )
     else:
         height = count if m >= BAND_PRODUCTS else BAND_ROWS
@@ -173,6 +174,21 @@ def weight_gradient(
                 band, ld_dw, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
                 band, 0, STORE, x_ahead,
             )  # fmt: skip
+
+
+@inner
+def pack_deltas(plan, place, m, part, chunk):
+    """The deltas of a block, rows `place` on of the chunk's, into panels for the weight tasks."""
+    nr, vl = types.int64(NV * lanes(part)), lanes(part)
+    for index in range(plan.layers):
+        layer = layer_of(plan, index)
+        if layer.weight_gradient == PACKED_BOTH:
+            delta, panels = shift(part, layer.delta + place * layer.ld), layer.delta_panels
+            for j in range(0, layer.k, nr):
+                columns = min(nr, layer.k - j)
+                width = (columns + vl - 1) // vl * vl
+                to = shift(part, panels + j * chunk + place * width)
+                copy_rows(to, width, shift(delta, j), layer.ld, m, columns)
 
 
 @inner

@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from numba import types
 
-from .blocks import backward, forward, one_pass_block, output_delta, weight_gradient
+from .blocks import (
+    backward,
+    forward,
+    one_pass_block,
+    output_delta,
+    pack_deltas,
+    weight_gradient,
+)
 from .gather import gather_labels, gather_rows
 from .gemv import pack_skinny
 from .jit import inner
@@ -133,6 +140,8 @@ def rows_task(call, plan, worker, panels, index, origin):
         beyond = (plan.n - row - m) * d
         dx = shift(call.dx, row * d)
         backward(call, plan, x, beyond, m, place, part, grad, dx, blocks == 0, scratch, panels)
+        if wide:
+            pack_deltas(plan, place, m, part, chunk_end - origin)
         blocks += 1
         if float64_blocks and not wide and (blocks == float64_blocks or row + m == stop):
             for i in range(size):
@@ -149,8 +158,8 @@ def weights_task(call, plan, worker, index, origin):
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
-    start = (index - layer.first_weight_task) * plan.weight_rows
-    count = min(plan.weight_rows, layer.d - start)
+    start = (index - layer.first_weight_task) * layer.weight_rows
+    count = min(layer.weight_rows, layer.d - start)
     m = min(plan.chunk_rows, plan.n - origin)
     part = shift(call.work, plan.task_base)
     x = shift(call.x, origin * bottom.d)
