@@ -148,7 +148,19 @@ def data(work: Work):
         y = rng.integers(0, 2, (work.n, k)).astype(dtype)
     else:
         y = rng.standard_normal(work.n if work.kind == "neuron" else (work.n, k), dtype=dtype)
-    return theta, rng.standard_normal((work.n, work.sizes[0]), dtype=dtype), y
+    return tuple(
+        map(aligned, (theta, rng.standard_normal((work.n, work.sizes[0]), dtype=dtype), y))
+    )
+
+
+def aligned(array, unit: int = 64):
+    """A copy that begins at a cache line: where it begins is else a matter of luck, which is worth
+    up to a quarter of a neuron's time."""
+    memory = np.empty(array.nbytes + unit, np.uint8)
+    start = -memory.ctypes.data % unit
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def layers(theta, sizes):

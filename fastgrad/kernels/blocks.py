@@ -36,14 +36,17 @@ from .records import (
     layer_of,
 )
 from .routines import procedure
-from .simd import lanes, null_like, shift
-from .tuning import BAND_PRODUCTS, BAND_ROWS
+from .simd import VECTOR_BYTES, lanes, null_like, shift
+from .tuning import AHEAD_LINES, BAND_PRODUCTS, BAND_ROWS
 
 
 @inner
 def forward(call, plan, x, m, place, part, out, panels):
     """Every layer of one block, stored from row `place` on; the last goes to `out` if wanted."""
     a, lda = x, layer_of(plan, 0).d
+    # The next block of X: processors foresee rows of less than a line, and of many, by themselves.
+    line = 64 * lanes(x) // VECTOR_BYTES
+    a_ahead = m * lda if line < lda <= AHEAD_LINES * line else 0
     for index in range(plan.layers):
         layer = layer_of(plan, index)
         d, k, ldc = layer.d, layer.k, layer.ld
@@ -56,12 +59,12 @@ def forward(call, plan, x, m, place, part, out, panels):
             skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
-            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, 0)
+            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, a_ahead)
         else:
-            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, 0)
+            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, a_ahead)
         if layer.activation > RELU:
             apply_activation(layer.activation, c, ldc, c, ldc, m, k)
-        a, lda = c, ldc
+        a, lda, a_ahead = c, ldc, 0
 
 
 def _one_pass_arguments(real):

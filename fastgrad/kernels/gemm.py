@@ -5,8 +5,9 @@ In: A (m, k) through any two strides, or packed in panels of MR rows, read by br
 C (m, n), row-major.
 Loop order: panels of columns; blocks of KC of the k products, so that a block of the panel stays
 in cache; tiles of MR rows; the K loop, with MR x NV accumulators in registers, which begin at zero:
-`init` is added at the end, when C has had the time of the loop to come. The order of a sum depends
-on k alone: a row's result is the same bits in any batch, at any edge, on any thread.
+`init` is added at the end, and where it is C, that has had the time of the loop to come. The order
+of a sum depends on k alone: a row's result is the same bits in any batch, at any edge, on any
+thread.
 
 One micro-kernel serves the three products of a layer by strides alone:
 forward A = X (rows), backward dX A = dZ (rows), weight gradient A = X^T (columns of X).
@@ -17,7 +18,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .jit import inner
@@ -79,11 +80,13 @@ class Operands(NamedTuple):
     prefetch: object
     pcs: object
     prs: object
+    ahead: object
+    pace: object
 
     @classmethod
     def kinds(cls, elem: ir.Type) -> Operands:
         """Pointers and whole numbers."""
-        pointers = {"c", "a", "b", "init", "act", "prefetch"}
+        pointers = {"c", "a", "b", "init", "act", "prefetch", "ahead"}
         return cls(*(elem.as_pointer() if name in pointers else I64 for name in cls._fields))
 
     def from_row(self, builder, row) -> Operands:
@@ -100,7 +103,18 @@ class Operands(NamedTuple):
             init=below(self.init, self.ldi),
             act=below(self.act, self.ldact),
             prefetch=below(self.prefetch, self.prs),
+            ahead=below(self.ahead, self.pace),
         )
+
+
+def _prefetch_ahead(vec: Vectors, mr: int, row, given: Operands):
+    """What comes after A, `pace` numbers a row, into the L2 cache."""
+    builder, line = vec.builder, I64(64 * vec.lanes // VECTOR_BYTES)
+    first = builder.gep(given.ahead, [builder.mul(row, given.pace)])
+    count = builder.sdiv(builder.add(builder.mul(given.pace, I64(mr)), line), line)
+    with builder.if_then(builder.icmp_signed(">", given.pace, I64(0)), likely=False):
+        with cgutils.for_range(builder, count) as step:
+            vec.prefetch(builder.gep(first, [builder.mul(step.index, line)]))
 
 
 def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
@@ -131,9 +145,10 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
         places.append((len(heads) - 1, within % 3))
     first_prefetched = builder.gep(given.prefetch, [builder.mul(row, given.prs)])
     if nv > 1:  # of a narrow C the lines are near
-        for r in range(mr):
-            for v in range(0, nv, max(1, 64 // VECTOR_BYTES)):
-                wide.prefetch(at(given.c, given.ldc, r, v), level=1)
+        with builder.if_then(builder.icmp_signed("!=", given.ldi, I64(0))):  # init is C itself
+            for r in range(mr):
+                for v in range(0, nv, max(1, 64 // VECTOR_BYTES)):
+                    wide.prefetch(at(given.c, given.ldc, r, v), level=1)
 
     before = builder.block
     loop = function.append_basic_block("k")
@@ -268,6 +283,8 @@ def _rows_of_tiles(vectors, mr, first, edge, given):
     following = builder.add(row, I64(mr))
     builder.cbranch(builder.icmp_signed("<=", following, given.m), tile, rest)
     builder.position_at_end(tile)
+    if mr == TILE_ROWS[len(vectors)][0]:
+        _prefetch_ahead(vectors[0], mr, row, given)
     _tile(vectors, mr, row, a, edge, given)
     row.add_incoming(following, builder.block)
     a.add_incoming(builder.gep(a, [height]), builder.block)
@@ -346,8 +363,9 @@ def prefetch_strides(nr, k, m):
 
 @inner
 def gemm_loops(
-    c, ldc, a, rs, cs, group, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, prefetch, pcs, prs
-):
+    c, ldc, a, rs, cs, group, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
+    prefetch, pcs, prs, a_ahead,
+):  # fmt: skip
     """The loops of `gemm`. Its integers must not be literals, so that one compilation serves all.
 
     `prefetch`, `pcs`, `prs`: as in `panel` where B is not packed; of a packed B the next block is
@@ -358,6 +376,8 @@ def gemm_loops(
     if epilogue == RELU_BACKWARD:
         kc = max(k, 1)
     nr = NV * vl
+    panels = (n + nr - 1) // nr
+    pace = (rs + panels - 1) // panels if a_ahead else 0
     for j in range(0, n, nr):
         columns = min(nr, n - j)
         nv = (columns + vl - 1) // vl
@@ -388,6 +408,8 @@ def gemm_loops(
                 shift(b_j, (p + kc) * ld_panel) if ldb == PANELS else shift(ahead, p * pcs),
                 pcs,
                 prs,
+                shift(a, a_ahead + j // nr * m * pace),
+                pace if first else 0,
             )
             panel(nv, operands)
 
@@ -404,14 +426,14 @@ def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, a_
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PANELS), or row-major with leading
     dimension ldb in memory that may be read to a whole vector past the last column.
     For the epilogue RELU_BACKWARD, act (m, n) are activations. They may lie in c itself, so k is
-    then not cut into blocks: c is written once, after act is read. Prefetched meanwhile: the next
-    columns of b where a is row-major, else a[a_ahead:].
+    then not cut into blocks: c is written once, after act is read. Prefetched meanwhile:
+    a[a_ahead:] unless a_ahead is 0, and the next columns of b where a is row-major.
     """
-    prefetch, pcs, prs = shift(a, a_ahead), cs, rs
+    prefetch, pcs, prs, rows_ahead = shift(a, a_ahead), cs, rs, 0
     if cs == 1:
-        nr = NV * lanes(c)
+        nr, rows_ahead = NV * lanes(c), a_ahead
         prefetch, pcs, prs = shift(b, nr), ldb, max(nr // m, 1)
     gemm_loops(
         c, ldc, a, rs, cs, MR * rs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
-        prefetch, pcs, prs,
+        prefetch, pcs, prs, rows_ahead,
     )  # fmt: skip

@@ -63,5 +63,5 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, kc, init, ldi, scratch, 
             gemm_loops(
                 shift(c, j), ldc, a_block, rs, cs, group, block, width, m, columns, rows,
                 shift(init, j) if first else shift(c, j), ldi if first else ldc, c, types.int64(0),
-                types.int64(STORE), prefetch, pcs, prs,
+                types.int64(STORE), prefetch, pcs, prs, types.int64(0),
             )  # fmt: skip

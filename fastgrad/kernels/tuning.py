@@ -57,6 +57,7 @@ IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
 # Products of a block of k: columns of X lie far from each other (weight gradient), rows do not.
 KC_COLUMNS, KC_ROWS = 128, 1024
 PREFETCH_ELEMENTS = 8192  # from so many in a panel on, the next one is worth a prefetch
+AHEAD_LINES = 4  # of cache in a row of X up to which the forward pass prefetches the next block
 DOT_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
 # Rows of dW side by side where each of its elements is a sum of fewer products: writing is most of
 # the work.
