@@ -16,7 +16,7 @@ import numpy as np
 from ..kernels.gemm import MR, NV
 from ..kernels.jit import jitable
 from ..kernels.simd import VECTOR_BYTES
-from .machine import MIB, Caches, caches
+from .machine import KIB, MIB, Caches, caches
 
 VARIABLE = "FASTGRAD_TUNING"
 
@@ -59,6 +59,12 @@ def as_text(tuning: Tuning) -> str:
     return ",".join(f"{name}={number}" for name, number in zip(tuning._fields, tuning))
 
 
+def described(machine: Caches) -> str:
+    return ", ".join(
+        f"{name.upper()} {size // KIB} KiB" for name, size in machine._asdict().items()
+    )
+
+
 def parsed(text: str) -> Tuning:
     """The numbers of a text such as `as_text` writes, in any order."""
     expected = f"expected {','.join(f'{name}=BYTES' for name in Tuning._fields)}"
@@ -91,6 +97,11 @@ def found() -> Caches:
     return _found
 
 
+def is_given() -> bool:
+    """Whether the variable fixes them."""
+    return bool(os.environ.get(VARIABLE, "").strip())
+
+
 def tuned() -> Tuning:
     """The numbers of this process: of the variable, where it is set, else of the model."""
     if _chosen is None:
@@ -102,7 +113,6 @@ def choose(tuning: Tuning | None) -> None:
     """Other numbers from here on, None: as at the start. Plans that were made stay as they are."""
     global _chosen
     if tuning is None:
-        text = os.environ.get(VARIABLE, "").strip()
-        tuning = parsed(text) if text else model(found())
+        tuning = parsed(os.environ[VARIABLE]) if is_given() else model(found())
     _chosen = tuning
     shared[:] = tuning
