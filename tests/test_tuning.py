@@ -192,9 +192,19 @@ def test_tune_measures_candidates_and_prints_the_variable(cli, monkeypatch):
     assert "the model loses" in out
 
 
-def test_within_noise_the_model_is_the_best():
-    assert candidates.best_of({"model": 1.0, "other": 0.985}) == "model"
-    assert candidates.best_of({"model": 1.0, "other": 0.97, "third": 0.99}) == "other"
+@pytest.mark.parametrize(
+    ("times", "again", "best"),
+    [([1.0, 0.985, 1.1], [1.0, 0.985], "model"), ([1.0, 0.9, 0.95], [1.0, 1.01], "model"),
+     ([1.0, 1.02, 0.9], [1.0, 0.93], "third"), ([1.0, 1.02, 1.03], None, "model")],
+)  # fmt: skip
+def test_another_is_best_if_it_is_faster_twice_by_more_than_noise(times, again, best):
+    tried = dict(zip(("model", "other", "third"), range(3)))
+    answers = iter([times, again])
+
+    def measure(tried):
+        return dict(zip(tried, next(answers)))
+
+    assert candidates.search(tried, measure)[1] == best
 
 
 def test_candidates_differ_and_are_within_bounds():

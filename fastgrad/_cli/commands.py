@@ -52,8 +52,7 @@ def tune(args) -> int:
     from .._core import candidates, tuning
 
     tried = candidates.candidates(tuning.found())
-    found = candidates.measure(tried)
-    best = candidates.best_of(found)
+    found, best = candidates.search(tried)
     variable = f"{tuning.VARIABLE}={tuning.as_text(tried[best])}"
     if args.json:
         caches = tuning.found()._asdict()

@@ -1,8 +1,8 @@
 """What the model of `tuning.py` loses on this machine: candidates beside it, measured.
 
-In: nothing. Out: for each candidate the geometric mean over some works of its time over the
-model's, and the best. All run in one process, interleaved, on one thread; a work's ratio is the
-median over rounds, and candidates within `NOISE` of the model are no better than it.
+In: block sizes by name, the model's first. Out: for each the geometric mean over some works of its
+time over the model's, and the best. All run in one process, interleaved, on one thread; candidates
+within `NOISE` of the model are no better than it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def measure(tried: dict[str, tuning.Tuning], works=WORKS, rounds: int = ROUNDS) 
 
 
 def _ratios(steps, rounds: int) -> list[float]:
-    """The median over rounds of each step's time over the first one's."""
+    """Each step's time over the first one's."""
     clock, seconds = time.perf_counter, [[] for _ in steps]
     for turn in range(rounds):
         for step, own in list(zip(steps, seconds))[:: -1 if turn % 2 else 1]:
@@ -88,10 +88,20 @@ def _ratios(steps, rounds: int) -> list[float]:
             start = clock()
             step()
             own.append(clock() - start)
-    return [statistics.median(a / b for a, b in zip(own, seconds[0])) for own in seconds]
+    return [_quartile(own) / _quartile(seconds[0]) for own in seconds]
 
 
-def best_of(found: dict[str, float]) -> str:
-    """The fastest; the first, unless one is faster by more than noise."""
-    first, best = next(iter(found)), min(found, key=found.get)
-    return best if found[best] < (1 - NOISE) * found[first] else first
+def _quartile(seconds) -> float:
+    """The lower one, since other processes only add to a time."""
+    return sorted(seconds)[len(seconds) // 4]
+
+
+def search(tried: dict[str, tuning.Tuning], measure=measure) -> tuple[dict[str, float], str]:
+    """(each candidate's time over the first one's, the best): the first, unless another is faster
+    by more than noise, and again so when the two are measured alone."""
+    first = next(iter(tried))
+    found = measure(tried)
+    best = min(found, key=found.get)
+    if best != first:
+        found |= measure({name: tried[name] for name in (first, best)})
+    return found, best if found[best] < 1 - NOISE else first
