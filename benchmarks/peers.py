@@ -10,6 +10,8 @@ that lives in another environment is given by its interpreter:
 
     python -m benchmarks.peers --threads 2 --python-for pytensor=/path/to/env/bin/python
 
+An earlier commit's checkout is one more contender: `--before FOLDER`. It runs with its own
+benchmarks, so its data begin where they put them.
 `--python-for` repeats, and `FASTGRAD_BENCH_PYTHON="pytensor=...,torch=..."` says the same.
 """
 
@@ -34,7 +36,7 @@ from .workloads import WORKS, Work, cliff, sweep
 # Relative error allowed: of the loss, and of the gradient in the 2-norm. A float32 row near a kink
 # may fall on its other side.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
-OURS = "fastgrad"
+OURS, BEFORE = "fastgrad", "before"
 QUIET = 0.1  # processors busy with other processes: above it a turn is repeated
 SWEEP_PEERS = ("fastgrad", "numpy", "torch", "jax")
 
@@ -54,12 +56,13 @@ class Row:
 
     @property
     def best(self) -> str | None:
-        return min(self.ratios, key=self.ratios.get, default=None)
+        peers = [peer for peer in self.ratios if peer != BEFORE]
+        return min(peers, key=self.ratios.get, default=None)
 
     @property
     def ratio(self) -> float:
         """The best peer's time in units of fastgrad's: below 1, fastgrad loses."""
-        return self.ratios[self.best] if self.ratios else float("nan")
+        return self.ratios[self.best] if self.best else float("nan")
 
     @property
     def roofline_fraction(self) -> float:
@@ -135,11 +138,12 @@ def _quiet_turn(worker: Worker, seconds: float, pause: float, attempts: int = 4)
     return best
 
 
-def start(peers, threads: int, pythons: dict[str, str], quiet: bool = True):
-    """(workers, {peer: version}, {peer: why not}) of those that can run."""
+def start(peers, threads: int, pythons: dict[str, str], quiet: bool = True, before=None):
+    """(workers, {peer: version}, {peer: why not}) of those that can run; `before`: a checkout."""
     workers, versions, missing = [], {}, {}
     for peer in peers:
-        worker = Worker(peer, threads, pythons.get(peer, sys.executable), quiet)
+        tree = before if peer == BEFORE else None
+        worker = Worker(peer, threads, pythons.get(peer, sys.executable), quiet, tree)
         status, answer = worker.ask("hello")
         if status == "ok":
             workers.append(worker)
@@ -179,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=os.cpu_count(), help="threads of each peer (default: all)")
     add("--peers", default=None, help="comma-separated, of: " + ", ".join(CONTENDERS))
     add("--only", default=None, help="works whose name contains one of these, separated by ;")
+    add("--before", metavar="FOLDER", help="a checkout of another commit, as one more contender")
     add("--python-for", action="append", default=[], metavar="PEER=PYTHON",
         help="the interpreter of a peer that lives in another environment")  # fmt: skip
     add("--rounds", type=int, default=None, help="interleaved rounds (default: 9; sweep: 5)")
@@ -253,10 +258,14 @@ def main(arguments=None) -> int:
     if not 1 <= options.threads <= (os.cpu_count() or 1):
         raise SystemExit(f"--threads is {options.threads}; expected 1 to {os.cpu_count()}")
     works = _works(options)
+    if options.before:
+        if not os.path.isdir(os.path.join(options.before, "fastgrad")):
+            raise SystemExit(f"--before {options.before}: there is no folder fastgrad in it")
+        peers.insert(1, BEFORE)
     if options.cliff:
         peers = [OURS]
     workers, versions, missing = start(peers, options.threads, _pythons(options),
-                                       not options.verbose)  # fmt: skip
+                                       not options.verbose, options.before)  # fmt: skip
     try:
         if OURS in missing:
             raise SystemExit(f"fastgrad: {missing[OURS]}")

@@ -76,16 +76,20 @@ def one_at_a_time():
 
 
 class Worker:
-    """A peer in a process of its own."""
+    """A peer in a process of its own; `tree`: the fastgrad of another checkout, under this name."""
 
-    def __init__(self, peer: str, threads: int, python: str = sys.executable, quiet: bool = True):
-        self.peer = peer
+    def __init__(
+        self, peer: str, threads: int, python: str = sys.executable, quiet: bool = True, tree=None
+    ):
+        self.peer, variables = peer, environment(threads)
+        if tree is not None:
+            peer, variables["PYTHONPATH"] = "fastgrad", str(tree)
         self._process = subprocess.Popen(
             [python, "-c", _SERVE, str(ROOT), peer, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
-            env=environment(threads),
+            env=variables,
         )
 
     def ask(self, *message):

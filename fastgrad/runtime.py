@@ -80,13 +80,16 @@ def num_threads(threads: int | None):
 
 
 def config() -> dict[str, object]:
-    """What this machine is to fastgrad: versions, CPU, SIMD path, threads, cache.
+    """What this machine is to fastgrad: versions, CPU, SIMD path, caches, threads.
+
+    "tuning" are the block sizes that were chosen from "caches", in the form of the environment
+    variable `FASTGRAD_TUNING`, which fixes them. "cache" is where compiled kernels are kept.
 
     Examples
     --------
     >>> import fastgrad as fg
     >>> sorted(fg.config())[:3]
-    ['cache', 'cpu', 'fastgrad']
+    ['cache', 'caches', 'cpu']
     """
     import platform
 
@@ -95,6 +98,7 @@ def config() -> dict[str, object]:
     import numpy
 
     from . import __version__
+    from ._core import tuning
     from .kernels import gemm, simd
     from .kernels.engine import serial_step
 
@@ -110,6 +114,9 @@ def config() -> dict[str, object]:
         "simd": simd.PATH,
         "vector": f"{simd.LANES_F32} float32, {simd.LANES_F64} float64",
         "tile": f"{gemm.TILE_ROWS[gemm.NV][0]} x {gemm.NR_F32} float32",
+        "caches": tuning.described(tuning.found()),
+        "tuning": tuning.as_text(tuning.tuned()),
+        "tuned by": tuning.VARIABLE if tuning.is_given() else "model",
         "threads": f"{get_num_threads()} of {max_threads()}",
         "threading layer": layer,
         "cache": cache or "off",

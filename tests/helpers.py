@@ -14,6 +14,7 @@ from llvmlite.binding import get_host_cpu_features
 from fastgrad import losses, neuron
 from fastgrad import reference as ref
 from fastgrad._core import plan
+from fastgrad._core import tuning as blocking
 from fastgrad.kernels import gemm, records, simd, tuning
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -161,14 +162,14 @@ def snapshot(*arrays):
 
 # plans: every way a step can be cut into tasks
 
-NARROW = {"WIDE_BYTES": 10**9, "WIDE_RATIO": 10**9}
+NARROW = {"wide": 10**9, "WIDE_RATIO": 10**9}  # lower case: of what the model chooses
 CUTS = {
     "one task": {"PARALLEL_FLOPS": 10**18},
     "many tasks": {"PARALLEL_FLOPS": 0, "TASK_ROWS": 8, **NARROW},
     "flushed": {"PARALLEL_FLOPS": 0, "FLOAT64_ROWS": 48, "MAX_TASKS": 2, **NARROW},
-    "wide": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1},
-    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "WIDE_BYTES": 1, "CHUNK_ROWS": 120},
-    "small blocks": {"PARALLEL_FLOPS": 10**18, "CACHE_BYTES": 1},
+    "wide": {"PARALLEL_FLOPS": 0, "wide": 1},
+    "wide, stored in parts": {"PARALLEL_FLOPS": 0, "wide": 1, "CHUNK_ROWS": 120},
+    "small blocks": {"PARALLEL_FLOPS": 10**18, "rows": 1},
 }
 
 
@@ -178,12 +179,19 @@ def forget_plans():
     neuron._fast.clear()
 
 
+def set_tuning(set_attribute, **numbers):
+    """Change tuning numbers by `set_attribute(module, name, value)`."""
+    chosen = {name: value for name, value in numbers.items() if name.islower()}
+    for name in numbers.keys() - chosen:
+        set_attribute(tuning, name, numbers[name])
+    set_attribute(blocking, "_chosen", blocking.tuned()._replace(**chosen))
+
+
 def cut_plans(cut):
     """Cut small steps, and small neurons, as large ones are; for the rest of this process."""
     awake = {"ASLEEP_FLOPS": 0}  # threads pay, however they wait
     neuron = {"NEURON_PARALLEL_BYTES": 0, "NEURON_BLOCK_ROWS": 16}
-    for name, value in {**CUTS[cut], **neuron, **awake}.items():
-        setattr(tuning, name, value)
+    set_tuning(setattr, **CUTS[cut], **neuron, **awake)
     forget_plans()
 
 

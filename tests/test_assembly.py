@@ -4,7 +4,8 @@ import platform
 import re
 
 import pytest
-from llvmlite import ir
+from helpers import run_python
+from llvmlite import binding, ir
 from numba import types
 
 from fastgrad.kernels import gemm, simd
@@ -64,3 +65,58 @@ def test_inner_loops_are_fma_on_whole_registers_without_spills(panel, elem):
         assert not loads, f"a vector comes from the stack: {loads}"
     for rows in heights[:1] if halved else heights:
         assert any(count % (rows * width) == 0 and count for count in counts), (rows, counts)
+
+
+# On any machine, for another one: LLVM writes the instructions of every target that it knows.
+ELSEWHERE = """
+import re
+import llvmlite.binding as llvm
+from llvmlite import binding, ir
+from fastgrad.kernels import gemm, simd
+
+assert simd.PATH == "neon"
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+triple = "aarch64-unknown-linux-gnu"
+target = llvm.Target.from_triple(triple)
+machine = target.create_target_machine(cpu="cortex-a76", opt=3, reloc="pic")
+for width, heights in gemm.TILE_ROWS.items():
+    for elem in (ir.FloatType(), ir.DoubleType()):
+        panel = gemm.PANEL_ROUTINES[width][0]
+        module = ir.Module(panel.name)
+        module.triple = triple
+        kind = ir.FunctionType(panel.result, panel.kinds(elem))
+        function = ir.Function(module, kind, panel.name)
+        panel.body(elem)(ir.IRBuilder(function.append_basic_block("entry")), *function.args)
+        module = llvm.parse_assembly(str(module))
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        passes = llvm.create_pass_builder(machine, options)
+        passes.getModulePassManager().run(module, passes)
+        label, lines, counts = None, [], set()
+        for line in machine.emit_assembly(module).splitlines():
+            line = line.split("//")[0].strip()
+            name = re.match(r"([.]L[A-Za-z0-9_]+):", line)
+            if name:
+                label, lines = name[1], []
+            elif line and line[0] != ".":
+                lines.append(line)
+                if label and line.endswith(label) and any("fmla" in x for x in lines):
+                    counts.add(sum("fmla" in x for x in lines))
+                    assert not [x for x in lines if "sp" in x], (panel.name, lines)
+        assert counts == {rows * width for rows in heights}, (panel.name, counts)
+"""
+
+
+def test_inner_loops_for_arm_are_fma_without_spills():
+    binding.initialize_all_targets()
+    try:
+        binding.Target.from_triple("aarch64-unknown-linux-gnu")
+    except RuntimeError:
+        pytest.skip("this LLVM knows no aarch64")
+    run_python(ELSEWHERE, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="+neon")
+
+
+def test_tall_tiles_are_whole_panels_of_a_packed_operand():
+    """Heights from MR on are multiples of it, on every path: none is spelt out in a kernel."""
+    for rows in gemm.TILE_ROWS.values():
+        assert all(height < gemm.MR or height % gemm.MR == 0 for height in rows)

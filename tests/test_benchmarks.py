@@ -125,6 +125,7 @@ def test_the_sweep_is_the_same_every_time_and_bounded():
         (["--only", "neuron;nosuch"], r"--only 'nosuch' is in no work's name(?s:.*)64-128-10"),
         (["--threads", "9999"], r"--threads is 9999; expected 1 to \d+"),
         (["--threads", "0"], "--threads is 0"),
+        (["--before", "nowhere"], "--before nowhere: there is no folder fastgrad"),
         (["--peers", "nosuch"], "--peers names .*nosuch.*numpy"),
     ],
 )

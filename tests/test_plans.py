@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import CUTS, forget_plans, run_python
+from helpers import CUTS, forget_plans, run_python, set_tuning
 
 import fastgrad as fg
 from fastgrad import reference
@@ -16,8 +16,7 @@ SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (
 
 @pytest.fixture(params=CUTS)
 def cut(request, monkeypatch):
-    for name, value in CUTS[request.param].items():
-        monkeypatch.setattr(tuning, name, value)
+    set_tuning(monkeypatch.setattr, **CUTS[request.param])
     forget_plans()
     yield request.param
     forget_plans()
@@ -85,8 +84,8 @@ def test_tasks_cover_every_row_once(sizes, n):
         ends = [*records[1:, LAYER.first_weight_task], vector[PLAN.weight_tasks]]
         for record, end in zip(records, ends):
             count = end - record[LAYER.first_weight_task]
-            assert (count - 1) * vector[PLAN.weight_rows] < record[LAYER.d]
-            assert count * vector[PLAN.weight_rows] >= record[LAYER.d]
+            assert (count - 1) * record[LAYER.weight_rows] < record[LAYER.d]
+            assert count * record[LAYER.weight_rows] >= record[LAYER.d]
 
 
 def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):

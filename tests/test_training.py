@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import CUTS, F32, forget_plans, run_python, snapshot
+from helpers import CUTS, F32, forget_plans, run_python, set_tuning, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -272,8 +272,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("cut", CUTS)
 def test_threads_that_stay_for_many_steps_make_the_same_bits(cut, optimizer, monkeypatch, rng):
     """Gathered rows, weights (also none in a batch), clipping and the update's slices."""
-    for name, value in CUTS[cut].items():
-        monkeypatch.setattr(tuning, name, value)
+    set_tuning(monkeypatch.setattr, **CUTS[cut])
     monkeypatch.setattr(tuning, "LEAST_SLICED", 1)
     forget_plans()
     weighted = type(optimizer) is not fg.RMSprop

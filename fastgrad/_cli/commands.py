@@ -1,4 +1,4 @@
-"""`fastgrad check`, `info` and `warmup`."""
+"""`fastgrad check`, `info`, `tune` and `warmup`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,27 @@ def info(args) -> int:
         print(as_json({key: str(value) for key, value in runtime.config().items()}))
     else:
         runtime.show_config()
+    return 0
+
+
+def tune(args) -> int:
+    """Measure other block sizes beside the model's; what it loses, and the variable that fixes
+    the best."""
+    from .._core import candidates, tuning
+
+    tried = candidates.candidates(tuning.found())
+    found, best = candidates.search(tried)
+    variable = f"{tuning.VARIABLE}={tuning.as_text(tried[best])}"
+    if args.json:
+        caches = tuning.found()._asdict()
+        print(as_json({"caches": caches, "times": found, "best": best, "variable": variable}))
+        return 0
+    print(f"caches   {tuning.described(tuning.found())}")
+    for name, ratio in sorted(found.items(), key=lambda pair: pair[1]):
+        print(f"{ratio:6.3f}   {name}")
+    loses = "nothing measurable" if best == "model" else f"{1 / found[best] - 1:.1%}"
+    print(f"the model loses {loses}; times are those of one thread, over the model's")
+    print(f"export {variable}")
     return 0
 
 

@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=_seed, default=0, help="of the random directions (0)")
     _reading_arguments(sub)
     command("info", commands.info, "What this machine is to fastgrad.")
+    command("tune", commands.tune, "Measure block sizes on this machine beside the model's.")
     sub = command("warmup", commands.warmup, "Compile the kernels once and keep them on disk.")
     sub.add_argument(
         "--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"],

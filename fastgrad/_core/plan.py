@@ -13,13 +13,14 @@ import numpy as np
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import NV, RELU
+from ..kernels.gemm import MR, NV, RELU
 from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
 from .threads import max_threads, threads_sleep
+from .tuning import block_of_k, tuned
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
@@ -78,24 +79,29 @@ def _wide_task_rows(rows: int) -> int:
 
 
 @jitable
-def _wide_cut(n, inputs, width, itemsize):
-    """(rows of a chunk, of a task, of W in a weight task): `inputs` and `width` of all layers."""
-    row_bytes = 2 * itemsize * width
+def _wide_cut(n, width, itemsize, tuned):
+    """(rows of a chunk, of a task): `width` of all layers."""
+    row_bytes = 2 * itemsize * width  # activations and deltas
     chunk = _even_cut(
-        n, min(tuning.CHUNK_ROWS, max(tuning.WIDE_TASK_ROWS, tuning.CHUNK_BYTES // row_bytes)), 24
+        n, min(tuning.CHUNK_ROWS, max(tuning.WIDE_TASK_ROWS, tuned.chunk // row_bytes)), 24
     )
-    rows = _even_cut(chunk, _wide_task_rows(chunk), 6)
-    weight_rows = (
-        tuning.WEIGHT_ROWS[0] if inputs >= 16 * tuning.WEIGHT_ROWS[0] else tuning.WEIGHT_ROWS[1]
-    )
-    return min(n, round_up(chunk, rows)), rows, weight_rows
+    rows = _even_cut(chunk, _wide_task_rows(chunk), MR)
+    return min(n, round_up(chunk, rows)), rows
 
 
 @jitable
-def _row_cut(n, row_bytes, back, gradient_bytes, flops):
+def _weight_rows(d: int, inputs: int, kc: int, itemsize: int, tuned) -> int:
+    """Rows of W of each of a layer's weight tasks; `inputs` of all layers."""
+    most = max(tuning.LEAST_WEIGHT_ROWS, inputs // tuning.WEIGHT_TASKS)
+    most = max(MR, min(most, tuned.weights // (kc * itemsize)) // MR * MR)
+    return _even_cut(d, most, MR)
+
+
+@jitable
+def _row_cut(n, row_bytes, back, gradient_bytes, flops, tuned):
     """(rows of a task, of a block)."""
     low, high = tuning.BLOCK_ROWS
-    block = min(high, max(low, tuning.CACHE_BYTES // row_bytes // low * low))
+    block = min(high, max(low, tuned.rows // row_bytes // low * low))
     tasks = 1
     if flops >= tuning.PARALLEL_FLOPS:
         few = max(
@@ -124,14 +130,14 @@ def _one_pass_cut(n, row_bytes):
 @jitable
 def write_plan(
     vector, sizes, n, itemsize, want, loss, labelled, targets, averaged, activation,
-    output_activation, weighted, flat, threads,
+    output_activation, weighted, flat, threads, tuned,
 ):  # fmt: skip
     """Write a step's PLAN and LAYERs, zeros before; (work, elements, doubles, cleared, workers) of
     its `Plan`.
 
     `work`: its flops, as if in float32, if threads can share it, else 0. `averaged`: what the loss
     of a row is divided by; `flat`: biases lie in theta behind their weights, else on their own;
-    `threads`: the most ever.
+    `threads`: the most ever; `tuned`: a `tuning.Tuning`.
     """
     lanes = VECTOR_BYTES // itemsize
     layers = len(sizes) - 1
@@ -152,7 +158,7 @@ def write_plan(
     parameters = products + outputs
     ways = copies * (sizes[layers] if seeded else outputs if matrix else 1)
     flops = 2 * n * products * (3 if back else 1) * ways * itemsize // 4  # as if in float32
-    wide = parameters * itemsize >= tuning.WIDE_BYTES or parameters >= tuning.WIDE_RATIO * n
+    wide = parameters * itemsize >= tuned.wide or parameters >= tuning.WIDE_RATIO * n
     wide = wide and back and not factors and flops >= tuning.PARALLEL_FLOPS
     wide = wide or matrix
     added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
@@ -173,22 +179,19 @@ def write_plan(
         width += ld
         widest = max(widest, d, k)
 
-    chunk, weight_rows = n, 1
+    chunk, kc = n, block_of_k(tuned.panel, itemsize)
     if one_pass:
         wide = False
         task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
     elif wide:
-        chunk, task_rows, weight_rows = _wide_cut(
-            n, inputs, (2 if matrix else copies) * width, itemsize
-        )
+        chunk, task_rows = _wide_cut(n, (2 if matrix else copies) * width, itemsize, tuned)
         block_rows = task_rows
     else:
         row_bytes = itemsize * (sizes[0] + copies * width)
         gradient_bytes = itemsize * (squares if factors else parameters)
-        task_rows, block_rows = _row_cut(n, row_bytes, back, gradient_bytes, flops)
-    if (
-        not gradient and not matrix
-    ):  # the same row tasks, so the loss has the same bits; but nothing is kept
+        task_rows, block_rows = _row_cut(n, row_bytes, back, gradient_bytes, flops, tuned)
+    # Otherwise the same row tasks, so the loss has the same bits; but nothing is kept.
+    if not gradient and not matrix:
         wide, chunk = False, n
     tasks = n // chunk * -(-chunk // task_rows) + -(-(n % chunk) // task_rows)
     gradients = 1 if wide else tasks
@@ -218,11 +221,12 @@ def write_plan(
         unit_ld = _leading_dimension(parameters, lanes)
         unit_rows = max(8, min(96, tuning.UNIT_BYTES // (unit_ld * itemsize) // 8 * 8))
     along_unit = unit_rows * unit_ld + lanes
-    theta = panels = part = gradient_size = weight_tasks = 0
+    theta = panels = part = gradient_size = weight_tasks = most_weight_rows = 0
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
         padded, transposed = round_up(k, lanes), record[LAYER.transposed] != 0
+        weight_rows = _weight_rows(d, inputs, kc, itemsize, tuned) if wide else max(d, 1)
         few_back = n <= (
             tuning.FEW_ROWS[1] if k >= tuning.FEW_VECTORS * lanes else tuning.FEW_ROWS[0]
         )
@@ -240,10 +244,12 @@ def write_plan(
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
         elif (
             wide
-            and min(weight_rows, d) >= tuning.COPY_ROWS
+            and not matrix
+            and weight_rows >= tuning.COPY_ROWS
             and min(chunk, n) >= tuning.COPY_PRODUCTS
         ):
-            record[LAYER.weight_gradient] = at.COPIED
+            record[LAYER.weight_gradient] = at.PACKED_BOTH
+            most_weight_rows = max(most_weight_rows, weight_rows)
         record[LAYER.weight] = theta
         theta += d * k
         record[LAYER.flat_db] = theta
@@ -278,6 +284,9 @@ def write_plan(
         if seeded or matrix:
             record[LAYER.seed] = part
             part += activations
+        if record[LAYER.weight_gradient] == at.PACKED_BOTH:
+            record[LAYER.delta_panels] = part
+            part += copies * kept_rows * padded
         if direct:
             record[LAYER.ld_dw] = d if transposed else k
             record[LAYER.task_dw], record[LAYER.task_db] = theta - d * k - k, theta - k
@@ -291,7 +300,7 @@ def write_plan(
             record[LAYER.ld_dw], record[LAYER.task_dw] = ld_dw, gradient_size
             record[LAYER.task_db] = bias
             gradient_size = bias + padded
-        record[LAYER.first_weight_task] = weight_tasks
+        record[LAYER.first_weight_task], record[LAYER.weight_rows] = weight_tasks, weight_rows
         weight_tasks += k if matrix else -(-d // weight_rows)
     if seeded or matrix:
         vector[PLAN.roots] = part
@@ -312,7 +321,7 @@ def write_plan(
     scratch = base + (part + gradient_size if wide else tasks * stride) + lanes
     queue_tasks = max(tasks, slices, weight_tasks) if parallel else 0
     workers = min(threads, queue_tasks) if parallel else 1  # more threads would find nothing to do
-    in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
+    in_scratch = scratch_elements(lanes, kc, most_weight_rows)
     if matrix:
         in_scratch, gradient_size = along_unit, parameters * parameters
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient or matrix else 0
@@ -328,7 +337,7 @@ def write_plan(
     vector[PLAN.task_rows], vector[PLAN.tasks] = task_rows, tasks
     vector[PLAN.block_rows], vector[PLAN.slices] = block_rows, slices
     vector[PLAN.direct], vector[PLAN.float64_blocks] = direct, float64_blocks
-    vector[PLAN.weight_rows], vector[PLAN.weight_tasks] = weight_rows, weight_tasks
+    vector[PLAN.kc], vector[PLAN.weight_tasks] = kc, weight_tasks
     vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = panels, base, stride
     vector[PLAN.task_gradient_size], vector[PLAN.gradient_sums] = gradient_size, at.SCALARS
     vector[PLAN.losses] = losses
@@ -352,6 +361,7 @@ def network_plan(spec, n: int, want: int, weighted: bool) -> Plan:
         vector, sizes, n, itemsize, want, loss.code, loss.labelled,
         loss.target_kind, sizes[-1] if loss.mean_over_outputs else 1, spec.activation.code,
         spec.output_activation.code, weighted, True, max_threads(),
+        tuned(),
     )  # fmt: skip
     return _plan(vector, work, spec.dtype, size, spec.numbers)
 
@@ -362,7 +372,7 @@ def layer_plan(d: int, k: int, n: int, dtype: np.dtype, want: int, activation: i
     vector = np.zeros(PLAN.size + LAYER.size, np.int64)
     work, *size = write_plan(
         vector, (d, k), n, dtype.itemsize, want, 0, False, False, 1, 0, activation, False, False,
-        max_threads(),
+        max_threads(), tuned(),
     )  # fmt: skip
     return _plan(vector, work, dtype, size)
 
@@ -379,6 +389,6 @@ def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
     vector = np.zeros(PLAN.size + LAYER.size, np.int64)
     work, *size = write_plan(
         vector, (d, 1), n, dtype.itemsize, _BOTH, MSE, False, False, 1, 0, RELU, weighted, False,
-        max_threads(),
+        max_threads(), tuned(),
     )  # fmt: skip
     return _plan(vector, work, dtype, size)

@@ -12,13 +12,13 @@ from numba import types
 
 from . import losses
 from .activations import apply_activation, apply_slope
-from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import NV, PANELS, RELU, RELU_BACKWARD, STORE, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
+from .pack import copy_rows
 from .records import (
     CALL,
-    COPIED,
     COTANGENT,
     DOT_PRODUCTS,
     DOT_ROWS,
@@ -28,22 +28,27 @@ from .records import (
     LOSS,
     LOSS_PARAMETER,
     OUTPUTS,
+    PACKED_BOTH,
     PLAN,
     SCALE,
     SCALED_ROWS,
+    SECOND,
     TRANSPOSED,
     RecordType,
     layer_of,
 )
 from .routines import procedure
-from .simd import lanes, null_like, shift
-from .tuning import BAND_PRODUCTS, BAND_ROWS
+from .simd import VECTOR_BYTES, lanes, null_like, shift
+from .tuning import AHEAD_LINES, BAND_PRODUCTS, BAND_ROWS
 
 
 @inner
 def forward(call, plan, x, m, place, part, out, panels):
     """Every layer of one block, stored from row `place` on; the last goes to `out` if wanted."""
     a, lda = x, layer_of(plan, 0).d
+    # The next block of X: processors foresee rows of less than a line, and of many, by themselves.
+    line = 64 * lanes(x) // VECTOR_BYTES
+    a_ahead = m * lda if line < lda <= AHEAD_LINES * line else 0
     for index in range(plan.layers):
         layer = layer_of(plan, index)
         d, k, ldc = layer.d, layer.k, layer.ld
@@ -56,12 +61,12 @@ def forward(call, plan, x, m, place, part, out, panels):
             skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
-            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, 0)
+            gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, a_ahead)
         else:
-            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, 0)
+            gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, a_ahead)
         if layer.activation > RELU:
             apply_activation(layer.activation, c, ldc, c, ldc, m, k)
-        a, lda = c, ldc
+        a, lda, a_ahead = c, ldc, 0
 
 
 def _one_pass_arguments(real):
@@ -158,8 +163,8 @@ def weight_gradient(
     db = shift(grad, layer.task_db)
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
-    copied = layer.weight_gradient == COPIED and summed == m  # it adds up what it copies
-    if start == 0 and not copied:
+    packed = layer.weight_gradient == PACKED_BOTH and summed == m  # it adds up what it packs
+    if start == 0 and not packed:
         sum_rows(db, delta, ld, k, fresh, summed)
     dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
     init, ldi = dw, ld_dw
@@ -172,13 +177,14 @@ def weight_gradient(
             gemm(dw, ld_dw, delta, 1, ld, a, ldb, k, count, m, init, ldi, dw, 0, STORE, 0)
         else:
             transposed_product(
-                dw, ld_dw, delta, ld, a, ldb, k, count, m, init, ldi, scratch, False,
+                dw, ld_dw, delta, ld, a, ldb, k, count, m, plan.kc, init, ldi, scratch,
                 null_like(db), fresh,
             )  # fmt: skip
-    elif layer.weight_gradient == COPIED:
-        sums = db if copied and start == 0 else null_like(db)
+    elif layer.weight_gradient == PACKED_BOTH:
+        sums = db if packed and start == 0 else null_like(db)
+        panels = shift(part, layer.delta_panels)
         transposed_product(
-            dw, ld_dw, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
+            dw, ld_dw, a, ldb, panels, PANELS, count, k, m, plan.kc, init, ldi, scratch, sums, fresh
         )
     else:
         height = count if m >= BAND_PRODUCTS else BAND_ROWS
@@ -218,6 +224,30 @@ def block_delta_below(call, plan, index, m, place, part, dx, panels):
         act = shift(part, before.output + place * ldb)
         below = shift(part, before.delta + place * ldb)
     delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldb, activation)
+
+
+@inner
+def tangent_rows(plan, number, m):
+    """Rows of the product that is the (tangent of the) weight gradient of a layer over m rows."""
+    return 2 * m if plan.want & SECOND and number > 0 else m
+
+
+@inner
+def pack_deltas(plan, place, m, part, chunk):
+    """The deltas of a block, rows `place` on of the chunk's, into panels for the weight tasks; and
+    their tangents."""
+    nr, vl = types.int64(NV * lanes(part)), lanes(part)
+    for index in range(plan.layers):
+        layer = layer_of(plan, index)
+        if layer.weight_gradient == PACKED_BOTH:
+            rows, panels = tangent_rows(plan, index, chunk), layer.delta_panels
+            for first in range(place, rows, chunk):
+                delta = shift(part, layer.delta + first * layer.ld)
+                for j in range(0, layer.k, nr):
+                    columns = min(nr, layer.k - j)
+                    width = (columns + vl - 1) // vl * vl
+                    to = shift(part, panels + j * rows + first * width)
+                    copy_rows(to, width, shift(delta, j), layer.ld, m, columns)
 
 
 @inner

@@ -1,10 +1,13 @@
 """The register-tiled micro-kernel and the loops around it: C = epilogue(init + A B).
 
-In: A (m, k) through any two strides, read in place by broadcast loads; B (k, n) in panels of up
-to NR columns, rows of a panel contiguous and padded to whole vectors. Out: C (m, n), row-major.
+In: A (m, k) through any two strides, or packed in panels of MR rows, read by broadcast loads; B
+(k, n) in panels of up to NR columns, rows of a panel contiguous and padded to whole vectors. Out:
+C (m, n), row-major.
 Loop order: panels of columns; blocks of KC of the k products, so that a block of the panel stays
-in cache; tiles of MR rows; the K loop, with MR x NV accumulators in registers. The order of a sum
-depends on k alone: a row's result is the same bits in any batch, at any edge, on any thread.
+in cache; tiles of MR rows; the K loop, with MR x NV accumulators in registers, which begin at zero:
+`init` is added at the end, and where it is C, that has had the time of the loop to come. The order
+of a sum depends on k alone: a row's result is the same bits in any batch, at any edge, on any
+thread.
 
 One micro-kernel serves the three products of a layer by strides alone:
 forward A = X (rows), backward dX A = dZ (rows), weight gradient A = X^T (columns of X).
@@ -15,7 +18,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .jit import inner
@@ -24,6 +27,7 @@ from .simd import (
     I64,
     LANES_F32,
     PATH,
+    VECTOR_BYTES,
     VOID,
     Vectors,
     as_it_stands,
@@ -36,11 +40,12 @@ from .simd import (
 from .tuning import KC_COLUMNS, KC_ROWS, PREFETCH_ELEMENTS
 
 # Rows of a tile by its width in vectors, tallest first: MR * NV accumulators, NV vectors of B and
-# a broadcast must fit the registers (32, or 16 with AVX2).
+# a broadcast must fit the registers (32, or 16 with AVX2). Heights from MR on, that of the widest
+# tile, are multiples of it, so that no tile begins within a panel of a packed A.
 TILE_ROWS = {
-    "avx512": {1: (8, 4, 2, 1), 2: (12, 6, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1)},
-    "avx2": {1: (8, 4, 2, 1), 2: (6, 4, 2, 1)},
-    "neon": {1: (8, 4, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1)},
+    "avx512": {1: (12, 6, 4, 2, 1), 2: (12, 6, 4, 2, 1), 3: (6, 4, 2, 1), 4: (6, 4, 2, 1)},
+    "avx2": {1: (12, 6, 4, 2, 1), 2: (6, 4, 2, 1)},
+    "neon": {1: (12, 6, 4, 2, 1), 2: (12, 6, 4, 2, 1), 3: (6, 4, 2, 1), 4: (6, 4, 2, 1)},
     "plain": {1: (8, 4, 2, 1), 2: (4, 2, 1)},
 }[PATH]
 NV = max(TILE_ROWS)
@@ -61,6 +66,7 @@ class Operands(NamedTuple):
     a: object
     rs: object
     cs: object
+    group: object
     b: object
     ldb: object
     m: object
@@ -74,55 +80,75 @@ class Operands(NamedTuple):
     prefetch: object
     pcs: object
     prs: object
+    ahead: object
+    pace: object
 
     @classmethod
     def kinds(cls, elem: ir.Type) -> Operands:
         """Pointers and whole numbers."""
-        pointers = {"c", "a", "b", "init", "act", "prefetch"}
+        pointers = {"c", "a", "b", "init", "act", "prefetch", "ahead"}
         return cls(*(elem.as_pointer() if name in pointers else I64 for name in cls._fields))
 
     def from_row(self, builder, row) -> Operands:
-        """The rows from `row` on."""
+        """The rows from `row` on, a multiple of MR."""
 
         def below(base, stride):
             return builder.gep(base, [builder.mul(row, stride)])
 
+        groups = builder.sdiv(row, I64(MR))
         return self._replace(
             c=below(self.c, self.ldc),
-            a=below(self.a, self.rs),
+            a=builder.gep(self.a, [builder.mul(groups, self.group)]),
             m=builder.sub(self.m, row),
             init=below(self.init, self.ldi),
             act=below(self.act, self.ldact),
             prefetch=below(self.prefetch, self.prs),
+            ahead=below(self.ahead, self.pace),
         )
 
 
-def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
-    """MR rows by some vectors from row `row`: init, K loop, epilogue."""
-    nv, wide, last = len(vectors), vectors[0], vectors[-1]
+def _prefetch_ahead(vec: Vectors, mr: int, row, given: Operands):
+    """What comes after A, `pace` numbers a row, into the L2 cache."""
+    builder, line = vec.builder, I64(64 * vec.lanes // VECTOR_BYTES)
+    first = builder.gep(given.ahead, [builder.mul(row, given.pace)])
+    count = builder.sdiv(builder.add(builder.mul(given.pace, I64(mr)), line), line)
+    with builder.if_then(builder.icmp_signed(">", given.pace, I64(0)), likely=False):
+        with cgutils.for_range(builder, count) as step:
+            vec.prefetch(builder.gep(first, [builder.mul(step.index, line)]))
+
+
+def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
+    """MR rows by some vectors from row `row`, whose A is at `a`: K loop, then init and epilogue.
+
+    `edge`: (whether the last vector is not whole, the mask of its lanes).
+    """
+    nv, wide = len(vectors), vectors[0]
     builder = wide.builder
     function = builder.function
     rows = [builder.add(row, I64(r)) for r in range(mr)]
+    cells = [(r, v) for r in range(mr) for v in range(nv)]
+    is_edge, tail = edge
 
     def at(base, ld, r, v):
         return builder.gep(base, [builder.add(builder.mul(rows[r], ld), I64(v * wide.lanes))])
 
-    def load(base, ld, r, v):
-        p = at(base, ld, r, v)
-        return wide.load(p) if v < nv - 1 else last.load_masked(p, tail)
-
-    def store(value, r, v):
-        p = at(given.c, given.ldc, r, v)
-        wide.store(value, p) if v < nv - 1 else last.store_masked(value, p, tail)
-
-    cells = [(r, v) for r in range(mr) for v in range(nv)]
-    start = [load(given.init, given.ldi, r, v) for r, v in cells]
     # One pointer moves along k for three rows; the other two are reached by the addressing mode.
     # The heads are hidden from LLVM, which would derive each from the one before: a chain of
     # additions that takes longer than the products.
-    stride = hidden(builder, given.rs)
-    heads = [hidden(builder, builder.gep(given.a, [builder.mul(r, given.rs)])) for r in rows[::3]]
+    stride, heads, places = hidden(builder, given.rs), [], []
+    for r in range(mr):
+        within = r % MR
+        if within % 3 == 0:
+            offset = builder.mul(I64(r // MR), given.group)
+            offset = builder.add(offset, builder.mul(I64(within), given.rs))
+            heads.append(hidden(builder, builder.gep(a, [offset])))
+        places.append((len(heads) - 1, within % 3))
     first_prefetched = builder.gep(given.prefetch, [builder.mul(row, given.prs)])
+    if nv > 1:  # of a narrow C the lines are near
+        with builder.if_then(builder.icmp_signed("!=", given.ldi, I64(0))):  # init is C itself
+            for r in range(mr):
+                for v in range(0, nv, max(1, 64 // VECTOR_BYTES)):
+                    wide.prefetch(at(given.c, given.ldc, r, v), level=1)
 
     before = builder.block
     loop = function.append_basic_block("k")
@@ -139,8 +165,8 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
         wide.prefetch(prefetched)
     columns = [vec.load(builder.gep(b_row, [I64(v * wide.lanes)])) for v, vec in enumerate(vectors)]
     new = []
-    for r in range(mr):
-        place = builder.gep(a_column[r // 3], [builder.mul(stride, I64(r % 3))])
+    for r, (head, multiple) in enumerate(places):
+        place = builder.gep(a_column[head], [builder.mul(stride, I64(multiple))])
         scalar = builder.load(place)
         new += [
             vec.fma(vec.splat(scalar), columns[v], sums[r * nv + v])
@@ -152,7 +178,7 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
         *((phi, head, builder.gep(phi, [given.cs])) for phi, head in zip(a_column, heads)),
         (b_row, given.b, builder.gep(b_row, [given.ldb])),
         (prefetched, first_prefetched, builder.gep(prefetched, [given.pcs])),
-        *zip(sums, start, new),
+        *((phi, vectors[v].const(0.0), value) for phi, (_, v), value in zip(sums, cells, new)),
     ]
     for phi, first, following in loop_values:
         phi.add_incoming(first, before)
@@ -162,27 +188,51 @@ def _tile(vectors: list[Vectors], mr: int, row, tail, given: Operands):
 
     builder.position_at_end(after)
     result = []
-    for first, following in zip(start, new):
-        phi = builder.phi(first.type)
-        phi.add_incoming(first, before)
-        phi.add_incoming(following, loop)
+    for (_, v), value in zip(cells, new):
+        phi = builder.phi(value.type)
+        phi.add_incoming(vectors[v].const(0.0), before)
+        phi.add_incoming(value, loop)
         result.append(phi)
-    done = function.append_basic_block("done")
-    plain, relu, back = (function.append_basic_block(x) for x in ("store", "relu", "relu_back"))
-    switch = builder.switch(given.epilogue, plain)
-    switch.add_case(I64(RELU), relu)
-    switch.add_case(I64(RELU_BACKWARD), back)
-    for block in (plain, relu, back):
+    _end_of_tile(vectors, cells, result, at, is_edge, tail, given)
+
+
+def _end_of_tile(vectors, cells, sums, at, is_edge, tail, given):
+    """C = epilogue(init + sums): masked loads and stores at the right edge alone, since AMD's
+    processors take 18 operations for a masked store of AVX2."""
+    builder, last = vectors[0].builder, len(vectors) - 1
+    done = builder.append_basic_block("done")
+    cases = {
+        (epilogue, masked): builder.append_basic_block(f"{name}{masked}")
+        for masked in (0, 1)
+        for epilogue, name in ((STORE, "store"), (RELU, "relu"), (RELU_BACKWARD, "relu_back"))
+    }
+    case = builder.add(builder.mul(given.epilogue, I64(2)), builder.zext(is_edge, I64))
+    switch = builder.switch(case, cases[STORE, 0])
+    for (epilogue, masked), block in cases.items():
+        switch.add_case(I64(2 * epilogue + masked), block)
         builder.position_at_end(block)
-        for (r, v), value in zip(cells, result):
+        for (r, v), value in zip(cells, sums):
             vec, zero = vectors[v], vectors[v].const(0.0)
-            if block is relu:
+
+            def load(base, ld, r=r, v=v, vec=vec, masked=masked):
+                p = at(base, ld, r, v)
+                return vec.load_masked(p, tail) if masked and v == last else vec.load(p)
+
+            value = vec.add(load(given.init, given.ldi), value)
+            if epilogue == RELU:
                 value = vec.select(vec.passes(value), value, zero)
-            elif block is back:
-                value = vec.select(vec.passes(load(given.act, given.ldact, r, v)), value, zero)
-            store(value, r, v)
+            elif epilogue == RELU_BACKWARD:
+                value = vec.select(vec.passes(load(given.act, given.ldact)), value, zero)
+            p = at(given.c, given.ldc, r, v)
+            vec.store_masked(value, p, tail) if masked and v == last else vec.store(value, p)
         builder.branch(done)
     builder.position_at_end(done)
+
+
+def _edge(builder, given, last: Vectors, before: int):
+    """(whether the last vector, behind `before` columns, is not whole, the mask of its lanes)."""
+    rest = builder.sub(given.columns, I64(before))
+    return builder.icmp_signed("<", rest, I64(last.lanes)), last.first_lanes(rest)
 
 
 def _panel(nv: int, elem: ir.Type):
@@ -190,10 +240,10 @@ def _panel(nv: int, elem: ir.Type):
 
     def body(builder, *values):
         given, vec = Operands(*values), Vectors(builder, elem)
-        tail = vec.first_lanes(builder.sub(given.columns, I64((nv - 1) * vec.lanes)))
-        first = I64(0)
+        edge = _edge(builder, given, vec, (nv - 1) * vec.lanes)
+        first = I64(0), given.a
         for mr in TILE_ROWS[nv]:
-            first = _rows_of_tiles([vec] * nv, mr, first, tail, given)
+            first = _rows_of_tiles([vec] * nv, mr, first, edge, given)
         builder.ret_void()
 
     return body
@@ -206,9 +256,9 @@ def _halved_panel(nv: int, elem: ir.Type, whole):
     def body(builder, *values):
         given, vec = Operands(*values), Vectors(builder, elem)
         half = Vectors(builder, elem, vec.lanes // 2)
-        tail = half.first_lanes(builder.sub(given.columns, I64((nv - 1) * vec.lanes)))
+        edge = _edge(builder, given, half, (nv - 1) * vec.lanes)
         vectors = [vec] * (nv - 1) + [half]
-        row = _rows_of_tiles(vectors, TILE_ROWS[nv][0], I64(0), tail, given)
+        row, _ = _rows_of_tiles(vectors, TILE_ROWS[nv][0], (I64(0), given.a), edge, given)
         with builder.if_then(builder.icmp_signed("<", row, given.m)):
             whole.call(builder, elem, given.from_row(builder, row))
         builder.ret_void()
@@ -216,25 +266,32 @@ def _halved_panel(nv: int, elem: ir.Type, whole):
     return body
 
 
-def _rows_of_tiles(vectors, mr, first, tail, given):
-    """Tiles of `mr` rows from row `first` on; the first row that is left."""
+def _rows_of_tiles(vectors, mr, first, edge, given):
+    """Tiles of `mr` rows from `first` on, a row and where its A is; the first that is left."""
     builder = vectors[0].builder
     came_from = builder.block
+    groups, rows = divmod(mr, MR)
+    assert groups == 0 or rows == 0, "a tile would end within a panel of A"
+    height = builder.mul(given.group, I64(groups)) if groups else builder.mul(given.rs, I64(mr))
     test, tile, rest = (
         builder.append_basic_block(f"{name}{mr}") for name in ("rows", "tile", "rest")
     )
     builder.branch(test)
     builder.position_at_end(test)
-    row = builder.phi(I64)
-    row.add_incoming(first, came_from)
+    row, a = (builder.phi(value.type) for value in first)
+    row.add_incoming(first[0], came_from)
+    a.add_incoming(first[1], came_from)
     following = builder.add(row, I64(mr))
     builder.cbranch(builder.icmp_signed("<=", following, given.m), tile, rest)
     builder.position_at_end(tile)
-    _tile(vectors, mr, row, tail, given)
+    if mr == TILE_ROWS[len(vectors)][0]:
+        _prefetch_ahead(vectors[0], mr, row, given)
+    _tile(vectors, mr, row, a, edge, given)
     row.add_incoming(following, builder.block)
+    a.add_incoming(builder.gep(a, [height]), builder.block)
     builder.branch(test)
     builder.position_at_end(rest)
-    return row
+    return row, a
 
 
 def _panel_routines(nv: int):
@@ -257,9 +314,10 @@ def panel(typingctx, nv, operands):
     """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
 
     The operands are a tuple of those of `Operands`:
-    c[i, j] = epilogue(init[i, j] + sum over k of a[i*rs + k*cs] * b[k*ldb + j]). Only the first
-    `columns` of c, init and act are touched; b is read in whole vectors. Beside the product of row
-    i and k, prefetch[i*prs + k*pcs] is prefetched into the L2 cache.
+    c[i, j] = epilogue(init[i, j] + sum over k of a[i // MR * group + i % MR * rs + k*cs] *
+    b[k*ldb + j]), where `group` is MR * rs unless a is packed. Only the first `columns` of c, init
+    and act are touched; b is read in whole vectors. Beside the product of row i and k,
+    prefetch[i*prs + k*pcs] is prefetched into the L2 cache.
     """
 
     def codegen(context, builder, signature, args):
@@ -306,8 +364,9 @@ def prefetch_strides(nr, k, m):
 
 @inner
 def gemm_loops(
-    c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, prefetch, pcs, prs
-):
+    c, ldc, a, rs, cs, group, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
+    prefetch, pcs, prs, a_ahead,
+):  # fmt: skip
     """The loops of `gemm`. Its integers must not be literals, so that one compilation serves all.
 
     `prefetch`, `pcs`, `prs`: as in `panel` where B is not packed; of a packed B the next block is
@@ -318,6 +377,8 @@ def gemm_loops(
     if epilogue == RELU_BACKWARD:
         kc = max(k, 1)
     nr = NV * vl
+    panels = (n + nr - 1) // nr
+    pace = (rs + panels - 1) // panels if a_ahead else 0
     for j in range(0, n, nr):
         columns = min(nr, n - j)
         nv = (columns + vl - 1) // vl
@@ -334,6 +395,7 @@ def gemm_loops(
                 shift(a, p * cs),
                 rs,
                 cs,
+                group,
                 shift(b_j, p * ld_panel),
                 ld_panel,
                 m,
@@ -347,6 +409,8 @@ def gemm_loops(
                 shift(b_j, (p + kc) * ld_panel) if ldb == PANELS else shift(ahead, p * pcs),
                 pcs,
                 prs,
+                shift(a, a_ahead + j // nr * m * pace),
+                pace if first else 0,
             )
             panel(nv, operands)
 
@@ -363,13 +427,14 @@ def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, a_
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PANELS), or row-major with leading
     dimension ldb in memory that may be read to a whole vector past the last column.
     For the epilogue RELU_BACKWARD, act (m, n) are activations. They may lie in c itself, so k is
-    then not cut into blocks: c is written once, after act is read. Prefetched meanwhile: the next
-    columns of b where a is row-major, else a[a_ahead:].
+    then not cut into blocks: c is written once, after act is read. Prefetched meanwhile:
+    a[a_ahead:] unless a_ahead is 0, and the next columns of b where a is row-major.
     """
-    prefetch, pcs, prs = shift(a, a_ahead), cs, rs
+    prefetch, pcs, prs, rows_ahead = shift(a, a_ahead), cs, rs, 0
     if cs == 1:
-        nr = NV * lanes(c)
+        nr, rows_ahead = NV * lanes(c), a_ahead
         prefetch, pcs, prs = shift(b, nr), ldb, max(nr // m, 1)
     gemm_loops(
-        c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, prefetch, pcs, prs
-    )
+        c, ldc, a, rs, cs, MR * rs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
+        prefetch, pcs, prs, rows_ahead,
+    )  # fmt: skip

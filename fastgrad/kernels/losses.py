@@ -60,6 +60,25 @@ def add_elementwise(name: str, formula) -> int:
     return ELEMENTWISE.add(name, lambda elem: _elementwise_body(elem, formula))
 
 
+def _loaded(vec, is_whole, left, *places):
+    """A vector from each place, masked where fewer than a vector's numbers are left; the mask."""
+    builder, found = vec.builder, []
+    with builder.if_else(is_whole, likely=True) as (whole, edge):
+        with whole:
+            everywhere = ir.Constant(vec.mask_type, [1] * vec.lanes)
+            found.append((builder.block, [vec.load(place) for place in places] + [everywhere]))
+        with edge:
+            mask = vec.first_lanes(left)
+            values = [vec.load_masked(place, mask) for place in places]
+            found.append((builder.block, [*values, mask]))
+    phis = []
+    for values in zip(*(values for _, values in found)):
+        phis.append(builder.phi(values[0].type))
+        for (block, _), value in zip(found, values):
+            phis[-1].add_incoming(value, block)
+    return phis
+
+
 def _elementwise_body(elem, formula):
     def body(builder, z, ldz, y, ldy, s, s_row, s_column, m, k, scale, parameter, relu):
         vec = Arithmetic(builder, elem)
@@ -69,16 +88,19 @@ def _elementwise_body(elem, formula):
         weight = cgutils.alloca_once_value(builder, vec.const(1.0))
         ignored = cgutils.alloca_once_value(builder, ir.Constant(vec.mask_type, [0] * vec.lanes))
         blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), I64(vec.lanes))
+        following = builder.gep(y, [builder.mul(m, k)])  # of the next block of rows
         with cgutils.for_range(builder, m) as row:
             with cgutils.for_range(builder, blocks) as block:
                 column = builder.mul(block.index, I64(vec.lanes))
-                mask = vec.first_lanes(builder.sub(k, column))
+                left = builder.sub(k, column)
+                is_whole = builder.icmp_signed(">=", left, I64(vec.lanes))
 
                 def at(base, ld):
                     return builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
 
-                place = at(z, ldz)
-                output = vec.load_masked(place, mask)
+                place, aim = at(z, ldz), at(y, ldy)
+                output, target, mask = _loaded(vec, is_whole, left, place, aim)
+                vec.prefetch(at(following, ldy))
                 with builder.if_then(weighted):
                     here = builder.gep(
                         s,
@@ -90,7 +112,6 @@ def _elementwise_body(elem, formula):
                         with b:
                             builder.store(vec.load_masked(here, mask), weight)
                     builder.store(without_weight(vec, builder.load(weight), output), ignored)
-                target = vec.load_masked(at(y, ldy), mask)
                 value, derivative, _ = formula(vec, output, target, parameter)
                 w = builder.load(weight)
                 counts = builder.not_(builder.load(ignored))
@@ -99,7 +120,11 @@ def _elementwise_body(elem, formula):
                 active = builder.or_(vec.passes(output), linear)
                 active = builder.and_(active, counts)
                 derivative = builder.select(active, derivative, vec.const(0.0))
-                vec.store_masked(derivative, place, mask)
+                with builder.if_else(is_whole, likely=True) as (whole, edge):
+                    with whole:
+                        vec.store(derivative, place)
+                    with edge:
+                        vec.store_masked(derivative, place, mask)
                 inside = builder.and_(mask, counts)
                 value = builder.select(inside, builder.fmul(w, value), vec.const(0.0))
                 total.add(value)

@@ -1,16 +1,18 @@
-"""Weights into panels, and their transposes, once a step: what `gemm.py` reads as B.
+"""Into panels: what `gemm.py` reads as B, weights and their transposes once a step; and as A.
 
-In: W (d, k) row-major, as it lies in theta. Out: panels of up to NR columns, a row of a panel
-contiguous, padded with zeros to whole vectors. The transpose goes through registers, lanes x lanes
-at a time: 6 times as fast as element by element (64 x 64 float32: 0.17 against 1.0 us).
+In: a matrix, row-major, W (d, k) as it lies in theta. Out: panels of up to NR columns, a row of a
+panel contiguous, padded with zeros to whole vectors; of MR columns for a transposed A. The
+transpose goes through registers, lanes x lanes at a time: 6 times as fast as element by element
+(64 x 64 float32: 0.17 against 1.0 us).
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
-from .gemm import NV
+from .gemm import MR, NV
 from .routines import procedure, routine
 from .simd import (
     I32,
@@ -25,10 +27,96 @@ from .simd import (
     shift,
 )
 
+# Rows copied side by side: whole cache lines of the source, and of the panels.
+ROWS_AT_ONCE = 8
+
 
 def _arguments(real):
     p, i = types.CPointer(real), types.int64
     return p, p, i, i, i, i, i
+
+
+def _copy_body(elem):
+    def body(builder, out, width, source, ld, rows, columns):
+        vec = Vectors(builder, elem)
+        whole = builder.sdiv(columns, I64(vec.lanes))
+        rest = builder.srem(columns, I64(vec.lanes))
+        has_tail = builder.icmp_signed(">", rest, I64(0))
+        tail = vec.first_lanes(rest)
+        with cgutils.for_range(builder, rows) as row:
+            to = builder.gep(out, [builder.mul(row.index, width)])
+            come = builder.gep(source, [builder.mul(row.index, ld)])
+            with cgutils.for_range(builder, whole) as block:
+                at = builder.mul(block.index, I64(vec.lanes))
+                vec.store(vec.load(builder.gep(come, [at])), builder.gep(to, [at]))
+            with builder.if_then(has_tail):
+                at = builder.mul(whole, I64(vec.lanes))
+                vec.store(vec.load_masked(builder.gep(come, [at]), tail), builder.gep(to, [at]))
+        builder.ret_void()
+
+    return body
+
+
+copy_rows = routine(
+    "copy_rows",
+    "out width source ld rows columns",
+    VOID,
+    lambda p: [p, I64, p, I64, I64, I64],
+    _copy_body,
+    """out[r*width + j] = source[r*ld + j] for j < columns;
+    whole vectors are written, zeros behind.
+
+    `width` is at least `columns`, in whole vectors.
+    """,
+)
+
+
+def _copy_panels_body(elem):
+    def body(builder, out, source, ld, rows, columns):
+        whole = builder.sdiv(columns, I64(MR))
+        beside = builder.mul(whole, I64(MR))
+        height = builder.mul(rows, I64(MR))
+        across = ir.VectorType(elem, MR).as_pointer()
+        size = 4 if elem == ir.FloatType() else 8
+
+        def some(first, count):
+            come = builder.gep(source, [builder.mul(first, ld)])
+            to = builder.gep(out, [builder.mul(first, I64(MR))])
+            with cgutils.for_range(builder, whole) as panel:
+                for r in range(count):
+                    at = builder.add(builder.mul(I64(r), ld), builder.mul(panel.index, I64(MR)))
+                    place = builder.add(builder.mul(panel.index, height), I64(r * MR))
+                    value = builder.load(builder.bitcast(builder.gep(come, [at]), across))
+                    value.align = size
+                    place = builder.bitcast(builder.gep(to, [place]), across)
+                    builder.store(value, place).align = size
+            with cgutils.for_range(builder, builder.sub(columns, beside)) as rest:
+                for r in range(count):
+                    at = builder.add(builder.mul(I64(r), ld), builder.add(beside, rest.index))
+                    place = builder.add(builder.mul(whole, height), I64(r * MR))
+                    value = builder.load(builder.gep(come, [at]))
+                    builder.store(value, builder.gep(to, [builder.add(place, rest.index)]))
+
+        groups = builder.sdiv(rows, I64(ROWS_AT_ONCE))
+        with cgutils.for_range(builder, groups) as group:
+            some(builder.mul(group.index, I64(ROWS_AT_ONCE)), ROWS_AT_ONCE)
+        done = builder.mul(groups, I64(ROWS_AT_ONCE))
+        with cgutils.for_range(builder, builder.sub(rows, done)) as row:
+            some(builder.add(done, row.index), 1)
+        builder.ret_void()
+
+    return body
+
+
+copy_panels = routine(
+    "copy_panels",
+    "out source ld rows columns",
+    VOID,
+    lambda p: [p, p, I64, I64, I64],
+    _copy_panels_body,
+    """Columns in panels of MR, as a product's transposed A:
+    out[j // MR * MR * rows + r * MR + j % MR] = source[r*ld + j] for j < columns.""",
+)
 
 
 @procedure(types.none, _arguments)
@@ -39,16 +127,14 @@ def pack(out, w, ldw, d, k, start, stop):
     """
     vl = lanes(out)
     nr = NV * vl
-    for j in range(0, k, nr):
-        columns = min(nr, k - j)
-        width = (columns + vl - 1) // vl * vl
-        for i in range(start, stop):
-            row = shift(out, j * d + i * width)
-            source = shift(w, i * ldw + j)
-            for q in range(columns):
-                row[q] = source[q]
-            for q in range(columns, width):
-                row[q] = 0
+    for i in range(start, stop, ROWS_AT_ONCE):
+        rows = min(ROWS_AT_ONCE, stop - i)
+        for j in range(0, k, nr):
+            columns = min(nr, k - j)
+            width = (columns + vl - 1) // vl * vl
+            copy_rows(
+                shift(out, j * d + i * width), width, shift(w, i * ldw + j), ldw, rows, columns
+            )
 
 
 def _transpose(vec: Vectors, rows):

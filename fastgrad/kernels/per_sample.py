@@ -18,10 +18,10 @@ from numba import types
 from numba.core import cgutils
 
 from .blocks import block_delta_below, forward, output_delta, weight_gradient
-from .gemm_tn import copy_rows
 from .gemv import RowGroup
 from .jit import inner
 from .outer import row_gradients
+from .pack import copy_rows
 from .records import (
     CALL,
     GRADIENT,

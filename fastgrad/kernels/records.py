@@ -91,6 +91,8 @@ LAYER = Record(
     task_db=INT,
     flat_db=INT,  # flat gradient: where db goes
     first_weight_task=INT,  # with MATRIX the first unit's task
+    weight_rows=INT,  # wide: rows of W of a weight task
+    delta_panels=INT,  # where dW is PACKED_BOTH, task's part: the chunk's deltas in panels
     transposed=INT,  # 1: `task_dw` is the transpose of dW, (k, ld_dw)
 )
 
@@ -111,8 +113,8 @@ PLAN = Record(
     tasks=INT,  # row tasks in all
     block_rows=INT,  # rows taken through the whole network while they are in cache
     slices=INT,  # tasks of packing and of adding up the tasks' gradients
-    weight_rows=INT,  # wide: rows of W of a weight task
     weight_tasks=INT,
+    kc=INT,  # wide: rows of X between two additions to a weight gradient
     direct=INT,  # 1: a single task's gradient is the caller's array itself
     flat=INT,  # 1: biases lie behind their weights, in theta and in the gradient
     float64_blocks=INT,  # after so many a task's gradient is added to its float64 one; 0: never
@@ -229,9 +231,9 @@ ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or 
 PACKED, IN_PLACE, DOT_PRODUCTS = 0, 1, 2
 # Of its input gradient: the transpose of W in panels; dot products with the rows of W in place.
 PACKED_T, DOT_ROWS = 0, 1
-# Of its weight gradient: X^T dZ in bands of rows of W; with both operands copied side by side; its
-# transpose dZ^T X; that of one output, as a sum of scaled rows.
-BANDS, COPIED, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
+# Of its weight gradient: X^T dZ in bands of rows of W; with both operands packed; its transpose
+# dZ^T X; that of one output, as a sum of scaled rows.
+BANDS, PACKED_BOTH, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
 
 # sums: numbers of the network, before all others
 LOSS_PARAMETER, L2 = 0, 1

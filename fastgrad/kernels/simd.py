@@ -107,12 +107,12 @@ class Vectors:
         pointer = self._vector_pointer(pointer)
         self.builder.call(function, [value, pointer, I32(self.align), mask])
 
-    def prefetch(self, pointer):
-        """Ask for the line of an address, valid or not, into the L2 cache."""
+    def prefetch(self, pointer, level: int = 2):
+        """Ask for the line of an address, valid or not, into the cache of that level."""
         i8_pointer = I8.as_pointer()
         function = self.declare("llvm.prefetch.p0", VOID, [i8_pointer, I32, I32, I32])
         address = self.builder.bitcast(pointer, i8_pointer)
-        self.builder.call(function, [address, I32(0), I32(2), I32(1)])
+        self.builder.call(function, [address, I32(0), I32(4 - level), I32(1)])
 
     # arithmetic
     def declare(self, name, result, args):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from numba import types
 
 from .activations import apply_activation, apply_bend, apply_slope
-from .blocks import delta_below, weight_gradient
+from .blocks import delta_below, tangent_rows, weight_gradient
 from .curvature import output_curvature
 from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
 from .jit import inner
@@ -53,12 +53,6 @@ def pack_tangent(call, plan, panels, number, start, stop):
         pack(shift(panels, layer.tangent_panels), w, k, d, k, start, stop)
     if plan.want & SECOND and (number > 0 or plan.want & INPUT_GRADIENT):
         pack_transposed(shift(panels, layer.tangent_panels_t), w, k, d, k, start, stop)
-
-
-@inner
-def tangent_rows(plan, number, m):
-    """Rows of the product that is the (tangent of the) weight gradient of a layer over m rows."""
-    return 2 * m if plan.want & SECOND and number > 0 else m
 
 
 @inner

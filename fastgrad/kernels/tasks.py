@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from numba import types
 
-from .blocks import backward, forward, one_pass_block, output_delta, weight_gradient
+from .blocks import (
+    backward,
+    forward,
+    one_pass_block,
+    output_delta,
+    pack_deltas,
+    tangent_rows,
+    weight_gradient,
+)
 from .gather import gather_labels, gather_rows
 from .gemv import pack_skinny
 from .hessian import matrix_block, mirror_slice
@@ -48,7 +56,7 @@ from .routines import procedure
 from .seeds import seeded_block
 from .simd import lanes, shift
 from .sums import add_exactly, rounded_sum
-from .tangents import pack_tangent, tangent_block, tangent_rows
+from .tangents import pack_tangent, tangent_block
 
 
 def _records(real):
@@ -163,6 +171,8 @@ def rows_task(call, plan, worker, panels, index, origin):
         else:
             value = _block(call, plan, panels, part, grad, scratch, row, m, place, blocks == 0)
         loss, lost = add_exactly(loss, lost, value)
+        if wide:
+            pack_deltas(plan, place, m, part, chunk_end - origin)
         blocks += 1
         if float64_blocks and not wide and (blocks == float64_blocks or row + m == stop):
             for i in range(size):
@@ -179,8 +189,8 @@ def weights_task(call, plan, worker, index, origin):
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
-    start = (index - layer.first_weight_task) * plan.weight_rows
-    count = min(plan.weight_rows, layer.d - start)
+    start = (index - layer.first_weight_task) * layer.weight_rows
+    count = min(layer.weight_rows, layer.d - start)
     m = min(plan.chunk_rows, plan.n - origin)
     part = shift(call.work, plan.task_base)
     x, beyond = shift(call.x, origin * bottom.d), (plan.n - origin - m) * bottom.d

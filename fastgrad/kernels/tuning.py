@@ -10,7 +10,6 @@ PARALLEL_FLOPS, PAIR_ROWS, WIDE_* and TRANSPOSE_COST were.
 from __future__ import annotations
 
 # Plans (`_core/plan.py`).
-CACHE_BYTES = 192 * 1024  # activations of a row block: they and the panels share the L2
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
 TASK_ROWS = 512  # rows of a task where there are many: a task's gradient costs some ten rows
 PAIR_ROWS = 32  # where there are too few rows for that: two tasks from so many rows on,
@@ -22,11 +21,11 @@ PARALLEL_FLOPS = 2_000_000  # in float32, some 20 us of one core: less is lost t
 ASLEEP_FLOPS = 25_000_000  # where threads must be woken, in some 80 us
 # Gradients of more bytes, or of more parameters a row, are split by rows of W ("wide"): a private
 # one a task would cost more than handing the activations from thread to thread.
-WIDE_BYTES, WIDE_RATIO = 1_600_000, 1000
+WIDE_RATIO = 1000
 WIDE_TASK_ROWS = 128  # rows of a row task in a wide network: a panel of W is read once for them
 WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
-WEIGHT_ROWS = (192, 96)  # rows of W of a weight task, in networks with many inputs and with few
-CHUNK_BYTES = 32 * 2**20  # activations and deltas kept for the weight tasks
+# Weight tasks of a network that threads share evenly, unless one had fewer rows of W than these.
+WEIGHT_TASKS, LEAST_WEIGHT_ROWS = 16, 96
 # Rows of X up to which reading W in place costs less than packing it (64-100 to 1000-1000 on Zen 4:
 # packing pays from 200 rows on, from 100 where rows of W lie 4 KiB from each other); and up to
 # which it does where all columns make one panel.
@@ -59,6 +58,7 @@ IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
 # Products of a block of k: columns of X lie far from each other (weight gradient), rows do not.
 KC_COLUMNS, KC_ROWS = 128, 1024
 PREFETCH_ELEMENTS = 8192  # from so many in a panel on, the next one is worth a prefetch
+AHEAD_LINES = 4  # of cache in a row of X up to which the forward pass prefetches the next block
 DOT_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
 # Rows of dW side by side where each of its elements is a sum of fewer products: writing is most of
 # the work.

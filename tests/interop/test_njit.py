@@ -14,6 +14,7 @@ from numba.core.runtime import _nrt_python
 
 import fastgrad as fg
 from fastgrad._core import plan as plans
+from fastgrad._core.tuning import tuned
 from fastgrad.interop.numba import Network, network, optimizer, workspaces
 from fastgrad.kernels import records as at
 
@@ -381,9 +382,9 @@ def test_a_neuron_has_the_bits_of_the_python_call(rng, n, d):
 
 
 @numba.njit
-def plan_of_layer(vector, d, k, n, itemsize, want):
+def plan_of_layer(vector, d, k, n, itemsize, want, tuned):
     return plans.write_plan(
-        vector, (d, k), n, itemsize, want, 0, False, False, 1, 0, 1, False, False, 2
+        vector, (d, k), n, itemsize, want, 0, False, False, 1, 0, 1, False, False, 2, tuned
     )
 
 
@@ -401,8 +402,8 @@ def test_compiled_arithmetic_makes_the_plans_of_python(itemsize, want):
         (1, 2, 5, 8, 16, 64, 100, 1024),
     ):
         compiled[:], python[:] = 0, 0
-        sizes = plan_of_layer(compiled, d, k, n, itemsize, want)
-        assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, want)
+        sizes = plan_of_layer(compiled, d, k, n, itemsize, want, tuned())
+        assert sizes == plan_of_layer.py_func(python, d, k, n, itemsize, want, tuned())
         np.testing.assert_array_equal(compiled, python, err_msg=f"{(n, d, k)}")
 
 

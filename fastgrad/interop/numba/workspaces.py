@@ -17,8 +17,9 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
-from ..._core import plan, workspace
+from ..._core import plan, tuning, workspace
 from ..._core.plan import MSE, write_plan
+from ..._core.tuning import Tuning
 from ..._core.workspace import workspace_layout, write_workspace
 from ...kernels import records as at
 from ...kernels.calls import call_address
@@ -45,6 +46,7 @@ _slots = np.zeros((SLOTS, ROW), np.int64)
 _busy = _slots[:, BUSY]
 free_after_fork(_busy)
 _TABLE = publish(_slots)
+_TUNING = publish(tuning.shared)
 
 
 @intrinsic
@@ -120,9 +122,12 @@ def _prepare(slots, number, n, d, k, itemsize, want, flag):
     slot = slots[number]
     vector = slot[VECTOR:]
     vector[:] = 0
+    numbers = carray(at_address(published(_TUNING)), 5, np.int64)
+    tuned = Tuning(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
     weighted, activation = want == NEURON and flag, RELU if want == NEURON else flag
     _, elements, doubles, _, workers = write_plan(
-        vector, (d, k), n, itemsize, want, MSE, False, False, 1, 0, activation, weighted, False, 1
+        vector, (d, k), n, itemsize, want, MSE, False, False, 1, 0, activation, weighted, False, 1,
+        tuned,
     )  # fmt: skip
     layout = workspace_layout(_LENGTH, workers, doubles, elements, itemsize)
     words = layout[4]
@@ -136,7 +141,7 @@ def _prepare(slots, number, n, d, k, itemsize, want, flag):
     return True
 
 
-_SOURCES = [Path(module.__file__) for module in (plan, workspace, locks)]
+_SOURCES = [Path(module.__file__) for module in (plan, tuning, workspace, locks)]
 
 
 @partial(kernel, sources=[*_SOURCES, Path(__file__)])
@@ -155,7 +160,12 @@ def _lease(n, d, k, itemsize, want, flag):
     return slot[WORK]
 
 
-_LEASE = enlist(_lease, lambda: (1, 1, 1, 8, at.OUTPUTS, 0))
+def _example():
+    tuning.tuned()  # from here on the numbers are in `shared`
+    return 1, 1, 1, 8, at.OUTPUTS, 0
+
+
+_LEASE = enlist(_lease, _example)
 
 
 @register_jitable
