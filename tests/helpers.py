@@ -187,11 +187,12 @@ def set_tuning(set_attribute, **numbers):
     set_attribute(blocking, "_chosen", blocking.tuned()._replace(**chosen))
 
 
-def cut_plans(cut):
-    """Cut small steps, and small neurons, as large ones are; for the rest of this process."""
+def cut_plans(cut, set_attribute=setattr):
+    """Cut small steps, and small neurons, as large ones are; for the rest of this process unless
+    `set_attribute` takes it back."""
     awake = {"ASLEEP_FLOPS": 0}  # threads pay, however they wait
     neuron = {"NEURON_PARALLEL_BYTES": 0, "NEURON_BLOCK_ROWS": 16}
-    set_tuning(setattr, **CUTS[cut], **neuron, **awake)
+    set_tuning(set_attribute, **CUTS[cut], **neuron, **awake)
     forget_plans()
 
 

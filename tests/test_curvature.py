@@ -24,7 +24,6 @@ from fastgrad import reference_derivatives as twins
 from fastgrad.activations import ACTIVATIONS
 from fastgrad.curvature import ggn, ggn_diagonal, ggn_vp, hessian, hvp, kfac_factors, operator
 from fastgrad.jacobians import jacobian
-from fastgrad.kernels import tuning
 
 KINKED = ("relu", "leaky_relu", "identity")
 
@@ -214,9 +213,7 @@ def test_row16_at_the_kink_there_is_no_second_derivative():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("cut", CUTS)
 def test_the_same_bits_on_any_number_of_threads(rng, cut, dtype, monkeypatch):
-    for name in dir(tuning):
-        monkeypatch.setattr(tuning, name, getattr(tuning, name))  # as they were, afterwards
-    cut_plans(cut)
+    cut_plans(cut, monkeypatch.setattr)
     try:
         for loss, activation in (("cross_entropy", "relu"), ("mse", "tanh")):
             net = network([6, 13, 7, 3], loss, dtype, activation=activation, l2=0.1)

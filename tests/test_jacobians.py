@@ -22,7 +22,6 @@ import fastgrad as fg
 from fastgrad import reference_derivatives as twins
 from fastgrad.activations import ACTIVATIONS
 from fastgrad.jacobians import input_jacobian, jacobian, jvp, vjp
-from fastgrad.kernels import tuning
 
 UNITS = {F32: 400, F64: 400}
 
@@ -122,9 +121,7 @@ def test_row30_losses_of_ones_own(rng):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("cut", CUTS)
 def test_the_same_bits_on_any_number_of_threads(rng, cut, dtype, monkeypatch):
-    for name in dir(tuning):
-        monkeypatch.setattr(tuning, name, getattr(tuning, name))  # as they were, afterwards
-    cut_plans(cut)
+    cut_plans(cut, monkeypatch.setattr)
     try:
         net = network([6, 21, 9, 3], dtype=dtype)
         theta, X, *_ = draw(rng, net, 260)

@@ -17,6 +17,7 @@ from helpers import (
     draw_problem,
     forget_plans,
     run_python,
+    set_tuning,
     snapshot,
     wide,
 )
@@ -214,8 +215,7 @@ def test_row32_no_sample_moves_the_clipped_sum_further_than_the_clip(rng, dtype)
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_row31_row32_every_cut_gives_the_same(cut, monkeypatch, rng):
-    for name, value in CUTS[cut].items():
-        monkeypatch.setattr(tuning, name, value)
+    set_tuning(monkeypatch.setattr, **CUTS[cut])
     for dtype in DTYPES:
         for sizes in ([5, 1], [17, 65, 3], [9, 300, 2], [130, 31, 1, 7]):
             for n in (1, 29, 250):
