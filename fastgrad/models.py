@@ -106,7 +106,7 @@ class Model:
     @property
     def task(self) -> str:
         """Whether this is a "regression" or a "classification"."""
-        return "classification" if self.net.spec.loss.takes_logits else "regression"
+        return self.net.spec.loss.task
 
     @property
     def columns(self) -> list[str]:
@@ -444,8 +444,8 @@ def _classes(classes, net: MLP) -> list | None:
     if not loss.labelled and not single:
         if classes is not None:
             raise ValueError(
-                f"classes are for 'cross_entropy' or one output of 'logistic'; the network has "
-                f"{net.n_outputs} of {net.loss_name!r}"
+                f"classes are for one classification; the network has {net.n_outputs} outputs of "
+                f"{net.loss_name!r}"
             )
         return None
     expected = 2 if single else net.n_outputs

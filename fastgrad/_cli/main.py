@@ -12,7 +12,7 @@ from .._tables.delimited import NULLS
 from .._tables.encode import FEW
 from .._tables.sources import ENDINGS
 from ..activations import ACTIVATIONS
-from ..losses import LOSSES
+from ..losses import DEFAULTS, LOSSES
 from ..optimizers import BY_NAME
 from ..runtime import check_threads
 from . import commands
@@ -153,8 +153,8 @@ def _train_arguments(sub) -> None:
     sub.add_argument("--activation", choices=list(ACTIVATIONS), default="relu",
                      help="of the hidden layers (relu)")  # fmt: skip
     sub.add_argument("--loss", choices=list(LOSSES),
-                     help="cross_entropy for a classification, mse for a regression; poisson is "
-                     "for counts, and predicts rates")  # fmt: skip
+                     help="; ".join(f"{loss.name} for a {task}" for task, loss in DEFAULTS.items())
+                     + "; poisson is for counts, and predicts rates")  # fmt: skip
     for loss in LOSSES.values():
         if loss.parameter:
             name, default = loss.parameter.name.replace("_", "-"), loss.parameter.default

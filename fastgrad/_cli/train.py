@@ -18,7 +18,7 @@ from .. import datasets, optimizers
 from .._tables import encode, labels, roles
 from .._tables.table import Table
 from ..datasets.prepare import moments
-from ..losses import LOSSES, Loss, parameters
+from ..losses import DEFAULTS, Loss, get_loss, parameters
 from ..models import Model
 from ..network import MLP
 from ..training import fit
@@ -147,13 +147,13 @@ def _new_model(args, table: Table, classes, encoding, d: int, layers) -> Model:
 
 def _loss(args, classes) -> Loss:
     """The row of `--loss`, or of the task's default."""
-    tasks = ("regression", "mse"), ("classification", "cross_entropy")
-    (task, default), (other, _) = tasks if classes is None else tasks[::-1]
-    loss = LOSSES[args.loss or default]
-    if loss.takes_logits == (classes is None):
-        hint = f", or --task {other}" if args.task == "auto" else ""
+    task = "regression" if classes is None else "classification"
+    default = DEFAULTS[task]
+    loss = get_loss(args.loss) if args.loss else default
+    if loss.task != task:
+        hint = f", or --task {loss.task}" if args.task == "auto" else ""
         raise UserError(
-            f"--loss is {loss.name}, which is not for a {task}; expected {default}{hint}"
+            f"--loss is {loss.name}, which is not for a {task}; expected {default.name}{hint}"
         )
     if loss.takes_logits and not loss.labelled and len(classes) != 2:
         raise UserError(f"--loss {loss.name} is for 2 classes; the target has {len(classes)}")
