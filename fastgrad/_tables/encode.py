@@ -121,7 +121,7 @@ def _check_filled(table: Table, name: str, impute: bool) -> None:
         row = int(np.argmax(absent))
         raise ValueError(
             f"{table.where(row, name)}: missing ({absent.sum()} of {table.rows} cells are): fill "
-            f"it in, leave the row or the column out, or say --impute mean"
+            f"it in, leave the column out, or say --impute mean or --drop-missing"
         )
 
 

@@ -49,8 +49,8 @@ def _check_there(table: Table, name: str) -> None:
         row = int(np.argmax(absent))
         raise ValueError(
             f"{table.where(row, name)}: the target is missing ({absent.sum()} of {table.rows} "
-            f"are); expected a value: fill it in or leave the row out (--nulls says what is "
-            f"missing)"
+            f"are); expected a value: fill it in or leave the row out with --drop-missing (--nulls "
+            f"says what is missing)"
         )
 
 

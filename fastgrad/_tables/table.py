@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,17 @@ class Column:
         nan = np.isnan(self.values)
         return nan if self.missing is None else nan | self.missing
 
+    def take(self, rows) -> Column:
+        """The cells of some rows; words that none of them has are no longer known."""
+        values = self.values[rows]
+        missing = None if self.missing is None else self.missing[rows]
+        if self.words is None:
+            return replace(self, values=values, missing=missing)
+        used, codes = np.unique(values, return_inverse=True)
+        lost = int((used < 0).sum())  # code -1 is the first, if any
+        words = [self.words[code] for code in used[lost:]]
+        return replace(self, values=codes.reshape(-1) - lost, missing=missing, words=words)
+
     def cell(self, row: int) -> str:
         """A cell as text."""
         if self.words is None:
@@ -53,6 +64,7 @@ class Table:
 
     `parts` are the files and their numbers of rows, in order; rows count from `first` in messages,
     in each file anew. `targets` are the columns that training or scoring takes for targets.
+    `kept`: which rows of the files these are; None: all.
     """
 
     source: str
@@ -63,10 +75,13 @@ class Table:
     parts: list[tuple[str, int]] = field(default_factory=list)
     first: int = 1
     decimal: str = "."
+    kept: np.ndarray | None = None
 
     def where(self, row: int, column: str = "") -> str:
         """As "t.csv: row 3, column a"."""
         source = self.source
+        if self.kept is not None:
+            row = int(self.kept[row])
         for name, rows in self.parts:
             source = name
             if row < rows:
@@ -77,6 +92,15 @@ class Table:
     def inputs(self) -> list[str]:
         """The columns that are no targets."""
         return [name for name in self.columns if name not in self.targets]
+
+    def complete(self, filled=()) -> Table:
+        """The rows that have no missing cell but in the columns of `filled`."""
+        absent = [c.absent() for name, c in self.columns.items() if name not in filled]
+        rows = np.flatnonzero(~np.any(absent, axis=0)) if absent else np.arange(self.rows)
+        if len(rows) == self.rows:
+            return self
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        return replace(self, columns=columns, rows=len(rows), kept=rows)
 
 
 def text(codes: np.ndarray, values: list, category: bool = False) -> Column:
