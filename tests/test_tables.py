@@ -219,6 +219,45 @@ def test_many_values_that_force_allows_are_said(train):
     assert "column name has 99 different values, an input each" in err
 
 
+@pytest.mark.parametrize(
+    "amount",
+    [
+        '"1,{:03}.5"',
+        '"1,{:03}"',
+        '"2.{:03},25"',
+        "1 {:03}",
+        "1'{:03}",
+        "${}",
+        "{}.5%",
+        "{} €",
+        "€ {}",
+        "-£{}",
+    ],
+)
+def test_amounts_with_separators_and_signs_are_no_text(refused, train, amount):
+    table = lines("a,b,y", lambda i: i + 0.5, width=2)
+    cells = [amount.format(100 + i) for i in range(40)]
+    table = "\n".join(f"{cell},{row}" for cell, row in zip(["x", *cells], table.split("\n")))
+    err = refused(table)
+    assert "row 1, column x: " in err and cells[0].strip('"') in err
+    assert "expected a number without thousands separators, currency or percent signs" in err
+    if amount == '"1,{:03}"':
+        assert "--decimal , if it is a decimal comma" in err
+    else:
+        assert train("t.csv")[1].net.n_inputs == 42  # with --force
+    err = refused("t.csv", "--target", "x")
+    assert "or say --task classification if these are labels" in err
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["1.2.3", "1.2.4", "2.0.0"], ["10-20", "20-30", "5-10"], ["$10", "$5"], ["3a", "4a", "5a"],
+     ["$8", "007", "9%"]],
+)  # fmt: skip
+def test_names_with_digits_in_them_are_text(train, labels):
+    assert train(lines("a,b,c,y", labels))[1].classes == labels
+
+
 # 3. Row numbers
 
 
@@ -704,6 +743,8 @@ def test_what_is_no_regular_file_is_written_into(cli, folder):
     assert fg.load_model("n.npz").target == "digit"
     assert not files.written_into("/dev/shm/model.npz")  # a folder of regular files
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and stat.S_ISFIFO(os.stat("pipe").st_mode)
+    code, _, err = cli("predict", "m.npz", "t.csv", "-o", "/dev/full")
+    assert code == 1 and "No space left on device: '/dev/full'" in err
 
 
 def test_a_link_keeps_linking_and_a_file_its_mode(cli, folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .encode import FEW, as_text, too_many
-from .table import Table, is_label, number, numbers, share_of_numbers
+from .table import Table, is_label, number, numbers, share_of_numbers, written_amount
 
 
 def task(table: Table, given: str, force: bool) -> str:
@@ -70,7 +70,12 @@ def _auto(table: Table, name: str) -> str:
             f"{table.source}: column {name} has decimal commas, as {column.cell(0)}: --decimal , "
             f"reads them; --task classification takes them for labels"
         )
-    if None in found or any(map(is_label, column.words)):
+    if None in found:
+        amount = written_amount(table, name)
+        if amount:
+            raise ValueError(f"{amount}; or say --task classification if these are labels")
+        return "classification"
+    if any(map(is_label, column.words)):
         return "classification"
     values = np.array(found)
     return "classification" if _few_whole(values, table.rows) else "regression"

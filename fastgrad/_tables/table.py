@@ -10,6 +10,8 @@ import numpy as np
 _NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.I
 )
+_GROUPS = r"[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?"
+_AMOUNT = re.compile(rf"[+-]?[$€£¥]? ?[+-]?({_GROUPS}|[0-9]+([.,][0-9]+)?) ?[%$€£¥]?")
 BOOLEANS = ["False", "True"]
 
 
@@ -156,6 +158,29 @@ def share_of_numbers(column: Column, decimal: str = ".") -> float:
 def is_label(word: str) -> bool:
     """Whether digits have a leading zero, as in a postal code."""
     return re.match(r"[+-]?0[0-9]", word) is not None
+
+
+def written_amount(table: Table, name: str) -> str:
+    """Of a column of text all whose cells are numbers, some with thousands separators, a currency
+    or a percent sign: what to say of the first of these; else "", as for decimal commas."""
+    column = table.columns[name]
+    words = column.words or []
+    if column.category or len(words) < 3 or any(map(is_label, words)):
+        return ""
+    odd = [word for word in words if number(word, table.decimal) is None]
+    if not odd or not all(map(_AMOUNT.fullmatch, odd)):
+        return ""
+    commas = all(number(word, ",") is not None for word in odd)
+    if commas and not all(re.fullmatch(_GROUPS, word) for word in odd):
+        return ""
+    marked = set(odd)
+    found = np.array([*(word in marked for word in words), False])[column.values]
+    row = int(np.argmax(found))
+    return (
+        f"{table.where(row, name)}: {column.cell(row)}; expected a number without thousands "
+        f"separators, currency or percent signs"
+        f"{' (--decimal , if it is a decimal comma)' if commas else ''}"
+    )
 
 
 def _odd_cell(table: Table, name: str, found: list, advice: str) -> str:
