@@ -65,17 +65,16 @@ def _auto(table: Table, name: str) -> str:
     found = [number(word, table.decimal) for word in column.words]
     if None in found and any(value is not None for value in found):
         return _mixed(table, name, found)
+    if None in found:
+        amount = written_amount(table, name)
+        if amount:
+            raise ValueError(f"{amount}; or say --task classification if these are labels")
     if None in found and table.decimal == "." and share_of_numbers(column, ",") == 1:
         raise ValueError(
             f"{table.source}: column {name} has decimal commas, as {column.cell(0)}: --decimal , "
             f"reads them; --task classification takes them for labels"
         )
-    if None in found:
-        amount = written_amount(table, name)
-        if amount:
-            raise ValueError(f"{amount}; or say --task classification if these are labels")
-        return "classification"
-    if any(map(is_label, column.words)):
+    if None in found or any(map(is_label, column.words)):
         return "classification"
     values = np.array(found)
     return "classification" if _few_whole(values, table.rows) else "regression"
