@@ -94,6 +94,7 @@ class Loss:
     score: str = "r2"
     labelled: bool = False  # targets are classes, one a row
     least_outputs: int = 1
+    squared: bool = False  # the square of the error, as least squares have it
     parameter: Parameter | None = None  # of its formula
     code: int = field(init=False)
 
@@ -121,6 +122,11 @@ class Loss:
         """Whether outputs become probabilities."""
         return self.link in ("sigmoid", "softmax")
 
+    @property
+    def task(self) -> str:
+        """What it is for: "regression" or "classification"."""
+        return "classification" if self.takes_logits else "regression"
+
     def values(self, outputs):
         """What the outputs of a regression predict: themselves, or their exponentials in float64,
         infinity where one is too large."""
@@ -145,7 +151,7 @@ _KINDS = {
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("mse", _mse, check.targets, True),
+        Loss("mse", _mse, check.targets, True, squared=True),
         Loss(
             "huber", _huber, check.targets, True,
             parameter=Parameter("huber_delta", 1.0, check.positive),
@@ -163,6 +169,9 @@ LOSSES = {
         Loss("poisson", _poisson, check.count_targets, False, "exp"),
     )
 }  # fmt: skip
+
+# The loss of a task where none is named.
+DEFAULTS = {"classification": LOSSES["cross_entropy"], "regression": LOSSES["mse"]}
 
 
 def get_loss(name) -> Loss:

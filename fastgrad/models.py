@@ -17,7 +17,7 @@ import numpy as np
 from . import checkpoint as store
 from . import metrics
 from ._core import check, files
-from ._tables import encode, frames, read, roles
+from ._tables import encode, frames, model_fields, read, roles
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
 from .kernels.engine import probabilities
@@ -82,22 +82,22 @@ class Model:
         net = self.net
         metrics.require_network(net)
         theta = check.vector(self.theta, "theta", net.dtype, net.n_parameters, ": one flat vector")
-        self.theta = _finite(np.array(theta), "theta")
+        self.theta = model_fields.check_finite(np.array(theta), "theta")
         for name in ("mean", "scale"):
-            value = _numbers(getattr(self, name), name, net.n_inputs)
+            value = model_fields.check_numbers(getattr(self, name), name, net.n_inputs)
             setattr(self, name, np.array(np.broadcast_to(value, net.n_inputs)))
         for name, least in (("target_mean", 0.0), ("target_scale", 1.0)):
-            value = _numbers(getattr(self, name), name, net.n_outputs)
+            value = model_fields.check_numbers(getattr(self, name), name, net.n_outputs)
             if net.spec.loss.link != "identity" and (value != least).any():
                 raise ValueError(
                     f"{name} is for a regression whose outputs are targets, scaled; the loss is "
                     f"{net.loss_name!r}"
                 )
             setattr(self, name, value)
-        self.encoding = _encoding(self.encoding)
-        self.features = _features(self.features, net.n_inputs, self.encoding)
-        self.classes = _classes(self.classes, net)
-        self.target = _target(self.target, net.n_outputs)
+        self.encoding = model_fields.check_encodings(self.encoding)
+        self.features = model_fields.check_features(self.features, net.n_inputs, self.encoding)
+        self.classes = model_fields.check_classes(self.classes, net)
+        self.target = model_fields.check_target(self.target, net.n_outputs)
         try:
             json.dumps(self.summary)
         except (TypeError, ValueError) as error:
@@ -106,7 +106,7 @@ class Model:
     @property
     def task(self) -> str:
         """Whether this is a "regression" or a "classification"."""
-        return "classification" if self.net.spec.loss.takes_logits else "regression"
+        return self.net.spec.loss.task
 
     @property
     def columns(self) -> list[str]:
@@ -369,92 +369,3 @@ def load_model(path) -> Model:
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise files.damaged(path, KIND, error) from None
-
-
-def _finite(array: np.ndarray, name: str) -> np.ndarray:
-    if not np.isfinite(array).all():
-        position = int(np.argmin(np.isfinite(array)))
-        raise ValueError(
-            f"{name} has the value {array.flat[position]} at position {position}; expected "
-            f"finite numbers"
-        )
-    return array
-
-
-def _numbers(value, name: str, size: int) -> np.ndarray:
-    """One number or (size,), float64, finite; a scale above 0."""
-    array = check.float_array(metrics._converted(value, name, check.F64), name, check.F64)
-    if array.shape not in ((), (size,)):
-        raise ValueError(f"{name} has shape {array.shape}; expected one number or ({size},)")
-    _finite(array, name)
-    if name.endswith("scale") and not (array > 0).all():
-        raise ValueError(f"{name} has the value {array.min()}; expected numbers above 0")
-    return np.array(array)
-
-
-def _encoding(encoding) -> dict:
-    """Encodings by name, from their dicts where they come from a file."""
-    if not isinstance(encoding, dict) or not all(isinstance(name, str) for name in encoding):
-        raise TypeError(f"encoding is {encoding!r}; expected a dict by name of column")
-    return {
-        name: value if isinstance(value, encode.Encoding) else encode.Encoding(**value)
-        for name, value in encoding.items()
-    }
-
-
-def _features(features, d: int, encoding: dict) -> list[str] | None:
-    """Names of columns that make d inputs, none twice where they are looked for by name."""
-    if features is None:
-        columns = d - encode.input_count(0, encoding)
-        names = list(map(str, range(max(columns, 0))))
-    else:
-        names = features if isinstance(features, str) else list(features)
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"features is {features!r}; expected names, one for each input")
-        columns = len(names)
-        if encode.input_count(columns, encoding) != d:
-            raise ValueError(
-                f"features has {columns} names; expected "
-                f"{d - encode.input_count(0, encoding)}, one for each input"
-            )
-        if len(set(names)) < columns:
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"features has {twice!r} twice; expected every name once")
-    for name in encoding:
-        if name not in names:
-            raise ValueError(f"encoding has {name!r}, which is no column of features")
-    return None if features is None else [str(name) for name in names]
-
-
-def _target(target, k: int):
-    if isinstance(target, str):
-        return target
-    names = list(target) if isinstance(target, (list, tuple)) else [None]
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"target is {target!r}; expected a name, or one for each output")
-    if len(names) != k:
-        raise ValueError(f"target has {len(names)} names; expected {k}, one for each output")
-    return names
-
-
-def _classes(classes, net: MLP) -> list | None:
-    """Names of one kind, none twice."""
-    loss = net.spec.loss
-    single = loss.takes_logits and not loss.labelled and net.n_outputs == 1
-    if not loss.labelled and not single:
-        if classes is not None:
-            raise ValueError(
-                f"classes are for 'cross_entropy' or one output of 'logistic'; the network has "
-                f"{net.n_outputs} of {net.loss_name!r}"
-            )
-        return None
-    expected = 2 if single else net.n_outputs
-    if classes is None:
-        return list(range(expected))
-    names = np.array(classes)
-    if names.ndim != 1 or names.dtype.kind not in "biufU":
-        raise TypeError(f"classes is {classes!r}; expected names, or numbers, one for each class")
-    names = names.tolist()
-    if len(names) != expected or len(set(names)) != expected:
-        raise ValueError(f"classes is {names}; expected {expected} that are all different")
-    return names

@@ -124,7 +124,7 @@ def test_nothing_is_overwritten_unasked(path):
         ({"features": "abc"}, TypeError, "features is 'abc'"),
         ({"features": ["a"]}, ValueError, "features has 1 names; expected 3"),
         ({"target": 3}, TypeError, "target is 3"),
-        ({"classes": ["a", "b"]}, ValueError, "classes are for 'cross_entropy'"),
+        ({"classes": ["a", "b"]}, ValueError, "classes are for one classification"),
         ({"summary": {"a": np.ones(2)}}, TypeError, "summary cannot be written as JSON"),
         ({"path": "no/model.npz"}, ValueError, "path no/model.npz: no folder no"),
     ],

@@ -131,6 +131,33 @@ def test_columns_without_a_name_are_given_the_one_of_pandas(train):
     assert model.features == ["a", "Unnamed: 1", "c"] and "column 2 has no name" in err
     _, model, err = train(lines("a,b,c,y", "uv").replace("\n", ",\n"))  # every line ends in a comma
     assert model.target == "y" and "column 5 has no name and no cells: left out" in err
+    table = lines("a,b,c,y", "uv").replace("\n", ",\n").replace("y,", "y")  # all but the first
+    assert train(table)[1].features == ["a", "b", "c"]
+    names, *rows = lines("a,b,c,y", "uv").splitlines()  # as R writes a table
+    _, model, err = train("\n".join([names, *(f"row{i},{row}" for i, row in enumerate(rows))]))
+    assert model.features == ["a", "b", "c"] and "names the rows: left out" in err
+
+
+def test_a_first_line_among_text_is_doubted_where_its_numbers_are(train):
+    rows = lines("1.5,2,3,setosa", "uv")
+    assert "the first line, 1.5, 2, 3..., is taken for names" in train(rows)[2]
+    for names in ("0,1,2,kind", "2019,2020,2021,kind", "a,2.5,3.5,kind"):
+        assert train(lines(names, "uv"))[2] == ""
+
+
+def test_lines_above_the_table_are_skipped(train, cli, refused):
+    table = lines("a,b,c,y", "uv")
+    want = train(table)[0]
+    for above in ("made by a tool\n", '# units: "m\n\n', "100,4,u,v\n\n# more\n"):
+        skipped = str(above.count("\n"))
+        assert train(above + table, "--skip-rows", skipped)[0]["val_loss"] == want["val_loss"]
+        assert len(predicted(cli, "t.csv", "--skip-rows", skipped)) == 40
+    table = table.replace("\n", ",9,9\n", 2).replace(",9,9\n", "\n", 1)
+    assert "row 1: 6 cells; expected 4, as the first line has (--skip-rows leaves" in refused(table)
+    table = "above\n\n" + lines("a,b,c,y", "uv") + "1,2\n"
+    err = refused(table, "--skip-rows", 1)
+    assert "t.csv: row 41: 2 cells; expected 4, as the first line has\n" in err
+    assert "t.csv: nothing after 99 lines" in refused(table, "--skip-rows", 99)
 
 
 # 2. Targets
@@ -174,6 +201,61 @@ def test_very_many_classes_ask_first(train, refused):
     assert "y has 99 different values in 99 rows, a class each" in err and "--force" in err
     assert len(train(table, "--task", "classification")[1].classes) == 99  # with --force
     assert "a class each" in refused(lines("a,b,c,y", lambda i: f"name {i}", rows=99))
+
+
+def test_amounts_that_look_like_classes_are_doubted(train):
+    def doubts(cells, *options):
+        table = lines("a,b,c,y", cells)
+        return "--task regression takes them for amounts" in train(table, *options)[2]
+
+    assert doubts([1950, 1951, 1952]) and doubts([1, 2, 5]) and doubts([0, 10, 20, 30])
+    assert not doubts([0, 1, 2]) and not doubts([1, 2, 3]) and not doubts([-1, 1])
+    assert not doubts(["1a", "2a", "5a"]) and not doubts([0.5, 1.5, 2.5])
+    assert not doubts([1, 2, 5], "--task", "classification")
+
+
+def test_many_values_that_force_allows_are_said(train):
+    err = train(lines("a,b,y,name", lambda i: f"name {i}", rows=99), "--target", "y")[2]
+    assert "column name has 99 different values, an input each" in err
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        '"1,{:03}.5"',
+        '"1,{:03}"',
+        '"2.{:03},25"',
+        "1 {:03}",
+        "1'{:03}",
+        "${}",
+        "{}.5%",
+        "{} €",
+        "€ {}",
+        "-£{}",
+    ],
+)
+def test_amounts_with_separators_and_signs_are_no_text(refused, train, amount):
+    table = lines("a,b,y", lambda i: i + 0.5, width=2)
+    cells = [amount.format(100 + i) for i in range(40)]
+    table = "\n".join(f"{cell},{row}" for cell, row in zip(["x", *cells], table.split("\n")))
+    err = refused(table)
+    assert "row 1, column x: " in err and cells[0].strip('"') in err
+    assert "expected a number without thousands separators, currency or percent signs" in err
+    if amount == '"1,{:03}"':
+        assert "--decimal , if it is a decimal comma" in err
+    else:
+        assert train("t.csv")[1].net.n_inputs == 42  # with --force
+    err = refused("t.csv", "--target", "x")
+    assert "or say --task classification if these are labels" in err
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["1.2.3", "1.2.4", "2.0.0"], ["10-20", "20-30", "5-10"], ["$10", "$5"], ["3a", "4a", "5a"],
+     ["$8", "007", "9%"]],
+)  # fmt: skip
+def test_names_with_digits_in_them_are_text(train, labels):
+    assert train(lines("a,b,c,y", labels))[1].classes == labels
 
 
 # 3. Row numbers
@@ -354,6 +436,21 @@ def test_separators_and_decimal_commas_are_recognised_and_said(train, cli, sep):
     assert predicted(cli, "t.csv", "--sep", ":", "--decimal", ".") == predicted(cli, "u.csv")
 
 
+def test_single_spaces_separate_where_nothing_else_does(train, cli, refused):
+    table = frame()[["a", "b", "kind"]]
+    table.to_csv("u.csv", index=False)
+    want = train("u.csv")[0]["val_loss"]
+    table.to_csv("t.csv", sep=" ", index=False)
+    summary, _, err = train("t.csv")
+    assert summary["val_loss"] == want and "columns are separated by spaces" in err
+    assert predicted(cli, "t.csv") == predicted(cli, "u.csv")
+    names, *rows = table.to_csv(sep=" ", index=False).splitlines()
+    _, model, _ = train("\n".join([names, *(f'"row {i}" {row}' for i, row in enumerate(rows))]))
+    assert model.features == ["a", "b"]
+    assert "no columns beside the target 'full name'" in refused("full name\nA B\nC D\n")
+    assert train(lines("my a,my b,my c,y", "uv"))[1].features == ["my a", "my b", "my c"]
+
+
 def test_text_and_booleans_are_one_hot_by_name(train, cli, refused):
     table = frame()
     table.to_csv("t.csv", index=False)
@@ -453,6 +550,45 @@ def test_missing_features_are_an_error_or_imputed_with_an_indicator(train, cli, 
     train("v.csv")
     code, _, err = cli("predict", "m.npz", "t.csv")
     assert code == 2 and "t.csv: row 4, column a: missing; expected a number" in err
+
+
+def test_rows_with_a_missing_cell_are_left_out_on_request(train, cli, refused):
+    table = frame()[["a", "b", "color", "kind"]]
+    table.loc[3, "a"] = np.nan
+    table.loc[5, "color"] = None
+    table.loc[[7, 8], "kind"] = None
+    table.to_csv("t.csv", index=False)
+    table.to_parquet("t.parquet")
+    table.dropna().to_csv("u.csv", index=False)
+    table.dropna(subset="kind").to_csv("v.csv", index=False)
+    assert "(2 of 40 are)" in refused("t.csv") and "with --drop-missing" in refused("t.csv")
+
+    def scores(file, *options):
+        return json.loads(cli("evaluate", "m.npz", file, *options, "--json")[1])
+
+    for file, options, whole, left_out in [
+        ("t.csv", [], "u.csv", 4), ("t.parquet", [], "u.csv", 4),
+        ("t.csv", ["--impute", "mean"], "v.csv", 2),
+    ]:  # fmt: skip
+        want = train(whole, *options)[0]
+        found, _, err = train(file, "--drop-missing", *options)
+        assert found["val_loss"] == want["val_loss"] and found["rows"] == want["rows"]
+        assert f"{left_out} of 40 rows are left out: a cell is missing" in err
+        assert scores(file, "--drop-missing") == scores(whole)
+
+
+def test_rows_left_out_count_and_their_cells_do_not(train, refused, cli):
+    table = frame()[["a", "b", "kind"]].astype({"b": object})
+    table.loc[[7, 8], "kind"] = None
+    table.loc[7, "b"] = "x"
+    table.to_csv("t.csv", index=False)
+    assert train("t.csv", "--drop-missing")[1].net.n_inputs == 2
+    table.loc[20, "b"] = "x"
+    table.to_csv("t.csv", index=False)
+    err = cli("train", "t.csv", *QUICK, "--drop-missing")[2]
+    assert "t.csv: row 21, column b: 'x'; expected a number (37 of 38 cells are)" in err
+    table.assign(a=None).to_csv("t.csv", index=False)
+    assert "column a is empty in every row" in refused("t.csv", "--drop-missing")
 
 
 # 6. Labels
@@ -607,6 +743,8 @@ def test_what_is_no_regular_file_is_written_into(cli, folder):
     assert fg.load_model("n.npz").target == "digit"
     assert not files.written_into("/dev/shm/model.npz")  # a folder of regular files
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and stat.S_ISFIFO(os.stat("pipe").st_mode)
+    code, _, err = cli("predict", "m.npz", "t.csv", "-o", "/dev/full")
+    assert code == 1 and "No space left on device: '/dev/full'" in err
 
 
 def test_a_link_keeps_linking_and_a_file_its_mode(cli, folder):

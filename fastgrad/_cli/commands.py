@@ -11,6 +11,7 @@ import numpy as np
 from .. import checkpoint as store
 from .. import runtime
 from ..gradcheck import check_gradient
+from ..losses import DEFAULTS
 from . import inputs
 from .errors import FAILED
 from .output import as_json
@@ -75,12 +76,11 @@ def warmup(args) -> int:
     start = time.perf_counter()
     done = []
     for dtype in [np.dtype(name) for name in args.dtypes]:
-        for loss in ("cross_entropy", "mse"):
+        for loss in DEFAULTS.values():
             began = time.perf_counter()
-            net = MLP([4, 300, 2], loss=loss, dtype=dtype)
+            net = MLP([4, 300, 2], loss=loss.name, dtype=dtype)
             X = np.ones((600, 4), dtype)
-            labelled = net.spec.loss.labelled
-            y = np.zeros(600, np.int64) if labelled else np.zeros((600, 2), dtype)
+            y = np.zeros(600, np.int64) if loss.labelled else np.zeros((600, 2), dtype)
             for kind in ("sgd", "momentum", "rmsprop", "adam"):
                 fit(net, X, y, optimizer=optimizers.BY_NAME[kind](), epochs=1, batch_size=600,
                     validation=(X, y), seed=0)  # fmt: skip
@@ -88,9 +88,9 @@ def warmup(args) -> int:
             net.loss_and_grad(theta, X, y)  # enough rows for threads
             stepper = Stepper(net, theta, optimizers.BY_NAME["sgd"](), False, None)
             stepper.compile_parallel(X, y.reshape(-1), None, 600)
-            if labelled:
+            if loss.takes_logits:
                 net.predict_proba(theta, X[:1])
-            done.append(_warmed(args, f"network, {loss}, {dtype}", began))
+            done.append(_warmed(args, f"network, {loss.name}, {dtype}", began))
         began = time.perf_counter()
         neuron_loss_and_grad(np.ones(4, dtype), dtype.type(0), X, np.ones(600, dtype))
         done.append(_warmed(args, f"neuron, {dtype}", began))

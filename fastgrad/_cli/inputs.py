@@ -13,7 +13,7 @@ import numpy as np
 from .._core import files
 from .._core.progress import Bytes
 from .._tables import labels, roles
-from .._tables.delimited import NULLS, Reading
+from .._tables.layout import NULLS, Reading
 from .._tables.read import read
 from .._tables.table import Table
 from ..datasets.prepare import scaled
@@ -33,7 +33,7 @@ def reading(args) -> Reading:
     if args.nulls is not None:
         nulls = tuple(map(str.strip, next(csv.reader([args.nulls]), [])))
     threads = getattr(args, "threads", None)
-    return Reading(sep, args.decimal, args.header, nulls, args.encoding, threads)
+    return Reading(sep, args.decimal, args.header, nulls, args.encoding, args.skip_rows, threads)
 
 
 def load_table(args, choose) -> Table:
@@ -89,7 +89,24 @@ def load_labelled(args, model: Model):
     """(table, targets as the network takes them)."""
     apply_unknown(args, model)
     table = load_table(args, roles.for_model(model, with_targets=True))
+    if getattr(args, "drop_missing", False):
+        fills = {name for name, encoding in model.encoding.items() if encoding.fill is not None}
+        pairs = zip(table.inputs(), model.columns)
+        table = complete(table, [there for there, mine in pairs if mine in fills])
     return table, targets(model, table)
+
+
+def complete(table: Table, filled) -> Table:
+    """The rows without a missing cell but in `filled`; how many are left out is said."""
+    found = table.complete(filled)
+    if found.rows == 0:
+        empty = [name for name, column in table.columns.items() if column.absent().all()]
+        what = f"column {empty[0]} is empty" if empty else "a cell is missing"
+        raise UserError(f"{table.source}: {what} in every row; expected a complete one")
+    if found.rows < table.rows:
+        lost = table.rows - found.rows
+        say(f"{table.source}: {lost} of {table.rows} rows are left out: a cell is missing")
+    return found
 
 
 def apply_unknown(args, model: Model) -> None:

@@ -9,11 +9,11 @@ import sys
 
 from .. import __version__, _startup
 from .._core.threads import check_threads
-from .._tables.delimited import NULLS
 from .._tables.encode import FEW
+from .._tables.layout import NULLS
 from .._tables.sources import ENDINGS
 from ..activations import ACTIVATIONS
-from ..losses import LOSSES
+from ..losses import DEFAULTS, LOSSES
 from ..optimizers import BY_NAME
 from . import commands
 from .errors import FAILED, INTERRUPTED, USAGE, UserError
@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("data", nargs="+", help=f"with the model's target: {_DATA}")
     sub.add_argument("--plot", nargs="?", const="", metavar="FILE",
                      help="picture of the confusion matrix, or of the predictions")  # fmt: skip
+    _drop_missing_argument(sub)
     _model_arguments(sub)
     sub = command("check", commands.check, "Check a model's gradient on a table by differences.")
     sub.add_argument("model", help="a model that train saved")
@@ -115,12 +116,20 @@ def _model_arguments(sub) -> None:
     _reading_arguments(sub)
 
 
+def _drop_missing_argument(sub) -> None:
+    sub.add_argument("--drop-missing", action="store_true",
+                     help="leave out rows whose target is missing, or an input that --impute does "
+                     "not fill (an error)")  # fmt: skip
+
+
 def _reading_arguments(sub) -> None:
     group = sub.add_argument_group("how CSV files are written")
     group.add_argument("--sep", help="what separates columns (a comma, semicolon, tab or bar, as "
                        "the file looks)")  # fmt: skip
     group.add_argument("--decimal", choices=[".", ","], metavar="MARK",
                        help="in numbers, . or , (as the file looks)")  # fmt: skip
+    group.add_argument("--skip-rows", type=_number(int, 0, 2**31, "a whole number, 0 or more"),
+                       default=0, metavar="N", help="lines above the table (0)")  # fmt: skip
     group.add_argument("--no-header", dest="header", action="store_false",
                        help="the first line is a row: columns are 0, 1, 2, ...")  # fmt: skip
     group.add_argument("--nulls", metavar="A,B",
@@ -144,6 +153,7 @@ def _train_arguments(sub) -> None:
         choices=["mean"],
         help="a missing number is the mean, and an input more says so (an error)",
     )
+    _drop_missing_argument(sub)
     sub.add_argument("--unknown", choices=["error", "zero"],
                      help="text that training did not see, in predictions (error)")  # fmt: skip
     sub.add_argument("--task", choices=["auto", "classification", "regression"], default="auto",
@@ -154,8 +164,8 @@ def _train_arguments(sub) -> None:
     sub.add_argument("--activation", choices=list(ACTIVATIONS), default="relu",
                      help="of the hidden layers (relu)")  # fmt: skip
     sub.add_argument("--loss", choices=list(LOSSES),
-                     help="cross_entropy for a classification, mse for a regression; poisson is "
-                     "for counts, and predicts rates")  # fmt: skip
+                     help=", ".join(f"{loss.name} for a {task}" for task, loss in DEFAULTS.items())
+                     + "; poisson is for counts, and predicts rates")  # fmt: skip
     for loss in LOSSES.values():
         if loss.parameter:
             name, default = loss.parameter.name.replace("_", "-"), loss.parameter.default

@@ -67,9 +67,10 @@ def announce(args, model: Model, parts) -> None:
     if args.json:
         return
     sizes = "-".join(map(str, model.net.layer_sizes))
+    kinds = f" ({len(model.classes)} classes)" if model.classes else ""
     held = f", {len(parts.rows[1])} held out" if len(parts.rows) > 1 else ""
     print(
-        f"{parts.table.source}: {parts.task} of {', '.join(parts.table.targets)}, "
+        f"{parts.table.source}: {parts.task} of {', '.join(parts.table.targets)}{kinds}, "
         f"{len(parts.rows[0])} rows to train on{held}; "
         f"network {sizes}, {args.optimizer}, seed {args.seed}",
         file=sys.stderr,

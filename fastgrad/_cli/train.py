@@ -18,13 +18,13 @@ from .. import datasets, optimizers
 from .._tables import encode, labels, roles
 from .._tables.table import Table
 from ..datasets.prepare import moments
-from ..losses import LOSSES, Loss, parameters
+from ..losses import DEFAULTS, Loss, get_loss, parameters
 from ..models import Model
 from ..network import MLP
 from ..training import fit
 from . import inputs, report
 from .errors import FAILED, INTERRUPTED, UserError
-from .output import finite_values
+from .output import finite_values, say
 
 
 @dataclass
@@ -45,8 +45,11 @@ def train(args) -> int:
     table = inputs.load_table(
         args, roles.for_training(args.target, args.features, args.drop, args.keep_index)
     )
+    if args.drop_missing:
+        table = inputs.complete(table, table.inputs() if args.impute else ())
     task = labels.task(table, args.task, args.force)
     model, parts = _prepare(args, table, task, layers)
+    _say_doubts(args, model, table)
     report.announce(args, model, parts)
     result = _fit(args, model, parts)
     finite = result.stopped != "not finite" and bool(np.isfinite(result.theta).all())
@@ -72,6 +75,23 @@ def train(args) -> int:
     if words:
         raise UserError(words, code=FAILED)
     return 0
+
+
+def _say_doubts(args, model: Model, table: Table) -> None:
+    """What was taken for classes or text, and may not be meant so."""
+    classes, column = model.classes, table.targets[0]
+    codes = all(type(name) is int for name in classes or ())
+    if args.task == "auto" and classes and codes and table.source not in datasets.names():
+        first, count = classes[0], len(classes)
+        if count > 2 and (first not in (0, 1) or classes[-1] != first + count - 1):
+            say(
+                f"{table.source}: column {column} has {count} different whole numbers, taken for "
+                f"classes: --task regression takes them for amounts"
+            )
+    for name, encoding in model.encoding.items():  # by --force
+        count = len(encoding.values or ())
+        if encode.too_many(count, table.rows):
+            say(f"{table.source}: column {name} has {count} different values, an input each")
 
 
 def _check_lbfgs(args) -> None:
@@ -147,13 +167,13 @@ def _new_model(args, table: Table, classes, encoding, d: int, layers) -> Model:
 
 def _loss(args, classes) -> Loss:
     """The row of `--loss`, or of the task's default."""
-    tasks = ("regression", "mse"), ("classification", "cross_entropy")
-    (task, default), (other, _) = tasks if classes is None else tasks[::-1]
-    loss = LOSSES[args.loss or default]
-    if loss.takes_logits == (classes is None):
-        hint = f", or --task {other}" if args.task == "auto" else ""
+    task = "regression" if classes is None else "classification"
+    default = DEFAULTS[task]
+    loss = get_loss(args.loss) if args.loss else default
+    if loss.task != task:
+        hint = f", or --task {loss.task}" if args.task == "auto" else ""
         raise UserError(
-            f"--loss is {loss.name}, which is not for a {task}; expected {default}{hint}"
+            f"--loss is {loss.name}, which is not for a {task}; expected {default.name}{hint}"
         )
     if loss.takes_logits and not loss.labelled and len(classes) != 2:
         raise UserError(f"--loss {loss.name} is for 2 classes; the target has {len(classes)}")

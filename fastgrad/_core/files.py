@@ -100,17 +100,18 @@ def _prefix(path: Path) -> str:
 def replaced(path, mode: str = "wb", exclusive: bool = False):
     """A file object for the new content of `path`; `exclusive`: the path must still be free.
 
-    A link keeps linking, a file its mode; what is no regular file is written into.
+    A link keeps linking, a file its mode; what is no regular file is written into. An error of the
+    disk names the file.
     """
     if written_into(path):
-        with _in_place(os.fspath(path), mode) as file:
+        with _named(path), _in_place(os.fspath(path), mode) as file:
             yield file
         return
     path = Path(os.path.realpath(path))
     temporary = temporary_beside(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        with open(temporary, mode, **text) as file:
+        with _named(path), open(temporary, mode, **text) as file:
             with contextlib.suppress(OSError):  # none is there, or not ours
                 os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             yield file
@@ -124,6 +125,17 @@ def replaced(path, mode: str = "wb", exclusive: bool = False):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def _named(path):
+    """An error of writing, such as a full disk, says which file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
 @contextlib.contextmanager

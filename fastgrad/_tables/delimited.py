@@ -1,4 +1,4 @@
-"""CSV and its kin: what a file looks like from its beginning, then pyarrow reads it.
+"""CSV and its kin, read by pyarrow as their `layout` says.
 
 Of the types only "text" is asked for, for the columns that must keep their spelling; the others are
 pyarrow's inference over the whole file.
@@ -6,209 +6,10 @@ pyarrow's inference over the whole file.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import re
-from dataclasses import dataclass
-
 from .arrow import pyarrow
-from .table import number
+from .layout import Layout, Reading, not_text
 
-NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-SAMPLE = 2**18  # bytes looked at before the file is read, more where a line is longer
-MOST_SAMPLE = 2**26
-MOST_BLOCK = 2**30
-
-
-@dataclass
-class Reading:
-    """How a file is to be read; None: as it looks.
-
-    `nulls` are the spellings of a missing cell; `threads`, if given, are the most.
-    """
-
-    sep: str | None = None
-    decimal: str | None = None
-    header: bool = True
-    nulls: tuple[str, ...] = NULLS
-    encoding: str = "utf-8"
-    threads: int | None = None
-
-
-@dataclass
-class Layout:
-    """What a file looks like: `blank` lines come before its first.
-
-    `index` are columns that are no inputs unasked, with what to say where they are left out;
-    `unnamed` are others without a name, with what to say where they are used.
-    """
-
-    sep: str
-    decimal: str
-    names: list[str]
-    index: dict[str, str]
-    unnamed: dict[str, str]
-    blank: int
-    block: int
-    notes: list[str]
-
-
-def layout(source, reading: Reading) -> Layout:
-    """From the beginning of a file; a ValueError that names it where it is no table."""
-    lines, longest = _sample(source, reading.encoding)
-    blank = next((i for i, line in enumerate(lines) if line.strip("\r\n")), len(lines))
-    if blank == len(lines):
-        raise ValueError(f"{source.name}: empty; expected a line of names and rows")
-    notes = []
-    sep = reading.sep
-    if sep is None:
-        sep = _separator(lines[blank:], "\t" if source.ending == ".tsv" else ",")
-        if sep != "," and source.ending != ".tsv":
-            notes.append(f"{source.name}: columns are separated by {SEPARATORS[sep]}")
-    rows = _rows(source.name, lines[blank:], sep)
-    body = rows[1:] if reading.header else rows
-    if not body:
-        raise ValueError(f"{source.name}: no rows; expected at least one")
-    decimal = reading.decimal
-    if decimal is None:
-        decimal = "," if sep != "," and _decimal_commas(body) else "."
-        if decimal == ",":
-            notes.append(f"{source.name}: numbers have decimal commas")
-    if not reading.header:
-        names, index, unnamed = [str(i) for i in range(len(rows[0]))], {}, {}
-    else:
-        names = [cell.strip() for cell in rows[0]]
-        index, unnamed = _nameless(source.name, names, body)
-        check_names(source.name, names)
-    if reading.header and _looks_like_a_row(rows[0]):
-        notes.append(
-            f"{source.name}: the first line, {', '.join(rows[0][:3])}..., is taken for names; "
-            f"--no-header if it is a row"
-        )
-    return Layout(sep, decimal, names, index, unnamed, blank, max(2**22, 4 * longest), notes)
-
-
-def _sample(source, encoding: str) -> tuple[list[str], int]:
-    """The first lines, whole ones, and the length of the longest."""
-    size = SAMPLE
-    while True:
-        with source.open() as file:
-            data = file.read(size)
-        whole = len(data) < size
-        if whole or data.count(b"\n") >= 2 or size >= MOST_SAMPLE:
-            break
-        size *= 8
-    try:
-        decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
-        content = decoder.decode(data, final=whole)
-    except LookupError:
-        raise ValueError(
-            f"--encoding is {encoding}; expected one such as utf-8 or latin-1"
-        ) from None
-    except UnicodeError:
-        raise ValueError(_not_text(source.name, encoding)) from None
-    if not whole and "\n" in content:
-        content = content[: content.rindex("\n") + 1]
-    if "\0" in content:
-        raise ValueError(_not_text(source.name, encoding))
-    lines = io.StringIO(content, newline="").readlines()  # at line feeds and carriage returns alone
-    return lines, max(map(len, lines), default=0)
-
-
-def _not_text(name: str, encoding: str) -> str:
-    other = "--encoding latin-1 or utf-16 may be" if encoding == "utf-8" else "expected another"
-    return f"{name}: not {encoding.upper()} text; {other}"
-
-
-def _rows(name: str, lines, sep: str, most: int = 1000) -> list[list[str]]:
-    rows: list[list[str]] = []
-    limit = csv.field_size_limit(MOST_SAMPLE)
-    try:
-        for row in csv.reader(lines, delimiter=sep):
-            if row:
-                rows.append(row)
-            if len(rows) > most:
-                break
-    except csv.Error as error:
-        raise ValueError(f"{name}: line {len(rows) + 1}: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
-    return rows
-
-
-def _separator(lines, default: str) -> str:
-    """The one that cuts all first rows alike; of several, the one that cuts most columns."""
-
-    def score(sep: str):
-        try:
-            widths = {len(row) for row in _rows("", lines[:50], sep)}
-        except ValueError:
-            return 0, 0
-        return (len(widths) == 1 and max(widths) > 1), len(_rows("", lines, sep, most=0)[0])
-
-    return max([default, *(sep for sep in SEPARATORS if sep != default)], key=score)
-
-
-def _decimal_commas(rows) -> bool:
-    cells = [cell.strip() for row in rows for cell in row]
-    commas = sum(bool(re.fullmatch(r"[+-]?[0-9]*,[0-9]+(e[+-]?[0-9]+)?", c, re.I)) for c in cells)
-    points = sum(bool(re.fullmatch(r"[+-]?[0-9]*\.[0-9]+(e[+-]?[0-9]+)?", c, re.I)) for c in cells)
-    return commas > points
-
-
-def _nameless(source: str, names: list[str], rows) -> tuple[dict[str, str], dict[str, str]]:
-    """Columns without a name: (that number or name the rows or are empty, others), with notes.
-
-    Each is given the name that pandas gives it.
-    """
-    index, others = {}, {}
-    for place, name in enumerate(names):
-        if name not in ("", "Unnamed: 0"):
-            continue
-        if not name:
-            name = names[place] = _unused(f"Unnamed: {place}", names)
-        cells = [row[place].strip() for row in rows if place < len(row)]
-        where = f"{source}: column {place + 1} has no name"
-        if not any(cells):
-            index[name] = f"{where} and no cells: left out"
-        elif place == len(index) and _marks_rows(cells):
-            does = "numbers" if cells[0].isdigit() else "names"
-            index[name] = f"{where} and {does} the rows: left out (--keep-index takes it)"
-        else:
-            others[name] = f"{where}: it is {name!r} here (--drop {name!r} leaves it out)"
-    return index, others
-
-
-def _unused(name: str, names) -> str:
-    return name if name not in names else _unused(f"{name}.1", names)
-
-
-def _marks_rows(cells) -> bool:
-    """Whether all cells differ and are whole numbers, as of a shuffled index, or all are names."""
-    if len(set(cells)) < len(cells):
-        return False
-    if all(re.fullmatch(r"[0-9]{1,18}", cell) for cell in cells):
-        return True
-    return len(cells) > 1 and not any(number(cell) is not None for cell in cells)
-
-
-def check_names(source: str, names: list[str]) -> None:
-    if len(set(names)) == len(names):
-        return
-    twice = next(name for name in names if names.count(name) > 1)
-    hint = "; is it a row? then say --no-header" if _looks_like_a_row(names) else ""
-    raise ValueError(
-        f"{source}: the column {twice!r} is there twice; expected every name once{hint}"
-    )
-
-
-def _looks_like_a_row(cells) -> bool:
-    """All numbers, and not the 0, 1, 2 that pandas gives for names."""
-    numbers = all(re.fullmatch(r"\s*[+-]?[0-9]*[.,]?[0-9]+(e[+-]?[0-9]+)?\s*", c, re.I)
-                  for c in cells)  # fmt: skip
-    return numbers and [c.strip() for c in cells] != [str(i) for i in range(len(cells))]
+MOST_BLOCK = 2**30  # bytes of a row
 
 
 def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None):
@@ -221,7 +22,7 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
             return pacsv.read_csv(
                 file,
                 pacsv.ReadOptions(
-                    column_names=look.names, skip_rows=look.blank, use_threads=threads,
+                    column_names=look.names, skip_rows=look.skip, use_threads=threads,
                     skip_rows_after_names=int(reading.header), encoding=reading.encoding,
                     block_size=block,
                 ),
@@ -244,16 +45,18 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
             table = attempt(threads=False, block=MOST_BLOCK)  # a row longer than those at first
     except pa.ArrowInvalid as error:
         if "UTF8" in str(error):
-            raise ValueError(_not_text(source.name, reading.encoding)) from None
-        raise ValueError(_ragged(source.name, reading, attempt) or _plain(source, error)) from None
+            raise ValueError(not_text(source.name, reading.encoding)) from None
+        raise ValueError(
+            _ragged(source.name, reading, look, attempt) or _plain(source, error)
+        ) from None
     except UnicodeError:
-        raise ValueError(_not_text(source.name, reading.encoding)) from None
+        raise ValueError(not_text(source.name, reading.encoding)) from None
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise ValueError(_not_text(source.name, reading.encoding))
+        raise ValueError(not_text(source.name, reading.encoding))
     return table
 
 
-def _ragged(name: str, reading: Reading, attempt) -> str:
+def _ragged(name: str, reading: Reading, look: Layout, attempt) -> str:
     """What is wrong with the first row of too many or too few cells; read again, row by row."""
     import pyarrow as pa
 
@@ -270,10 +73,12 @@ def _ragged(name: str, reading: Reading, attempt) -> str:
     if not found:
         return ""
     row = found[0]
-    number = "" if row.number is None else f"row {row.number - int(reading.header)}: "
+    number = None if row.number is None else row.number - look.skip - int(reading.header)
+    place = "" if number is None else f"row {number}: "
+    above = " (--skip-rows leaves out lines above the table)" if number == 1 else ""
     return (
-        f"{name}: {number}{row.actual_columns} cells; expected {row.expected_columns}, as the "
-        f"first line has"
+        f"{name}: {place}{row.actual_columns} cells; expected {row.expected_columns}, as the "
+        f"first line has{above}"
     )
 
 

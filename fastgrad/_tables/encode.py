@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..datasets.prepare import moments
-from .table import BOOLEANS, Column, Table, numbers, share_of_numbers, text
+from .table import BOOLEANS, Column, Table, numbers, share_of_numbers, text, written_amount
 
 MANY = 1000  # distinct values that are never taken for classes or text unasked
 FEW = 50  # that always are; between these they are where each comes four times on average
@@ -69,6 +69,11 @@ def learn(table: Table, training, *, impute: bool, unknown: str, force: bool) ->
     learnt = {}
     _check_usable(table, force)
     for name in table.inputs():
+        amount = "" if force else written_amount(table, name)
+        if amount:
+            raise ValueError(
+                f"{amount}; leave it out with --drop, or take it for text with --force"
+            )
         column = table.columns[name]
         _check_filled(table, name, impute)
         values, fill, absent = None, 0.0 if impute else None, bool(column.absent().any())
@@ -121,7 +126,7 @@ def _check_filled(table: Table, name: str, impute: bool) -> None:
         row = int(np.argmax(absent))
         raise ValueError(
             f"{table.where(row, name)}: missing ({absent.sum()} of {table.rows} cells are): fill "
-            f"it in, leave the row or the column out, or say --impute mean"
+            f"it in, leave the column out, or say --impute mean or --drop-missing"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .encode import FEW, as_text, too_many
-from .table import Table, is_label, number, numbers, share_of_numbers
+from .table import Table, is_label, number, numbers, share_of_numbers, written_amount
 
 
 def task(table: Table, given: str, force: bool) -> str:
@@ -49,8 +49,8 @@ def _check_there(table: Table, name: str) -> None:
         row = int(np.argmax(absent))
         raise ValueError(
             f"{table.where(row, name)}: the target is missing ({absent.sum()} of {table.rows} "
-            f"are); expected a value: fill it in or leave the row out (--nulls says what is "
-            f"missing)"
+            f"are); expected a value: fill it in or leave the row out with --drop-missing (--nulls "
+            f"says what is missing)"
         )
 
 
@@ -65,6 +65,10 @@ def _auto(table: Table, name: str) -> str:
     found = [number(word, table.decimal) for word in column.words]
     if None in found and any(value is not None for value in found):
         return _mixed(table, name, found)
+    if None in found:
+        amount = written_amount(table, name)
+        if amount:
+            raise ValueError(f"{amount}; or say --task classification if these are labels")
     if None in found and table.decimal == "." and share_of_numbers(column, ",") == 1:
         raise ValueError(
             f"{table.source}: column {name} has decimal commas, as {column.cell(0)}: --decimal , "

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import datasets
 from . import arrow, delimited
-from .delimited import Reading
+from .layout import Reading, check_names, layout
 from .roles import Roles
 from .sources import Source, find
 from .table import Column, Table
@@ -108,7 +108,7 @@ class _Csv:
     def __init__(self, source: Source, reading: Reading):
         self.source, self.reading, self.rows = source, reading, 0
         try:
-            self.look = delimited.layout(source, reading)
+            self.look = layout(source, reading)
         except _BROKEN as error:
             raise ValueError(f"{source.name}: cannot be read: {error}") from None
         self.names, self.index, self.notes = self.look.names, self.look.index, self.look.notes
@@ -138,7 +138,7 @@ class _Parquet:
         with self._opened() as file:
             schema = file.schema_arrow
         self.names = schema.names
-        delimited.check_names(source.name, self.names)
+        check_names(source.name, self.names)
         pandas = schema.pandas_metadata or {}
         stored = pandas.get("index_columns", [])
         self.index = {name: "" for name in stored if isinstance(name, str)}

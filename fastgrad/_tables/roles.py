@@ -45,7 +45,7 @@ def for_training(targets=None, features=None, drop=None, keep_index: bool = Fals
         if not inputs:
             raise ValueError(
                 f"{source}: no columns beside the target {chosen[0]!r}; expected at least one "
-                f"input (--sep says what separates columns)"
+                f"input (--sep says what separates columns, --skip-rows what is above them)"
             )
         return Roles(inputs, chosen, tuple(chosen))
 

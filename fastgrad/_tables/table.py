@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 _NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.I
 )
+_GROUPS = r"[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?"
+_AMOUNT = re.compile(rf"[+-]?[$€£¥]? ?[+-]?({_GROUPS}|[0-9]+([.,][0-9]+)?) ?[%$€£¥]?")
 BOOLEANS = ["False", "True"]
 
 
@@ -37,6 +39,17 @@ class Column:
         nan = np.isnan(self.values)
         return nan if self.missing is None else nan | self.missing
 
+    def take(self, rows) -> Column:
+        """The cells of some rows; words that none of them has are no longer known."""
+        values = self.values[rows]
+        missing = None if self.missing is None else self.missing[rows]
+        if self.words is None:
+            return replace(self, values=values, missing=missing)
+        used, codes = np.unique(values, return_inverse=True)
+        lost = int((used < 0).sum())  # code -1 is the first, if any
+        words = [self.words[code] for code in used[lost:]]
+        return replace(self, values=codes.reshape(-1) - lost, missing=missing, words=words)
+
     def cell(self, row: int) -> str:
         """A cell as text."""
         if self.words is None:
@@ -53,6 +66,7 @@ class Table:
 
     `parts` are the files and their numbers of rows, in order; rows count from `first` in messages,
     in each file anew. `targets` are the columns that training or scoring takes for targets.
+    `kept`: which rows of the files these are; None: all.
     """
 
     source: str
@@ -63,10 +77,13 @@ class Table:
     parts: list[tuple[str, int]] = field(default_factory=list)
     first: int = 1
     decimal: str = "."
+    kept: np.ndarray | None = None
 
     def where(self, row: int, column: str = "") -> str:
         """As "t.csv: row 3, column a"."""
         source = self.source
+        if self.kept is not None:
+            row = int(self.kept[row])
         for name, rows in self.parts:
             source = name
             if row < rows:
@@ -77,6 +94,15 @@ class Table:
     def inputs(self) -> list[str]:
         """The columns that are no targets."""
         return [name for name in self.columns if name not in self.targets]
+
+    def complete(self, filled=()) -> Table:
+        """The rows that have no missing cell but in the columns of `filled`."""
+        absent = [c.absent() for name, c in self.columns.items() if name not in filled]
+        rows = np.flatnonzero(~np.any(absent, axis=0)) if absent else np.arange(self.rows)
+        if len(rows) == self.rows:
+            return self
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        return replace(self, columns=columns, rows=len(rows), kept=rows)
 
 
 def text(codes: np.ndarray, values: list, category: bool = False) -> Column:
@@ -132,6 +158,29 @@ def share_of_numbers(column: Column, decimal: str = ".") -> float:
 def is_label(word: str) -> bool:
     """Whether digits have a leading zero, as in a postal code."""
     return re.match(r"[+-]?0[0-9]", word) is not None
+
+
+def written_amount(table: Table, name: str) -> str:
+    """Of a column of text all whose cells are numbers, some with thousands separators, a currency
+    or a percent sign: what to say of the first of these; else "", as for decimal commas."""
+    column = table.columns[name]
+    words = column.words or []
+    if column.category or len(words) < 3 or any(map(is_label, words)):
+        return ""
+    odd = [word for word in words if number(word, table.decimal) is None]
+    if not odd or not all(map(_AMOUNT.fullmatch, odd)):
+        return ""
+    commas = all(number(word, ",") is not None for word in odd)
+    if commas and not all(re.fullmatch(_GROUPS, word) for word in odd):
+        return ""
+    marked = set(odd)
+    found = np.array([*(word in marked for word in words), False])[column.values]
+    row = int(np.argmax(found))
+    return (
+        f"{table.where(row, name)}: {column.cell(row)}; expected a number without thousands "
+        f"separators, currency or percent signs"
+        f"{' (--decimal , if it is a decimal comma)' if commas else ''}"
+    )
 
 
 def _odd_cell(table: Table, name: str, found: list, advice: str) -> str:

@@ -15,6 +15,7 @@ except ImportError:
 
 from .._core import check
 from ..jacobians import jacobian
+from ..losses import LOSSES
 from ._network import checked_network
 
 __all__ = ["LeastSquares", "objective"]
@@ -109,8 +110,9 @@ class LeastSquares:
     def __init__(self, net, X, y, sample_weight=None):
         if checked_network(net).dtype != np.float64:
             raise TypeError(f"net has dtype {net.dtype}; expected float64")
-        if net.loss_name != "mse":
-            raise ValueError(f"net has the loss {net.loss_name!r}; expected 'mse'")
+        if not net.spec.loss.squared:
+            squared = " or ".join(repr(loss.name) for loss in LOSSES.values() if loss.squared)
+            raise ValueError(f"net has the loss {net.loss_name!r}; expected {squared}")
         self.net = net
         self.X = check.matrix(X, "X", net.dtype, net.n_inputs, nonempty=True)
         n = self.X.shape[0]

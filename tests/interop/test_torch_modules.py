@@ -387,6 +387,10 @@ def test_gradients_that_cannot_be_written_to_are_named():
     model.theta.grad = table.to_sparse()
     with pytest.raises(TypeError, match=r"the \.grad of a parameter has layout torch\.sparse_coo"):
         model.step_loss(x, y)
+    for repeated in (torch.zeros(1, dtype=F64).expand(8), torch.zeros((), dtype=F64).expand(8)):
+        model.theta.grad = repeated
+        with pytest.raises(ValueError, match=r"the \.grad of a parameter repeats its elements"):
+            model.step_loss(x, y)
     model.theta.grad = None
     with pytest.raises(ValueError, match="y has 4 rows, X has 5"):
         model.step_loss(x, y[:4])

@@ -193,7 +193,7 @@ class FastMLP(BaseEstimator):
         row = get_loss(loss)
         self.out_activation_ = _OUT_ACTIVATIONS.get(row.link, row.link)
         # scikit-learn halves the squared error, and its gradient sums over outputs.
-        self._loss_scale = 2.0 if loss == "mse" else 1.0
+        self._loss_scale = 2.0 if row.squared else 1.0
         self._gradient_scale = self._loss_scale / (outputs if row.mean_over_outputs else 1)
         run = self._fit_lbfgs if self.solver == "lbfgs" else self._fit_epochs
         start = self._initial(sizes) if first else self._theta

@@ -47,8 +47,8 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
 
     def _targets(self, X, y, sample_weight, first, classes, incremental):
         y = np.ascontiguousarray(y, X.dtype)
-        loss = _LOSSES.get(self.loss, self.loss)
-        low = y < get_loss(loss).least_target
+        loss = self._row()
+        low = y < loss.least_target
         if low.any():
             row = int(np.argmax(low.reshape(len(y), -1).any(axis=1)))
             raise ValueError(
@@ -59,7 +59,11 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
             self._one_column = y.ndim == 1
         elif self._one_column != (y.ndim == 1):
             raise ValueError(f"y has shape {y.shape}; expected {self.n_outputs_} columns as before")
-        return y, sample_weight, 1 if y.ndim == 1 else y.shape[1], loss
+        return y, sample_weight, 1 if y.ndim == 1 else y.shape[1], loss.name
+
+    def _row(self):
+        """Our loss by scikit-learn's name."""
+        return get_loss(_LOSSES.get(self.loss, self.loss))
 
     def _score_of(self, outputs, y, weight):
         if not np.isfinite(outputs).all():
@@ -83,7 +87,7 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     def _offset(self, y, sample_weight):
         """Of half the deviance, sum over outputs of y ln(y / exp z) - y + exp z, what z is not in:
         y ln y - y."""
-        if self.loss != "poisson":
+        if self._row().link != "exp":
             return 0.0
         y = y.astype(np.float64, copy=False).reshape(len(y), -1)
         return float(np.average((xlogy(y, y) - y).sum(axis=1), weights=sample_weight))

@@ -199,7 +199,12 @@ def _check_grad(parameter) -> None:
             "module(x, y).backward()"
         )
     if parameter.grad is not None:
-        floats(parameter.grad, "the .grad of a parameter", parameter.dtype)
+        grad = floats(parameter.grad, "the .grad of a parameter", parameter.dtype)
+        if any(size > 1 and step == 0 for size, step in zip(grad.shape, grad.stride())):
+            raise ValueError(
+                "the .grad of a parameter repeats its elements, as expand makes it: use "
+                ".grad.contiguous()"
+            )
 
 
 def _memory(grad) -> np.ndarray | None:
