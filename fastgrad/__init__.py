@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, datasets
+    from . import calculus, datasets, explain, plots
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "datasets"),
+    "": ("calculus", "datasets", "explain", "plots"),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -81,6 +81,7 @@ __all__ = [
     "config",
     "datasets",
     "evaluate",
+    "explain",
     "fit",
     "get_num_threads",
     "load_checkpoint",
@@ -90,6 +91,7 @@ __all__ = [
     "num_threads",
     "numerical_gradient",
     "numerical_jacobian",
+    "plots",
     "relu",
     "relu_mask",
     "save_model",
