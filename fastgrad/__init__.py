@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         numerical_gradient,
         numerical_jacobian,
     )
-    from .history import History
+    from .history import GradientNorms, History
     from .metrics import evaluate
     from .models import load_model, save_model
     from .training import FitResult, fit
@@ -51,7 +51,7 @@ _LATER = {
         "numerical_gradient",
         "numerical_jacobian",
     ),
-    "history": ("History",),
+    "history": ("GradientNorms", "History"),
     "metrics": ("evaluate",),
     "models": ("load_model", "save_model"),
     "training": ("FitResult", "fit"),
@@ -65,6 +65,7 @@ __all__ = [
     "AdamW",
     "FitResult",
     "GradientCheck",
+    "GradientNorms",
     "History",
     "Momentum",
     "Nesterov",

@@ -186,7 +186,7 @@ NAMES = {
     "∂C/∂a": ("dC_da", lambda a: a[0]), "Δ": ("Delta", None), "∂Z/∂W": ("dZ_dW", None),
     "∂C/∂A": ("grad", None), "∇f": ("grad_f", lambda a: a[0]), "∇g": ("grad_g", lambda a: a[0]),
     "∂f/∂g": ("df_dg", None), "∂g/∂x": ("dg_dx", None), "diag(∂y/∂f)": ("dy_df", None),
-    "diag(∂y/∂g)": ("dy_dg", None), "w′": (None, None),
+    "diag(∂y/∂g)": ("dy_dg", None), "w′": ("w_new", None), "b′": ("b_new", None),
 }  # fmt: skip
 
 

@@ -409,7 +409,7 @@ class NeuronSteps:
             Value(r"\mathbf{w}'", theta[:-1].copy(), ("d",), "fg.SGD(lr).step(theta, grad)"),
             Value("b'", np.array(theta[-1]), ()),
             Value("C", np.array(loss), ()),
-            Value("C'", np.array(after), (), "fg.neuron_loss_and_grad(w, b, X, y)[0]"),
+            Value("C'", np.array(after), (), "fg.neuron_loss_and_grad(w_new, b_new, X, y)[0]"),
         )
         expected = np.append(self.w, self.b)
         reference.sgd_step(expected, np.append(gw, gb), self.lr)
@@ -423,6 +423,6 @@ class NeuronSteps:
                 r"b' = b - \eta \frac{\partial C}{\partial b}",
             ),
             values,
-            notes=(f"{fell}.",),
+            notes=(f"{fell}. (In the calls, theta is [w, b] and w_new, b_new are w′, b′.)",),
             checks=(twin("w' and b'", theta, expected),),
         )
