@@ -3,6 +3,7 @@
 Nothing here calls the library. A list holds the values of all steps as they are shown.
 """
 
+import importlib.util
 from itertools import pairwise
 
 import numpy as np
@@ -296,6 +297,92 @@ def row_29():
     ]  # fmt: skip
 
 
+# Beyond single gradients: 30 to 35, on the network of formula 24
+
+
+def _example():
+    theta = np.array([1.0, -1.0, 0.5, 0.5, 1.0, -1.0, 0.0, 0.5, 2.0, 1.0, -0.5, 2.0, 0.25])
+    return theta, np.array([[1.0, 2.0], [-1.0, 0.5]]), np.array([[1.0], [0.0]])
+
+
+def _direction():
+    return np.resize([0.5, -1.0, 0.25], 13)
+
+
+def _gradient(theta, X, y):
+    return network_values(Example, theta, X, y)[-1][0]
+
+
+def _outputs(theta, X):
+    W1, b1, W2, b2 = theta[:6].reshape(2, 3), theta[6:9], theta[9:12, None], theta[12]
+    return np.maximum(0, X @ W1 + b1) @ W2 + b2
+
+
+def _moved(theta, v, X):
+    """Ż₁, Ȧ₁, Ż₂, Ȧ₂ along v."""
+    W1, b1, W2 = theta[:6].reshape(2, 3), theta[6:9], theta[9:12, None]
+    V1, c1, V2, c2 = v[:6].reshape(2, 3), v[6:9], v[9:12, None], v[12]
+    Z1 = X @ W1 + b1
+    moved = X @ V1 + c1
+    A_moved = moved * (Z1 > 0)
+    out = A_moved @ W2 + np.maximum(Z1, 0) @ V2 + c2
+    return [moved, A_moved, out, out]
+
+
+def _jacobian(theta, X):
+    """The outputs' (n, p), a column a parameter."""
+    return np.hstack([_moved(theta, unit, X)[-1] for unit in np.eye(theta.size)])
+
+
+def row_30():
+    theta, X, y = _example()
+    v, U = _direction(), np.array([[1.0], [-0.5]])
+    moved = _moved(theta, v, X)
+    return [theta, X, y, v, *moved, moved[-1], U, U.T @ _jacobian(theta, X)]
+
+
+def _rows():
+    theta, X, y = _example()
+    G = np.stack([_gradient(theta, X[i : i + 1], y[i : i + 1]) for i in range(len(X))])
+    return [theta, X, y, G], G
+
+
+def row_31():
+    values, G = _rows()
+    return [*values, np.sqrt(np.sum(G**2, axis=1))]
+
+
+def row_32():
+    values, G = _rows()
+    norms = np.sqrt(np.sum(G**2, axis=1))
+    theta, X, y = _example()
+    clipped = np.mean(np.minimum(1, 1 / norms)[:, None] * G, axis=0)
+    return [*values, 1.0, norms, np.mean((_outputs(theta, X) - y) ** 2), clipped[None]]
+
+
+def row_33():
+    values, G = _rows()
+    return [*values, G @ G.T]
+
+
+def row_34():
+    """Along a line within one mask the gradient is a cubic, for which five points are exact."""
+    theta, X, y = _example()
+    v, h = _direction(), 1e-3
+    near, far = (
+        _gradient(theta + k * h * v, X, y) - _gradient(theta - k * h * v, X, y) for k in (1, 2)
+    )
+    return [theta, X, y, v, *_moved(theta, v, X), ((8 * near - far) / (12 * h))[None]]
+
+
+def row_35():
+    theta, X, y = _example()
+    v, J = _direction(), _jacobian(theta, X)
+    curvature = 2 / y.size
+    return [theta, X, y, v, (J @ v)[:, None], curvature * (J @ v)[:, None],
+            (curvature * J.T @ (J @ v))[None]]  # fmt: skip
+
+
 EXPECTED = {
     1: _neuron("affine"),
     2: _neuron("affine", "activation"),
@@ -311,4 +398,11 @@ EXPECTED = {
     22: _neuron("affine", "activation", "loss", "by_weights", "by_bias", "augmented"),
     23: lambda: layer_values(**LAYER),
     24: row_24, 25: row_25, 26: row_26, 27: row_27, 28: row_28, 29: row_29,
+    30: row_30, 31: row_31, 32: row_32, 33: row_33, 34: row_34, 35: row_35,
 }  # fmt: skip
+NEEDS = {30: "jacobians", 31: "per_sample", 32: "per_sample", 33: "per_sample", 34: "curvature",
+         35: "curvature"}  # fmt: skip
+NUMBERS = list(EXPECTED)
+for number, module in NEEDS.items():
+    if importlib.util.find_spec(f"fastgrad.{module}") is None:
+        del EXPECTED[number]

@@ -76,7 +76,7 @@ def _value(name: str, text: str, default):
     """As many axes as the example's number has: commas between entries, semicolons between rows."""
     if isinstance(default, str):
         return text
-    rank = np.ndim(default)
+    rank = np.ndim(default) if default is not None else 1 + (";" in text)
     try:
         rows = [[float(cell) for cell in row.split(",")] for row in text.split(";") if row]
         array = np.array(rows)

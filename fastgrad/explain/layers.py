@@ -150,6 +150,7 @@ class LayerSteps:
             ),
             values,
             notes=(
+                "Δ is the cotangent of Z: the derivative of the loss by Z.",
                 "The Jacobian ∂A/∂Z is diagonal, (n·k, n·k): each entry of A takes one entry of "
                 "Z. Multiplying by it is multiplying by the mask. ∂C/∂A and Δ are written in the "
                 "shape of A and Z, their denominator layout, as cotangents of matrices are in "
@@ -214,7 +215,7 @@ class LayerSteps:
         )  # fmt: skip
         values = (
             Value(r"\operatorname{vec}(\Delta)^T", row, ("1", "n·k"), "Delta.reshape(1, -1)", True),
-            Value(r"\frac{\partial C}{\partial W}", product, ("1", "d·k"),
+            Value(r"\frac{\partial C}{\partial \operatorname{vec}(W)}", product, ("1", "d·k"),
                   "fg.calculus.vector_chain(Delta.reshape(1, -1), dZ_dW)", True),
         )  # fmt: skip
         return Step(

@@ -69,7 +69,8 @@ def _factor(value: float) -> str:
 def _product(product) -> str:
     if not product.terms:
         return f"$$ {product.latex} = {_latex(text.number(product.value))} $$"
-    zeros = rf"\ (+ {product.zeros} \text{{ zeros}})" if product.zeros else ""
+    word = "zero" if product.zeros == 1 else "zeros"
+    zeros = rf"\ (+ {product.zeros} \text{{ {word}}})" if product.zeros else ""
     kept = _some(product.terms)
     named = " + ".join(rf"{t[0]} {{\cdot}} {t[2]}" if t else r"\cdots" for t in kept)
     valued = " + ".join(rf"{_factor(t[1])} \cdot {_factor(t[3])}" if t else r"\cdots" for t in kept)

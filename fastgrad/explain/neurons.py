@@ -277,7 +277,10 @@ class NeuronSteps:
                 r"e_i = \mathbf{w}{\cdot}\mathbf{x}_i + b - y_i",
             ),
             values,
-            notes=("A row times a diagonal matrix: a product entry by entry with the mask.",),
+            notes=(
+                "A row times a diagonal matrix: a product entry by entry with the mask. The "
+                "derivative of the loss by a quantity on the way is called its cotangent.",
+            ),
             checks=(
                 differences(
                     "C by z",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._core import check
-from . import rows_calculus, rows_chains, rows_models
+from . import rows_calculus, rows_chains, rows_models, rows_products, rows_samples
 from .notation import plain, width
 from .steps import Explanation
 
@@ -26,7 +26,7 @@ class Row:
 
 
 def _row(number: int, section: str, title: str, latex: str) -> Row:
-    modules = (rows_calculus, rows_chains, rows_models)
+    modules = (rows_calculus, rows_chains, rows_models, rows_products, rows_samples)
     name = f"row_{number:02d}"
     build = next(getattr(module, name) for module in modules if hasattr(module, name))
     return Row(number, section, title, latex, build)
@@ -96,6 +96,17 @@ ROWS = {
         _row(28, "", "Activations by slope from the output", r"\tanh\text{: } 1 - a^2"),
         _row(29, "", "Absolute error, quantile, Poisson",
              r"\operatorname{sign}(e), -\tau \text{ or } 1 - \tau, \exp(z) - y"),
+        _row(30, "", "Products with the Jacobian", r"J \mathbf{v} \text{ and } \mathbf{u}^T J"),
+        _row(31, "", "Norms of the samples' gradients",
+             r"\|\mathbf{g}_i\|^2 = \sum_l (1 + \|\mathbf{a}_i\|^2) \|\delta_i\|^2"),
+        _row(32, "", "The clipped mean of gradients",
+             r"\frac{1}{n} \sum_i \min(1, \frac{c}{\|\mathbf{g}_i\|}) \mathbf{g}_i"),
+        _row(33, "", "Inner products of gradients",
+             r"K = \sum_l (1 + A_l A_l^T) \odot (\Delta_l \Delta_l^T)"),
+        _row(34, "", "The Hessian times a vector",
+             r"H \mathbf{v} = \frac{d}{dt} \nabla C(\theta + t \mathbf{v})"),
+        _row(35, "", "Gauss and Newton's matrix times a vector",
+             r"G \mathbf{v} = J^T H_{\text{out}} J \mathbf{v}"),
     )
 }  # fmt: skip
 

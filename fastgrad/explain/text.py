@@ -75,7 +75,10 @@ def render(explanation) -> str:
 def _step(place: int, step) -> list[str]:
     head, right = f"{place:2}. {step.title}", f"formula {step.row}"
     gap = COLUMNS - width(head) - len(right)
-    lines = [f"{head}{' ' * gap}{right}" if gap > 1 else head, ""]
+    if gap > 1:
+        lines = [f"{head}{' ' * gap}{right}", ""]
+    else:
+        lines = [*_wrapped(head, "", _INDENT), right.rjust(COLUMNS), ""]
     for formula in step.formula:
         lines += _wrapped(formula, _INDENT * 2)
     before = 2  # blank lines stand around matrices, not between vectors and scalars
