@@ -376,6 +376,13 @@ def test_the_dictionary_holds_everything_and_is_json(name):
             assert stored["symbol"] == product.symbol and stored["value"] == product.value
 
 
+def test_layouts_are_explained_where_two_are_shown():
+    for number, shown in ((1, False), (13, True)):
+        explanation = fg.explain.formula(number)
+        assert ("a gradient is a row" in str(explanation)) is shown
+        assert ("a gradient is a row" in explanation._repr_markdown_()) is shown
+
+
 def test_repr_is_one_line():
     line = repr(fg.explain.formula(1))
     assert line.startswith("<Explanation: Formula 1") and "\n" not in line
@@ -409,7 +416,12 @@ def test_notation_that_is_not_known_is_an_error(latex):
     ("call", "error", "message"),
     [
         (lambda: fg.explain.formula(99), ValueError, "number is 99; expected one of 1, 2, 3"),
-        (lambda: fg.explain.formula("x"), TypeError, "number"),
+        (lambda: fg.explain.formula("x"), TypeError, "number is 'x'; expected a whole number$"),
+        (
+            lambda: fg.explain.formula("4.5.3"),
+            TypeError,
+            "expected a whole number: section 4.5.3 has the formulas 13, 14",
+        ),
         (lambda: fg.explain.formula(13, q=1), TypeError, "formula 13 has no 'q'; it takes x"),
         (lambda: fg.explain.formula(13, x=0.0), ValueError, r"x is 0, where ln\(x²\) has no"),
         (lambda: fg.explain.formula(11, x=0), ValueError, "x is 0, where ln"),
@@ -506,6 +518,10 @@ def test_cli_explains_a_formula_a_neuron_a_layer_and_a_network(cli):
     assert (code, out.rstrip("\n")) == (0, str(expected))
     code, out, _ = cli("explain", "neuron", "w=2", "X=1;3", "y=0,9", "--json")
     assert code == 0 and json.loads(out)["ok"] is True
+    if 30 in EXPECTED:
+        tangent = "tangent=" + ",".join(["1"] * 13)
+        own = fg.explain.formula(30, tangent=[1.0] * 13, cotangent=[[1.0], [2.0]])
+        assert cli("explain", 30, tangent, "cotangent=1;2")[1].rstrip("\n") == str(own)
     assert cli("explain", "layer", "--markdown")[1].startswith("### One layer")
     arguments = ("layer_sizes=1,1", "theta=2,1", "X=1;3", "y=0,9", "activation=tanh")
     code, out, _ = cli("explain", "network", *arguments)
@@ -518,6 +534,7 @@ def test_cli_explains_a_formula_a_neuron_a_layer_and_a_network(cli):
     ("arguments", "message"),
     [
         (("99",), "WHAT is '99'; expected neuron, layer, network or a formula from 1 to"),
+        (("4.2",), "section 4.2 has the formulas 7, 8"),
         (("neuron", "q=1"), "neuron has no 'q'; it takes w, b, X, y, lr"),
         (("neuron", "q"), "'q' is no number; expected name=value"),
         (("13", "x=a"), "x is 'a'; expected numbers"),

@@ -43,7 +43,7 @@ def _explanation(fge, what: str, given):
         known = list(fge.rows.ROWS)
         raise UserError(
             f"WHAT is {what!r}; expected {', '.join(KINDS)} or a formula from {known[0]} to "
-            f"{known[-1]} (fastgrad explain lists them)"
+            f"{known[-1]} (fastgrad explain lists them){fge.rows.of_section(what)}"
         )
     parameters = inspect.signature(fge.rows.ROWS[row].build).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}

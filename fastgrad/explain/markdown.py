@@ -9,6 +9,8 @@ from . import text
 
 def render(explanation) -> str:
     parts = [f"### {_escaped(explanation.title)}"]
+    if text.two_layouts(explanation):
+        parts.append(f"*{_escaped(text.LAYOUTS)}*")
     for place, step in enumerate(explanation.steps, 1):
         parts += _step(place, step)
     return "\n\n".join(parts)

@@ -139,6 +139,8 @@ def formula(number, **values) -> Explanation:
     [[1.      ]
      [2.880511]]
     """
+    if isinstance(number, str):
+        raise TypeError(f"number is {number!r}; expected a whole number{of_section(number)}")
     number = check.integer(number, "number")
     if number not in ROWS:
         known = ", ".join(map(str, ROWS))
@@ -150,6 +152,18 @@ def formula(number, **values) -> Explanation:
             raise TypeError(f"formula {number} has no {name!r}; it takes {', '.join(known)}")
     where = f"section {row.section} of the paper" if row.section else "beyond the paper"
     return Explanation(f"Formula {number}: {row.title} ({where})", row.build(**values))
+
+
+def of_section(section: str) -> str:
+    """Which formulas a section of the paper has, as the end of an error; "" for none.
+
+    Examples
+    --------
+    >>> of_section("4.5.3")
+    ': section 4.5.3 has the formulas 13, 14'
+    """
+    rows = [str(row.number) for row in ROWS.values() if row.section == section]
+    return f": section {section} has the formulas {', '.join(rows)}" if rows else ""
 
 
 def table() -> str:

@@ -200,7 +200,7 @@ class Explanation:
         return text.render(self)
 
     def __repr__(self) -> str:
-        return f"<Explanation: {self.title}, {len(self.steps)} steps, ok={self.ok}>"
+        return f"<Explanation: {self.title}, {len(self.steps)} steps, ok={self.ok}; print it>"
 
     def _repr_markdown_(self) -> str:
         return markdown.render(self)

@@ -9,6 +9,10 @@ import numpy as np
 from .notation import plain, width
 
 COLUMNS = 80
+LAYOUTS = (
+    "Numerator layout, the paper's: a gradient is a row, a Jacobian has a row a function. "
+    "Denominator layout: transposed. n samples (the paper's N), d inputs, k outputs."
+)
 _INDENT = "    "
 MOST_ROWS, MOST_COLUMNS = 8, 8  # of a matrix that is shown; the dictionary has all of it
 MOST_PRODUCTS, MOST_TERMS = 6, 4
@@ -57,6 +61,11 @@ def _tuple(items) -> str:
     return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
 
 
+def two_layouts(explanation) -> bool:
+    """Whether a value is shown in both layouts, so that they are explained."""
+    return any(both_layouts(value) for step in explanation.steps for value in step.values)
+
+
 def both_layouts(value) -> bool:
     """Whether the transpose differs, and so is shown too."""
     array, letters = value.array, value.letters
@@ -67,6 +76,8 @@ def both_layouts(value) -> bool:
 
 def render(explanation) -> str:
     lines = [*_wrapped(explanation.title, ""), "═" * COLUMNS]
+    if two_layouts(explanation):
+        lines += _wrapped(LAYOUTS, "")
     for place, step in enumerate(explanation.steps, 1):
         lines += ["", *_step(place, step)]
     return "\n".join(line.rstrip() for line in lines)
