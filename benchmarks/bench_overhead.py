@@ -31,19 +31,19 @@ def smallest(kind):
 
 def kernel_nanoseconds(kind) -> float:
     """Of the step that the public call of `smallest` ends in, while its arrays live."""
-    from fastgrad import runtime
+    from fastgrad._core import threads
 
-    launch, step, seen = runtime.launch, smallest(kind), []
+    launch, step, seen = threads.launch, smallest(kind), []
 
-    def record(serial, parallel, worth_it, threads, args):
+    def record(serial, parallel, worth_it, bound, args, choice):
         seen.append(nanoseconds(lambda: serial(*args)))
-        return launch(serial, parallel, worth_it, threads, args)
+        return launch(serial, parallel, worth_it, bound, args, choice)
 
-    runtime.launch = record
+    threads.launch = record
     try:
         step(threads=1)  # a call with a bound of its own always passes through `launch`
     finally:
-        runtime.launch = launch
+        threads.launch = launch
     return seen[-1]
 
 

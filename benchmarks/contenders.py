@@ -300,6 +300,17 @@ CONTENDERS = {
 }
 
 
+def contender(peer: str, work):
+    """What makes the step of a peer for a work."""
+    if work.kind == "clipped":
+        from .clipped import CONTENDERS as found
+    else:
+        found = CONTENDERS
+    if peer not in found:
+        raise NotApplicable
+    return found[peer]
+
+
 def exact(work):
     """(loss, flat gradient) of the NumPy twin in float64: what every result is held against."""
     from dataclasses import replace
@@ -308,7 +319,7 @@ def exact(work):
 
     theta, X, y = data(work)
     y = y if work.loss == "cross_entropy" else y.astype(np.float64)
-    step, read = numpy(
+    step, read = contender("numpy", work)(
         replace(work, dtype="float64"), theta.astype(np.float64), X.astype(np.float64), y, 1
     )
     return read(step())

@@ -13,7 +13,8 @@ from functools import lru_cache
 import numba
 
 from . import contenders
-from .workloads import BY_NAME, data
+from .clipped import MAX_NORM
+from .workloads import BY_NAME, PER_SAMPLE, data
 
 SAMPLE = 5e-4  # seconds of a sample, at least
 
@@ -25,6 +26,28 @@ def step_of(name: str):
     step, _ = contenders.fastgrad(work, *data(work), numba.config.NUMBA_NUM_THREADS)
     step()
     return step
+
+
+@lru_cache(maxsize=1)
+def own_calls(name: str) -> dict:
+    """The functions of single samples on the work of that name, and `loss_and_grad`, each ready to
+    be called once more."""
+    import fastgrad as fg
+
+    work = next(work for work in PER_SAMPLE if work.name == name)
+    theta, X, y = data(work)
+    net, ps = fg.MLP(work.sizes, work.loss, dtype=work.dtype), fg.per_sample
+    calls = {
+        "loss_and_grad": lambda: net.loss_and_grad(theta, X, y),
+        "grad_norms": lambda: ps.grad_norms(net, theta, X, y),
+        "clipped_loss_and_grad": lambda: ps.clipped_loss_and_grad(net, theta, X, y, MAX_NORM),
+        "grads": lambda: ps.grads(net, theta, X, y),
+        "gram": lambda: ps.gram(net, theta, X, y),
+        "ntk_trace": lambda: ps.ntk(net, theta, X, trace=True),
+    }
+    for call in list(calls.values())[:3]:
+        call()
+    return calls
 
 
 def calls_of(work) -> int:

@@ -30,10 +30,12 @@ THREAD_VARIABLES = (
 )  # fmt: skip
 
 # The tree comes last on the path: an installed fastgrad, such as asv's of a commit, goes before it.
+# But `benchmarks` is the tree's: Opacus installs a package of that name.
 _SERVE = """
 import sys
-sys.path = [p for p in sys.path if p] + sys.argv[1:2]
+sys.path = sys.argv[1:2] + [p for p in sys.path if p]
 from benchmarks.worker import serve
+sys.path.append(sys.path.pop(0))
 serve(sys.argv[2], int(sys.argv[3]))
 """
 
@@ -178,13 +180,13 @@ class _Server:
 
     def prepare(self, work):
         """Data, compilation, and the result of a first step."""
-        from .contenders import CONTENDERS
+        from .contenders import contender
         from .workloads import data
 
         self.step = None
         gc.collect()
         theta, X, y = data(work)
-        self.step, read = CONTENDERS[self.peer](work, theta, X, y, self.threads)
+        self.step, read = contender(self.peer, work)(work, theta, X, y, self.threads)
         return read(self.step())
 
     def turn(self, seconds):
@@ -192,10 +194,10 @@ class _Server:
 
     def turns(self, works, seconds, rounds):
         """Seconds of each work, the works taken in turn."""
-        from .contenders import CONTENDERS
+        from .contenders import contender
         from .workloads import data
 
-        steps = [CONTENDERS[self.peer](work, *data(work), self.threads)[0] for work in works]
+        steps = [contender(self.peer, work)(work, *data(work), self.threads)[0] for work in works]
         for step in steps:
             step()
         return [[turn(step, seconds)[0] for step in steps] for _ in range(rounds)]

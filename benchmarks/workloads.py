@@ -18,7 +18,7 @@ class Work:
     """One row of the table."""
 
     name: str
-    kind: str  # "neuron", "network" or "layer"
+    kind: str  # "neuron", "network" or "layer"; "clipped": a network, row by row
     n: int
     sizes: tuple[int, ...]
     dtype: str = "float32"
@@ -91,6 +91,18 @@ WORKS = (
     _network("480-1024-1024-512-256-1, 1,024 rows", 1_024, 480, 1024, 1024, 512, 256, 1),
 )  # fmt: skip
 BY_NAME = {work.name: work for work in WORKS}
+
+# Each sample's gradient clipped, and their mean; the third is curvlinops' network, the last that of
+# fast-dpsgd.
+PER_SAMPLE = tuple(
+    Work(f"{'-'.join(map(str, sizes))}, {n:,} rows", "clipped", n, sizes, loss="cross_entropy")
+    for n, sizes in (
+        (128, (64, 128, 10)),
+        (1024, (54, 128, 64, 7)),
+        (512, (784, 1024, 512, 256, 128, 64, 10)),
+        (256, (104, 50, 2)),
+    )
+)
 
 SWEEP_FLOPS = 2_000_000_000
 SWEEP_BYTES = 64_000_000

@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, datasets, explain, plots
+    from . import calculus, curvature, datasets, explain, jacobians, per_sample, plots
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -40,7 +40,15 @@ if TYPE_CHECKING:
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "datasets", "explain", "plots"),
+    "": (
+        "calculus",
+        "curvature",
+        "datasets",
+        "explain",
+        "jacobians",
+        "per_sample",
+        "plots",
+    ),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -80,11 +88,13 @@ __all__ = [
     "check_gradient",
     "check_jacobian",
     "config",
+    "curvature",
     "datasets",
     "evaluate",
     "explain",
     "fit",
     "get_num_threads",
+    "jacobians",
     "load_checkpoint",
     "load_model",
     "neuron_grad",
@@ -92,6 +102,7 @@ __all__ = [
     "num_threads",
     "numerical_gradient",
     "numerical_jacobian",
+    "per_sample",
     "plots",
     "relu",
     "relu_mask",

@@ -22,10 +22,11 @@ class Activation:
     variance: float  # of initial weights, times d
     value: Callable  # (v, z) -> a, as vectors (`kernels/arithmetic.py`)
     slope: Callable  # (v, a) -> da/dz
+    bend: Callable | None = None  # (v, a) -> second derivative by z over the first; None: 0
     code: int = field(init=False)
 
     def __post_init__(self):
-        code = kernels.add_activation(self.name, self.value, self.slope)
+        code = kernels.add_activation(self.name, self.value, self.slope, self.bend)
         object.__setattr__(self, "code", code)
 
 
@@ -47,12 +48,14 @@ ACTIVATIONS = {
             25 / 9,  # PyTorch has the gain 5/3
             lambda v, z: v.tanh(z),
             lambda v, a: v.mul(v.sub(v.const(1.0), a), v.add(v.const(1.0), a)),  # 1 - a^2
+            lambda v, a: v.mul(v.const(-2.0), a),
         ),
         Activation(
             "sigmoid",
             1.0,
             lambda v, z: v.sigmoid(z),
             lambda v, a: v.mul(a, v.sub(v.const(1.0), a)),
+            lambda v, a: v.fma(v.const(-2.0), a, v.const(1.0)),
         ),
         Activation(
             "softplus",
@@ -61,6 +64,7 @@ ACTIVATIONS = {
                 v.log1p(v.exp(v.neg(v.abs(z)))), v.select(v.passes(z), z, v.const(0.0))
             ),
             lambda v, a: v.neg(v.expm1_negative(v.neg(a))),  # 1 - exp(-a)
+            lambda v, a: v.exp(v.neg(a)),
         ),
         Activation(
             "leaky_relu",

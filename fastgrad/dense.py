@@ -11,10 +11,10 @@ import numpy as np
 from ._core import check
 from ._core.plan import layer_plan
 from ._core.run import run
+from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_backward, run_forward
 from .kernels.gemm import RELU, STORE
-from .runtime import check_threads
 
 
 def _layer(X, W, b):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._core import check
+from .kernels import curvature
 from .kernels import losses as kernels
 from .kernels.records import ANY_TARGETS, COUNT_TARGETS, UNIT_TARGETS
 
@@ -99,8 +100,10 @@ class Loss:
     def __post_init__(self):
         if self.labelled:
             code = kernels.LABELLED.add(self.name, kernels.cross_entropy_body)
+            curvature.LABELLED.add(self.name, curvature.softmax_curvature_body)
         else:
             code = kernels.add_elementwise(self.name, self.formula)
+            curvature.add_elementwise(self.name, self.formula)
         object.__setattr__(self, "code", code)
 
     @property

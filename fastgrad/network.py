@@ -11,10 +11,10 @@ import numpy as np
 from ._core import check, spec
 from ._core.plan import network_plan
 from ._core.run import NOT_OPEN, FastPath, run
+from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import REFUSED, quick_step, run_forward, run_step, shared_step
 from .kernels.engine import parallel_step, probabilities
-from .runtime import check_threads
 
 _quick_step = quick_step.call
 _ndarray, _empty = np.ndarray, np.empty
@@ -540,7 +540,7 @@ class MLP:
                 grad = _empty(self.n_parameters, self.dtype) if out is None else out
                 try:
                     if plan.parallel:
-                        loss = self._path.launch((theta, X, y, grad, buffer))
+                        loss = self._path.launch(plan, (theta, X, y, grad, buffer))
                     else:
                         loss = _quick_step(theta, X, y, grad, buffer)
                 except NOT_OPEN:

@@ -101,7 +101,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
                 b = float(b)
             try:
                 if plan.parallel:
-                    loss, gb = path.launch((w, b, X, y, gw, buffer))
+                    loss, gb = path.launch(plan, (w, b, X, y, gw, buffer))
                 else:
                     loss, gb = _quick_neuron(w, b, X, y, gw, buffer)
             except NOT_OPEN:

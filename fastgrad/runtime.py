@@ -15,35 +15,12 @@ What is guaranteed, with the test that shows it, is a table in the README.
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-import threading
 from contextlib import contextmanager
-from functools import lru_cache
 
 import numba
 
-from ._core import check
-
-_launch = threading.Lock()
-_limit: int | None = None
-_forked = False
-
-
-def _after_fork() -> None:
-    global _forked, _launch
-    _forked = True
-    _launch = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def max_threads() -> int:
-    """The threads that Numba may use: NUMBA_NUM_THREADS, by default the processors."""
-    return numba.config.NUMBA_NUM_THREADS
+from ._core import threads as _threads
+from ._core.threads import check_threads, max_threads
 
 
 def get_num_threads() -> int:
@@ -55,7 +32,7 @@ def get_num_threads() -> int:
     >>> fg.get_num_threads() >= 1
     True
     """
-    return max_threads() if _limit is None else _limit
+    return _threads.limit()
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -80,18 +57,7 @@ def set_num_threads(threads: int | None) -> None:
     1
     >>> fg.set_num_threads(None)
     """
-    global _limit
-    _limit = None if threads is None else check_threads(threads)
-
-
-def check_threads(threads) -> int:
-    threads = check.integer(threads, "threads")
-    if threads > max_threads():
-        raise ValueError(
-            f"threads is {threads}; expected at most {max_threads()} "
-            f"(NUMBA_NUM_THREADS, set before Numba is imported)"
-        )
-    return threads
+    _threads.set_limit(None if threads is None else check_threads(threads))
 
 
 @contextmanager
@@ -105,82 +71,12 @@ def num_threads(threads: int | None):
     ...     fg.get_num_threads()
     1
     """
-    global _limit
-    before = _limit
+    before = _threads.limit()
     set_num_threads(threads)
     try:
         yield
     finally:
-        _limit = before
-
-
-def launch(serial, parallel, worth_it: bool, threads, args):
-    """Run one of two kernels that compute the same bits.
-
-    `worth_it` is the plan's word; `threads` the call's own bound (None: the process's).
-    """
-    if worth_it or threads is not None:
-        threads = get_num_threads() if threads is None else check_threads(threads)
-        if worth_it and threads > 1 and not _forked and _launch.acquire(blocking=False):
-            try:
-                before = numba.get_num_threads()
-                if before == threads:
-                    return parallel(*args)
-                numba.set_num_threads(threads)
-                try:
-                    return parallel(*args)
-                finally:
-                    numba.set_num_threads(before)
-            finally:
-                _launch.release()
-    return serial(*args)
-
-
-def goes_parallel() -> bool:
-    """Whether a parallel plan's kernel would now run in parallel."""
-    return get_num_threads() > 1 and not _forked
-
-
-def start_threads() -> bool:
-    """Start Numba's threading layer; False where it must not be, in a child made by `fork`."""
-    if not _forked:
-        numba.get_num_threads()
-    return not _forked
-
-
-@lru_cache
-def threads_sleep() -> bool:
-    """Whether Numba's threads sleep between parallel loops, as those of its own layer workqueue do;
-    those of libgomp and TBB wait awake for a while."""
-    wanted = str(numba.config.THREADING_LAYER).lower()
-    order = {  # in which Numba looks for one
-        "default": numba.config.THREADING_LAYER_PRIORITY,
-        "safe": ["tbb"],
-        "threadsafe": ["tbb", "omp"],
-        "forksafe": ["tbb", "workqueue" if sys.platform == "linux" else "omp"],
-    }.get(wanted, [wanted])
-    return next(filter(_can_be_loaded, order), "workqueue") == "workqueue"
-
-
-def _can_be_loaded(layer: str) -> bool:
-    try:
-        importlib.import_module(f"numba.np.ufunc.{layer}{'' if layer == 'workqueue' else 'pool'}")
-    except ImportError:
-        return False
-    return True
-
-
-def take_threads() -> int:
-    """The threads of a parallel plan's next kernel: more than one, taken until `return_threads`; 1,
-    not taken, where it is to be serial; 0 if another Python thread has them."""
-    threads = numba.config.NUMBA_NUM_THREADS if _limit is None else _limit
-    if threads == 1 or _forked:
-        return 1
-    return threads if _launch.acquire(blocking=False) else 0
-
-
-def return_threads() -> None:
-    _launch.release()
+        _threads.set_limit(before)
 
 
 def config() -> dict[str, object]:

@@ -3,7 +3,6 @@
 Nothing here calls the library. A list holds the values of all steps as they are shown.
 """
 
-import importlib.util
 from itertools import pairwise
 
 import numpy as np
@@ -400,9 +399,3 @@ EXPECTED = {
     24: row_24, 25: row_25, 26: row_26, 27: row_27, 28: row_28, 29: row_29,
     30: row_30, 31: row_31, 32: row_32, 33: row_33, 34: row_34, 35: row_35,
 }  # fmt: skip
-NEEDS = {30: "jacobians", 31: "per_sample", 32: "per_sample", 33: "per_sample", 34: "curvature",
-         35: "curvature"}  # fmt: skip
-NUMBERS = list(EXPECTED)
-for number, module in NEEDS.items():
-    if importlib.util.find_spec(f"fastgrad.{module}") is None:
-        del EXPECTED[number]

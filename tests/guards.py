@@ -18,8 +18,8 @@ import numpy as np
 from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
-from fastgrad import dense, network, neuron
-from fastgrad._core import stepper, workspace
+from fastgrad import curvature, dense, jacobians, network, neuron, per_sample
+from fastgrad._core import calls, gram, stepper, workspace
 from fastgrad._core.stepper import NO_LOSS, Stepper
 from fastgrad.interop.numba import network as handle_of
 from fastgrad.interop.numba import workspaces
@@ -113,6 +113,8 @@ def everything_guarded(after):
         patch.object(dense, "np", own), patch.object(network, "np", own),
         patch.object(neuron, "np", own), patch.object(workspace, "np", own),
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
+        patch.object(calls, "np", own), patch.object(curvature, "np", own),
+        patch.object(per_sample, "np", own), patch.object(gram, "np", own),
         patch.object(neuron, "_empty", own.empty),
         patch.object(workspace.Plan, "_new_workspace", lambda plan: moved(new_workspace(plan))),
     ):  # fmt: skip
@@ -200,6 +202,54 @@ def check_neuron(rng, n, d, dtype, weighted):
     check(lambda w, X: fg.neuron_grad(w, 0.5, X), w, X)
     check(fg.relu, X)
     check(fg.relu_mask, X)
+
+
+def check_derivatives(rng, n, sizes, dtype, loss, weighted, activation="relu"):
+    """Products with Jacobians and with second derivatives, and for few parameters the matrices."""
+    sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, sizes[-1])]
+    theta, X, y, *s = draw_problem(rng, sizes, n, loss, dtype, weighted)
+    s = s if weighted else []
+    c, v, u = (dyadic(rng, shape, dtype) for shape in ((n, sizes[-1]), theta.size, X.shape))
+
+    def net():
+        return fg.MLP(sizes, loss, l2=0.1, activation=activation, dtype=dtype)
+
+    def factors(*arrays):
+        return tuple(part for pair in curvature.kfac_factors(net(), *arrays) for part in pair)
+
+    check(lambda *a: jacobians.vjp(net(), *a, need_gX=True), theta, X, c)
+    check(lambda *a: jacobians.jvp(net(), *a), theta, X, v)
+    check(lambda *a: jacobians.jvp(net(), *a), theta, X, v, u)
+    check(lambda *a: curvature.hvp(net(), *a), theta, X, y, v, *s)
+    check(lambda *a: curvature.ggn_vp(net(), *a), theta, X, y, v, *s)
+    check(lambda *a: curvature.ggn_diagonal(net(), *a), theta, X, y, *s)
+    check(factors, theta, X, y, *s)
+    if n * sizes[-1] * theta.size < 10**5:
+        check(lambda *a: jacobians.jacobian(net(), *a), theta, X)
+        check(lambda *a: jacobians.input_jacobian(net(), *a), theta, X)
+    if theta.size < 500:
+        check(lambda *a: curvature.hessian(net(), *a), theta, X, y, *s)
+        check(lambda *a: curvature.ggn(net(), *a), theta, X, y, *s)
+
+
+def check_per_sample(rng, n, sizes, dtype, loss, weighted):
+    """Two sets of samples, of n rows and of some more."""
+    sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, min(sizes[-1], 20))]
+    theta, X, y, s = draw_problem(rng, sizes, n, loss, dtype, weighted)
+    _, X2, y2, _ = draw_problem(rng, sizes, n + 3, loss, dtype)
+    s = [s] if weighted else []
+
+    def net_of():
+        return fg.MLP(sizes, loss, l2=0.1, dtype=dtype)
+
+    check(lambda *a: per_sample.grad_norms(net_of(), *a), theta, X, y, *s)
+    check(lambda *a: per_sample.grads(net_of(), *a), theta, X, y, *s)
+    check(lambda *a: per_sample.clipped_loss_and_grad(net_of(), *a[:3], 0.5, *a[3:]),
+          theta, X, y, *s)  # fmt: skip
+    check(lambda *a: per_sample.gram(net_of(), *a), theta, X, y, X2, y2)
+    check(lambda *a: per_sample.gram(net_of(), *a), theta, X, y)
+    check(lambda *a: per_sample.ntk(net_of(), *a), theta, X, X2)
+    check(lambda *a: per_sample.ntk(net_of(), *a, trace=True), theta, X)
 
 
 def check_optimizer(rng, p, optimizer):

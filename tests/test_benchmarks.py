@@ -14,6 +14,8 @@ HOOKS = {"setup", "setup_cache", "teardown", "prepare"}
 
 NAMES = {
     "bench_accuracy.Accuracy.track_relative_error",
+    "bench_derivatives.Hessian.time_hessian",
+    "bench_derivatives.Multiple.track_multiple_of_gradient",
     "bench_first_call.FirstCall.timeraw_import_fastgrad",
     "bench_first_call.FirstCall.timeraw_import_numba",
     "bench_first_call.FirstCall.track_first_gradient_cold",
@@ -30,6 +32,11 @@ NAMES = {
     "bench_neuron.Neuron.time_loss_and_grad",
     "bench_overhead.Overhead.time_smallest_call",
     "bench_overhead.Overhead.track_outside_kernel",
+    "bench_per_sample.Gram.time_gram",
+    "bench_per_sample.Gram.time_ntk_trace",
+    "bench_per_sample.Multiple.track_multiple_of_gradient",
+    "bench_per_sample.PerSample.time_clipped_loss_and_grad",
+    "bench_per_sample.PerSample.time_grad_norms",
     "bench_roofline.Machine.track_limit",
     "bench_roofline.Peer.track_ratio_to_numpy",
     "bench_roofline.Roofline.track_roofline_fraction",

@@ -24,7 +24,7 @@ from draws import lying, overlapping
 from helpers import DTYPES, snapshot
 from numba.core.errors import NumbaError
 
-from fastgrad.runtime import max_threads
+from fastgrad._core.threads import max_threads
 
 QUICK, STRESS, SEED = 2_000, 100_000, 14
 ERRORS = (TypeError, ValueError, NumbaError)

@@ -39,8 +39,8 @@ import numpy as np
 import fastgrad as fg
 from fastgrad.kernels import gemm
 from fastgrad.activations import ACTIVATIONS
-from guards import (check_compiled_layer, check_compiled_network, check_layer, check_network,
-                    check_neuron, check_optimizer, check_training)
+from guards import (check_compiled_layer, check_compiled_network, check_derivatives, check_layer,
+                    check_network, check_neuron, check_optimizer, check_training)
 from helpers import CUTS, LOSSES, cut_plans, edge_sizes
 from workload import count_launches, launched
 
@@ -103,6 +103,29 @@ print("swept")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_training_flush_against_unreadable_pages(dtype):
     assert run_python(START + TRAINED, dtype, NUMBA_NUM_THREADS="2").strip() == "swept"
+
+
+DERIVED = """
+fg.set_num_threads(1)
+rows = [1, 2, 3, 5, 7, 12, 25, 33]
+for case, loss, activation in zip(range(60), cycle(LOSSES), cycle(["relu", *ACTIVATIONS])):
+    # half of few columns, so that the matrices are small
+    sizes = [pick(columns) if case % 2 else pick(columns[:5]) for _ in range(2 + case % 3)]
+    check_derivatives(rng, pick(rows), sizes, dtype, loss, case % 8 < 4, activation)
+check_derivatives(rng, 2100, [3, 2], dtype, "cross_entropy", True)
+fg.set_num_threads(None)
+for cut in ("many tasks", "flushed", "wide", "wide, stored in parts"):
+    cut_plans(cut)
+    for case, loss, activation in zip(range(6), cycle(LOSSES), cycle(["relu", "tanh"])):
+        sizes = [pick(columns) if case % 2 else pick(columns[:5]) for _ in range(2 + case % 3)]
+        check_derivatives(rng, pick([1, 33, 130, 250]), sizes, dtype, loss, case % 2, activation)
+print("swept")
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_derivatives_flush_against_unreadable_pages(dtype):
+    assert run_python(START + DERIVED, dtype, NUMBA_NUM_THREADS="2").strip() == "swept"
 
 
 COMPILED = """

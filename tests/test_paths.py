@@ -3,8 +3,8 @@
 import pytest
 from helpers import run_python, simd_path
 
-NUMBERS = ["accuracy", "assembly", "dense", "layouts", "losses", "network", "neuron", "numbers",
-           "optimizers", "plans", "vmath"]  # fmt: skip
+NUMBERS = ["accuracy", "assembly", "curvature", "dense", "jacobians", "layouts", "losses",
+           "network", "neuron", "numbers", "optimizers", "plans", "vmath"]  # fmt: skip
 
 RUN = """
 import sys

@@ -141,7 +141,7 @@ def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
 def test_which_threads_sleep_is_known_before_any_is_started(environment, sleep):
     run_python(f"""
         import fastgrad as fg
-        from fastgrad.runtime import threads_sleep
+        from fastgrad._core.threads import threads_sleep
         assert {sleep} in (None, threads_sleep())
         assert fg.config()["threading layer"] == "not started"
         """, **environment)  # fmt: skip

@@ -11,6 +11,8 @@ from helpers import assert_same_bits, draw_targets
 
 import fastgrad as fg
 from fastgrad._core import run as door
+from fastgrad._core import threads
+from fastgrad._core.choice import CallChoice
 from fastgrad.kernels.bind import quick_neuron, quick_step
 
 
@@ -203,6 +205,7 @@ def ways(monkeypatch):
 
         return call
 
+    monkeypatch.setattr(CallChoice, "parallel", lambda self: True)
     monkeypatch.setattr(door.FastPath, "launch", noting(door.FastPath.launch, "fast"))
     for module in (fg.network, fg.neuron):
         monkeypatch.setattr(module, "run", noting(module.run, "checked"))
@@ -213,12 +216,12 @@ def ways(monkeypatch):
 def test_parallel_work_has_the_same_bits_both_ways_under_every_bound(ways, dtype):
     for work in a_parallel_work(dtype):
         expected = work()
-        for threads in (1, fg.get_num_threads()):
-            with fg.num_threads(threads):
+        for most in (1, fg.get_num_threads()):
+            with fg.num_threads(most):
                 for _ in range(3):
                     assert_same_bits(work()[1], expected[1])
         bound = numba.get_num_threads()
-        numba.set_num_threads(1)  # not the bound that fastgrad would set: the checked way does
+        numba.set_num_threads(1)  # the smaller bound holds
         try:
             assert_same_bits(work()[1], expected[1])
         finally:
@@ -230,7 +233,7 @@ def test_parallel_work_has_the_same_bits_both_ways_under_every_bound(ways, dtype
 def test_while_another_thread_has_the_threads_the_long_way_is_serial(ways):
     for work in a_parallel_work(np.float64):
         expected = work()
-        with fg.runtime._launch:
+        with threads._parallel:
             assert_same_bits(work()[1], expected[1])
         assert ways[-1] == "checked"
 
@@ -257,6 +260,17 @@ def test_an_output_given_takes_the_fast_path_and_is_checked_there(rows):
             net.loss_and_grad(theta, X, y, out=out)
         out.setflags(write=True)
         assert_same_bits(both, before)
+
+
+@pytest.mark.parametrize("rows", [20, 3000])
+def test_parameters_and_an_output_of_one_wrong_size_are_refused(rows):
+    net, theta, X, y = a_network("mse", np.float64, 3)
+    X, y = (np.resize(a, (rows, a.shape[1])) for a in (X, y))
+    for _ in range(2):
+        net.loss_and_grad(theta, X, y)
+    for wrong in (theta[:3].copy(), np.resize(theta, 2 * theta.size)):
+        with pytest.raises(ValueError, match="theta has shape"):
+            net.loss_and_grad(wrong, X, y, out=np.empty(wrong.size))
 
 
 def test_no_call_compiles_the_fast_path_for_types_of_its_own():

@@ -10,13 +10,14 @@ import os, sys, threading
 import numba
 import numpy as np
 import fastgrad as fg
-from fastgrad import runtime
+from fastgrad._core import threads
 from workload import all_bits, bits, count_launches, launched, work
 """
 
 SAME_BITS = """
 count_launches()
 for call in work():
+    numba.set_num_threads(8)
     found = {bits(call(threads=t)) for t in (1, 2, 3, 8, 8, 3, 2, 1) for _ in range(3)}
     for t in (1, 2, 3, 8, 8, 3, 2, 1):
         numba.set_num_threads(t)  # the bound with which the fast path starts threads
@@ -126,8 +127,8 @@ ran = []
 def serial(): ran.append("serial")
 def parallel(): ran.append(f"parallel on {numba.get_num_threads()}")
 
-def launch(worth_it, threads=None):
-    runtime.launch(serial, parallel, worth_it, threads, ())
+def launch(worth_it, bound=None):
+    threads.launch(serial, parallel, worth_it, bound, ())
     assert numba.get_num_threads() == 4
     return ran.pop()
 
@@ -145,17 +146,17 @@ fg.set_num_threads(1)
 assert launch(True) == "serial"
 fg.set_num_threads(None)
 assert launch(True) == "parallel on 4"
-with runtime._launch:  # another thread is in a parallel kernel
+with threads._parallel:  # another thread is in a parallel kernel
     assert launch(True) == "serial"
 numba.set_num_threads(2)  # what the caller had set is restored
-runtime.launch(serial, parallel, True, 3, ())
-assert ran.pop() == "parallel on 3" and numba.get_num_threads() == 2
+threads.launch(serial, parallel, True, 3, ())
+assert ran.pop() == "parallel on 2" and numba.get_num_threads() == 2  # the smaller bound
 def fails(): raise KeyError
 try:
-    runtime.launch(serial, fails, True, 3, ())
+    threads.launch(serial, fails, True, 3, ())
 except KeyError:
     pass
-assert numba.get_num_threads() == 2 and not runtime._launch.locked()
+assert numba.get_num_threads() == 2 and not threads._parallel.locked()
 try:
     with fg.num_threads(3):
         raise KeyError
@@ -163,7 +164,7 @@ except KeyError:
     assert fg.get_num_threads() == 4
 for bad in (5, 0):
     try:
-        runtime.launch(serial, parallel, True, bad, ())
+        threads.launch(serial, parallel, True, bad, ())
     except ValueError as error:
         assert "threads is" in str(error)
     else:
@@ -174,6 +175,55 @@ assert not ran
 
 def test_bounds_on_threads_are_obeyed_and_restored():
     run_python(START + LAUNCH, NUMBA_NUM_THREADS="4")
+
+
+SMALLEST = """
+from fastgrad._core import threads
+call = next(work())
+expected = bits(call())
+count_launches()
+
+def ran():
+    launched.clear()
+    assert {bits(call()) for _ in range(3)} == {expected}
+    return len(launched)
+
+assert ran() == 3
+numba.set_num_threads(1)  # Numba's bound, below ours
+assert threads.bound(None) == threads.bound(4) == 1
+launched.clear()
+assert bits(call(threads=4)) == expected and not launched
+numba.set_num_threads(2)
+assert ran() == 3 and threads.bound(None) == threads.bound(4) == 2
+numba.set_num_threads(4)
+if fg.config()["threading layer"] == "omp":
+    from threadpoolctl import threadpool_limits
+    with threadpool_limits(2, user_api="openmp"):
+        assert threads.bound(None) == threads.bound(4) == 2
+        with threadpool_limits(1, user_api="openmp"):
+            assert threads.bound(4) == 1 and bits(call(threads=4)) == expected
+    assert threads.bound(None) == 4
+print(fg.config()["threading layer"])
+"""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_smallest_bound_holds(layer):
+    pytest.importorskip("threadpoolctl")
+    environment = {"NUMBA_NUM_THREADS": "4", **threading_layer(layer)}
+    assert run_python(START + SMALLEST, **environment).strip() == layer
+
+
+def test_omp_num_threads_is_the_bound_that_none_was_set_for():
+    code = """
+        import fastgrad as fg
+        print(fg.get_num_threads())
+        fg.set_num_threads(3)
+        print(fg.get_num_threads())
+        """
+    for value, bound in (("1", 1), ("2,4", 2), ("9", 4), ("many", 4), ("0", 4)):
+        found = run_python(code, NUMBA_NUM_THREADS="4", OMP_NUM_THREADS=value).split()
+        assert found == [str(bound), "3"]
 
 
 ONE = """
@@ -214,7 +264,7 @@ def test_every_public_name_is_there_and_what_a_gradient_does_not_need_comes_late
         import sys
         import fastgrad as fg
         later = {"calculus", "checkpoint", "datasets", "gradcheck", "history", "metrics", "models",
-                 "training"}
+                 "per_sample", "training"}
         assert not [name for name in later if f"fastgrad.{name}" in sys.modules]
         assert set(fg.__all__) <= set(dir(fg))
         assert all(getattr(fg, name) is not None for name in fg.__all__)

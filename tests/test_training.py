@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastgrad as fg
 from fastgrad._core import batches, lbfgs, stepper
-from fastgrad._core.choice import Choice
+from fastgrad._core.choice import TrainingChoice
 from fastgrad._core.progress import Progress
 from fastgrad._core.stepper import NO_LOSS, Stepper
 from fastgrad.kernels import tuning
@@ -199,7 +199,7 @@ def test_the_parallel_twin_gives_the_same_bits():
 
 
 def test_threads_are_tried_and_kept_only_if_faster():
-    choice = Choice()
+    choice = TrainingChoice()
     assert not choice.parallel and not choice.due(0.02)
     choice.ran(0.03, 3)
     assert choice.due(0.02) and not choice.due(2.0)  # later if the kernel is not compiled

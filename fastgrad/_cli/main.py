@@ -8,13 +8,13 @@ import os
 import sys
 
 from .. import __version__, _startup
+from .._core.threads import check_threads
 from .._tables.delimited import NULLS
 from .._tables.encode import FEW
 from .._tables.sources import ENDINGS
 from ..activations import ACTIVATIONS
 from ..losses import LOSSES
 from ..optimizers import BY_NAME
-from ..runtime import check_threads
 from . import commands
 from .errors import FAILED, INTERRUPTED, USAGE, UserError
 from .evaluate import evaluate

@@ -19,7 +19,7 @@ from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
-from ..runtime import max_threads, threads_sleep
+from .threads import max_threads, threads_sleep
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
@@ -137,17 +137,24 @@ def write_plan(
     layers = len(sizes) - 1
     gradient = want & at.GRADIENT != 0
     back = want & at.OUTPUTS == 0
+    tangent, second = want & at.TANGENT != 0, want & at.SECOND != 0
+    seeded, factors = want & at.SEEDED != 0, want & at.FACTORS != 0
+    matrix = want & at.MATRIX != 0
+    copies = 2 if tangent else 1  # rows that are kept for each row: its own, and their tangents
     one_pass = layers == 1 and sizes[1] == 1 and not labelled and want | at.GRADIENT == _BOTH
     # No gaps between narrow outputs: the loss takes the block as one long row.
     gapless = want & at.LOSS != 0 and not labelled and not weighted and sizes[layers] < lanes
-    products = inputs = width = widest = outputs = 0
+    products = inputs = width = widest = outputs = squares = 0
     for layer in range(layers):
         products += sizes[layer] * sizes[layer + 1]
+        squares += (sizes[layer] + 1) ** 2 + sizes[layer + 1] ** 2
         outputs += sizes[layer + 1]
     parameters = products + outputs
-    flops = 2 * n * products * (3 if back else 1) * itemsize // 4  # as if in float32
+    ways = copies * (sizes[layers] if seeded else outputs if matrix else 1)
+    flops = 2 * n * products * (3 if back else 1) * ways * itemsize // 4  # as if in float32
     wide = parameters * itemsize >= tuning.WIDE_BYTES or parameters >= tuning.WIDE_RATIO * n
-    wide = wide and back and flops >= tuning.PARALLEL_FLOPS
+    wide = wide and back and not factors and flops >= tuning.PARALLEL_FLOPS
+    wide = wide or matrix
     added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
     extra = 0.0 if added_up else tuning.ADD_COST * parameters
     rearranged = False
@@ -155,7 +162,7 @@ def write_plan(
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
         ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
-        skinny = _is_skinny(d, k, lanes)
+        skinny = _is_skinny(d, k, lanes) and not (tangent or matrix)
         transposed = one_pass or _is_transposed(d, k, n, skinny, lanes, extra)
         record[LAYER.d], record[LAYER.k], record[LAYER.ld] = d, k, ld
         record[LAYER.transposed] = transposed
@@ -171,31 +178,46 @@ def write_plan(
         wide = False
         task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
     elif wide:
-        chunk, task_rows, weight_rows = _wide_cut(n, inputs, width, itemsize)
+        chunk, task_rows, weight_rows = _wide_cut(
+            n, inputs, (2 if matrix else copies) * width, itemsize
+        )
         block_rows = task_rows
     else:
-        row_bytes = itemsize * (sizes[0] + width)
-        task_rows, block_rows = _row_cut(n, row_bytes, back, itemsize * parameters, flops)
-    if not gradient:  # the same row tasks, so the loss has the same bits; but nothing is kept
+        row_bytes = itemsize * (sizes[0] + copies * width)
+        gradient_bytes = itemsize * (squares if factors else parameters)
+        task_rows, block_rows = _row_cut(n, row_bytes, back, gradient_bytes, flops)
+    if (
+        not gradient and not matrix
+    ):  # the same row tasks, so the loss has the same bits; but nothing is kept
         wide, chunk = False, n
     tasks = n // chunk * -(-chunk // task_rows) + -(-(n % chunk) // task_rows)
     gradients = 1 if wide else tasks
     float64_blocks = 0
     if one_pass:
         float64_blocks = 1 if task_rows > block_rows else 0
+    elif matrix:
+        float64_blocks = 1 if itemsize == 4 else 0
     elif wide:
         float64_blocks = 1 if n > chunk else 0
     elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
         float64_blocks = tuning.FLOAT64_ROWS // block_rows
-    direct = gradient and gradients == 1 and float64_blocks == 0 and not rearranged
+    direct = gradient and gradients == 1 and float64_blocks == 0
+    direct = direct and not (rearranged or factors)
     slices = 1 if one_pass else _slices(parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
     if one_pass:
         parallel = tasks > 1
+    elif matrix:
+        parallel = flops >= tuning.PARALLEL_FLOPS
 
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 
-    kept_rows = chunk if wide else block_rows
+    kept_rows, activations = chunk if wide else block_rows, 0
+    unit_rows, unit_ld = 0, 0
+    if matrix:
+        unit_ld = _leading_dimension(parameters, lanes)
+        unit_rows = max(8, min(96, tuning.UNIT_BYTES // (unit_ld * itemsize) // 8 * 8))
+    along_unit = unit_rows * unit_ld + lanes
     theta = panels = part = gradient_size = weight_tasks = 0
     for layer in range(layers):
         d, k = sizes[layer], sizes[layer + 1]
@@ -204,7 +226,7 @@ def write_plan(
         few_back = n <= (
             tuning.FEW_ROWS[1] if k >= tuning.FEW_VECTORS * lanes else tuning.FEW_ROWS[0]
         )
-        record[LAYER.input_gradient] = at.DOT_ROWS if few_back else at.PACKED_T
+        record[LAYER.input_gradient] = at.DOT_ROWS if few_back and not second else at.PACKED_T
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = flat and theta + d * k + lanes <= parameters
         few = (task_rows if own else n) <= (
@@ -230,20 +252,39 @@ def write_plan(
         record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
         panels += round_up(d * k, lanes) if skinny else d * padded
-        if want & at.INPUT_GRADIENT != 0 or gradient:
+        if want & (at.INPUT_GRADIENT | at.SEEDED | at.MATRIX | at.OF_ROWS) != 0 or gradient:
             record[LAYER.panels_t] = panels
             panels += k * round_up(d, lanes)
-        activations = round_up(kept_rows * int(record[LAYER.ld]) + lanes, lanes)
+        if tangent:
+            record[LAYER.tangent_panels] = panels
+            panels += d * padded
+        if second:
+            record[LAYER.tangent_panels_t] = panels
+            panels += k * round_up(d, lanes)
+        activations = round_up(copies * kept_rows * int(record[LAYER.ld]) + lanes, lanes)
+        if matrix:
+            record[LAYER.unit_tangent] = along_unit
+            along_unit += unit_rows * int(record[LAYER.ld]) + lanes
+            record[LAYER.unit_delta] = along_unit
+            along_unit += unit_rows * int(record[LAYER.ld]) + lanes
         record[LAYER.output] = record[LAYER.delta] = part
         part += activations
-        # The slope of ReLU is read before it is overwritten; that of others after the product.
-        beside = wide or record[LAYER.activation] > RELU
-        if beside and layer < layers - 1:
+        # The slope of ReLU is read before it is overwritten; that of others after the product. What
+        # is of each row looks back at both.
+        beside = wide or want & at.OF_ROWS != 0 or record[LAYER.activation] > RELU
+        if (beside and layer < layers - 1) or (tangent and back) or seeded or matrix:
             record[LAYER.delta] = part
+            part += activations
+        if seeded or matrix:
+            record[LAYER.seed] = part
             part += activations
         if direct:
             record[LAYER.ld_dw] = d if transposed else k
             record[LAYER.task_dw], record[LAYER.task_db] = theta - d * k - k, theta - k
+        elif factors:
+            record[LAYER.task_dw] = gradient_size
+            record[LAYER.task_db] = gradient_size + (d + 1) ** 2
+            gradient_size += (d + 1) ** 2 + k**2
         elif gradient or one_pass:
             ld_dw = round_up(d, lanes) if transposed else padded
             bias = gradient_size + ld_dw * (k if transposed else d)
@@ -251,7 +292,13 @@ def write_plan(
             record[LAYER.task_db] = bias
             gradient_size = bias + padded
         record[LAYER.first_weight_task] = weight_tasks
-        weight_tasks += -(-d // weight_rows)
+        weight_tasks += k if matrix else -(-d // weight_rows)
+    if seeded or matrix:
+        vector[PLAN.roots] = part
+        part += activations  # of the last layer
+        vector[PLAN.squares] = part
+        columns = round_up(widest + 1, lanes) + lanes if factors or matrix else sizes[0]
+        part += round_up(kept_rows * columns + lanes, lanes)
     if not direct:
         for layer in range(layers):
             record = vector[PLAN.size + layer * LAYER.size :]
@@ -259,16 +306,20 @@ def write_plan(
             record[LAYER.task_db] += part
 
     stride = 0 if wide else round_up(part + gradient_size, 64) + lanes  # in other cache sets
-    base = panels + round_up(widest + lanes, lanes)
+    base = panels + round_up((parameters if matrix else widest) + lanes, lanes)
     panel_stride = round_up(base, 64) + lanes if own else 0
     base = max(base, tasks * panel_stride)
     scratch = base + (part + gradient_size if wide else tasks * stride) + lanes
     queue_tasks = max(tasks, slices, weight_tasks) if parallel else 0
     workers = min(threads, queue_tasks) if parallel else 1  # more threads would find nothing to do
     in_scratch = scratch_elements(lanes, weight_rows if wide else 0)
-    scratch_stride = round_up(in_scratch, lanes) + lanes if gradient else 0
+    if matrix:
+        in_scratch, gradient_size = along_unit, parameters * parameters
+    scratch_stride = round_up(in_scratch, lanes) + lanes if gradient or matrix else 0
     losses = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
     queue = round_up(losses + tasks + slices + at.LINE, at.LINE)
+    vector[PLAN.parameters] = parameters
+    vector[PLAN.unit_rows], vector[PLAN.unit_ld] = unit_rows, unit_ld
     vector[PLAN.n], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
     vector[PLAN.loss], vector[PLAN.labelled], vector[PLAN.averaged] = loss, labelled, averaged
     vector[PLAN.targets], vector[PLAN.one_pass] = targets, one_pass
@@ -285,6 +336,9 @@ def write_plan(
     vector[PLAN.scratch_stride], vector[PLAN.workers] = scratch_stride, workers
     vector[PLAN.panel_stride] = panel_stride
     elements, doubles = scratch + workers * scratch_stride, queue + (1 + queue_tasks) * at.LINE
+    vector[PLAN.row_norms] = doubles
+    if want & at.ROW_NORMS != 0:
+        doubles += workers * round_up(block_rows, at.LINE)
     return flops if parallel else 0, elements, doubles, scratch, workers
 
 

@@ -9,9 +9,12 @@ Python say what is wrong.
 
 from __future__ import annotations
 
-from .. import runtime
+from time import perf_counter
+
+from ..kernels.bind import REFUSED
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
+from . import threads as _threads
 
 NOT_OPEN = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
 
@@ -28,7 +31,9 @@ def run(plan, kernel, arrays, threads=None, beside=None):
             return kernel(buffer, *arrays, True)
         kernel(buffer, *arrays, False)
         args = arrays[0], buffer
-        loss = runtime.launch(serial_step, parallel_step, plan.parallel, threads, args)
+        loss = _threads.launch(
+            serial_step, parallel_step, plan.parallel, threads, args, plan.choice
+        )
         return (loss, beside(buffer, arrays[0])) if beside else loss
     finally:
         plan.free.append(buffer)
@@ -45,7 +50,7 @@ class FastPath:
         self._address = [0, 0]  # of the parallel kernel; whether serial ones are open to `long`
 
     def open(self, plan, parallel_args, *given) -> bool:
-        """For plans like this one, under the rules of `runtime.launch` as they are now.
+        """For plans like this one, under the rules of `threads.launch` as they are now.
 
         parallel_args: of the parallel kernel; given: one or several tuples of arguments of the fast
         kernels. False if it cannot be opened.
@@ -53,27 +58,35 @@ class FastPath:
         if not plan.parallel:
             for arguments in given:
                 self._brief.allow(arguments)
-        elif not self._address[0 if runtime.goes_parallel() else 1]:
-            if not runtime.start_threads():
+        elif not self._address[0 if _threads.goes_parallel() else 1]:
+            if not _threads.start_threads():
                 return False
             for arguments in given:
                 self._long.allow((1, 1, *arguments))
             self._address[1] = 1
-            if runtime.goes_parallel():
+            if _threads.goes_parallel():
                 self._address[0] = address_of(self._parallel, parallel_args)
         return True
 
-    def launch(self, args):
-        """A parallel plan's step, by the rules of `runtime.launch`; one of NOT_OPEN if it is not
+    def launch(self, plan, args):
+        """A parallel plan's step, by the rules of `threads.launch`; one of NOT_OPEN if it is not
         open for them, or if another thread has the threads."""
-        address, is_open = self._address
-        threads = runtime.take_threads()
-        if threads > 1:
+        (address, is_open), choice = self._address, plan.choice
+        wanted = choice.parallel()
+        threads = _threads.take_threads() if wanted else 1
+        began = perf_counter()
+        if threads > 1 and address:
             try:
-                if address:
-                    return self._long.call(address, threads, *args)
+                result = self._long.call(address, threads, *args)
             finally:
-                runtime.return_threads()
-        elif threads and is_open:
-            return self._long.call(0, 0, *args)
-        raise TypeError("no call of this kind was checked in Python yet, or the threads are taken")
+                _threads.return_threads()
+        elif threads == 1 and is_open:
+            result = self._long.call(0, 0, *args)
+        else:
+            if threads > 1:
+                _threads.return_threads()
+            raise TypeError("no call of this kind was checked in Python yet, or threads are taken")
+        loss = result[0] if type(result) is tuple else result
+        if loss != REFUSED and (threads > 1 or not wanted):
+            choice.took(threads > 1, perf_counter() - began)
+        return result

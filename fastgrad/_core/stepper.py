@@ -13,11 +13,13 @@ from ..kernels.calls import address_of
 from ..kernels.jit import place_of
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
-from ..runtime import get_num_threads, launch, max_threads
-from .choice import Choice
+from .choice import TrainingChoice
+from .threads import bound, launch, max_threads
 
 NO_LOSS = (0.0, 0.0)  # to begin a running total with
-_choices: dict[tuple, Choice] = {}  # by shape, for the whole process: short fits learn from others
+_choices: dict[
+    tuple, TrainingChoice
+] = {}  # by shape, for the whole process: short fits learn from others
 _MOST_CHOICES = 256
 
 
@@ -73,8 +75,7 @@ class Stepper:
     def run(self, total: tuple, x, y, s, order, m: int) -> tuple:
         """Batches of m of the rows in `order`, the last one maybe of fewer; `total` plus their
         losses, a pair as `sums.add_exactly` has it."""
-        threads = get_num_threads() if self.threads is None else self.threads
-        if threads == 1 or not self._plan(m).parallel:
+        if not self._plan(m).parallel or bound(self.threads) == 1:
             return self._call(False, total, x, y, s, order, m)
         chosen = self._choice(m)
         if not self._parallel_code:
@@ -100,14 +101,14 @@ class Stepper:
                 chosen.ran(time.perf_counter() - began, order.size / m)
         return total
 
-    def _choice(self, m: int) -> Choice:
+    def _choice(self, m: int) -> TrainingChoice:
         net = self.net
         spec = net.spec
         network = spec.layer_sizes, spec.loss, spec.activation, spec.dtype
         key = network, self.weighted, m, self.threads
         if len(_choices) >= _MOST_CHOICES:
             _choices.clear()
-        return _choices.setdefault(key, Choice())
+        return _choices.setdefault(key, TrainingChoice())
 
     def _plan(self, m: int):
         return self.net._plan(m, at.LOSS | at.GRADIENT, self.weighted)

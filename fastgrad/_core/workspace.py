@@ -15,6 +15,7 @@ from ..kernels import tuning
 from ..kernels.jit import jitable
 from ..kernels.records import CALL, LINE, WORKER_STRIDE
 from ..kernels.simd import VECTOR_BYTES
+from .choice import CallChoice
 
 _makers: dict = {}  # plans (weak references) by id, in the order in which they last made one
 _since = 0  # bytes made since all were last looked at
@@ -28,12 +29,23 @@ def round_up(value: int, unit: int) -> int:
 @jitable
 def workspace_layout(length, workers, doubles, elements, itemsize):
     """(first word of the workers, of the plan, of the sums, of the work, words in all), of a plan
-    of `length` words; the CALL comes first."""
+    of `length` words; the CALL comes first. Whole vectors."""
     first_worker = round_up(CALL.size, LINE)
     plan = first_worker + workers * WORKER_STRIDE
     sums = plan + round_up(length, LINE)
     work = round_up(sums + doubles, VECTOR_BYTES // 8)
-    return first_worker, plan, sums, work, work + -(-elements * itemsize // 8)
+    words = round_up(work + -(-elements * itemsize // 8), VECTOR_BYTES // 8)
+    return first_worker, plan, sums, work, words
+
+
+@jitable
+def write_workspace(words, start, layout, vector):
+    """The records in a new workspace: `words`, as int64, at the address `start`."""
+    first_worker, plan, sums, work, _ = layout
+    words[:sums] = 0
+    words[plan : plan + vector.size] = vector
+    words[CALL.worker], words[CALL.plan] = start + 8 * first_worker, start + 8 * plan
+    words[CALL.sums], words[CALL.work] = start + 8 * sums, start + 8 * work
 
 
 @dataclass(eq=False)
@@ -51,6 +63,7 @@ class Plan:
     workers: int = 1
     scalars: tuple[float, ...] = ()
     free: list = field(default_factory=list)  # a lease ends with `free.append(workspace)`
+    choice: CallChoice = field(default_factory=CallChoice)
 
     def lease(self) -> np.ndarray:
         """A workspace that nobody else uses."""
@@ -59,26 +72,35 @@ class Plan:
         except IndexError:
             return self._new_workspace()
 
-    def _new_workspace(self) -> np.ndarray:
-        worker, plan, sums, work, words = workspace_layout(
+    def __post_init__(self):
+        self._layout = workspace_layout(
             self.vector.size, self.workers, self.doubles, self.elements, self.dtype.itemsize
         )
-        _let_go(self, 8 * words)
+
+    @property
+    def words(self) -> int:
+        """Of a workspace."""
+        return self._layout[4]
+
+    def _new_workspace(self) -> np.ndarray:
+        _let_go(self, 8 * self.words)
+        return self.workspaces(1)[0]
+
+    def workspaces(self, count: int) -> np.ndarray:
+        """(count, words): new ones, at addresses of whole vectors."""
+        words, (_, _, sums, work, _) = self.words, self._layout
         unit = VECTOR_BYTES // 8
-        memory = np.empty(words + unit)
+        memory = np.empty(count * words + unit)
         start = -(memory.__array_interface__["data"][0] // 8) % unit
-        buffer = memory[start : start + words]
-        records = buffer.view(np.int64)
-        records[:sums] = 0
-        records[plan : plan + self.vector.size] = self.vector
-        start = buffer.__array_interface__["data"][0]
-        for field_, place in (
-            (CALL.worker, worker), (CALL.plan, plan), (CALL.sums, sums), (CALL.work, work),
-        ):  # fmt: skip
-            records[field_] = start + 8 * place
-        buffer[sums : sums + len(self.scalars)] = self.scalars
-        buffer[work:].view(self.dtype)[: self.cleared] = 0
-        return buffer
+        rows = memory[start : start + count * words].reshape(count, words)
+        start = rows.__array_interface__["data"][0]
+        for number, row in enumerate(rows):
+            write_workspace(
+                row.view(np.int64), start + 8 * words * number, self._layout, self.vector
+            )
+            row[sums : sums + len(self.scalars)] = self.scalars
+            row[work:].view(self.dtype)[: self.cleared] = 0
+        return rows
 
 
 def _let_go(plan: Plan, size: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import calculus
+from .. import calculus, curvature, jacobians
 from ..network import MLP
 from .checks import differences, identity, numbers, same
 from .networks import EXAMPLE, NetworkSteps, slope_of
@@ -47,8 +47,6 @@ def row_30(
     activation="relu",
 ):  # fmt: skip
     """Jacobian-vector products."""
-    from .. import jacobians
-
     steps = steps_of(layer_sizes, theta, X, y, loss, activation)
     net, theta, X = steps.net, steps.theta, steps.X
     v = _along("tangent", tangent, theta.size)
@@ -175,8 +173,6 @@ def row_34(
     layer_sizes=SIZES, theta=THETA, X=INPUTS, y=TARGETS, v=None, loss="mse", activation="relu"
 ):  # fmt: skip
     """The Hessian times a vector."""
-    from .. import curvature
-
     steps = steps_of(layer_sizes, theta, X, y, loss, activation)
     net, theta, X, y = steps.net, steps.theta, steps.X, steps.y
     v = _along("v", v, theta.size)
@@ -218,8 +214,6 @@ def row_35(
     layer_sizes=SIZES, theta=THETA, X=INPUTS, y=TARGETS, v=None, loss="mse", activation="relu"
 ):  # fmt: skip
     """Gauss and Newton's matrix times a vector."""
-    from .. import curvature, jacobians
-
     steps = steps_of(layer_sizes, theta, X, y, loss, activation)
     net, theta, X, y = steps.net, steps.theta, steps.X, steps.y
     v = _along("v", v, theta.size)
@@ -297,8 +291,6 @@ def row_35(
 
 def _curved(steps, tangent):
     """H_out Ȧ of the mean over the rows, (n, k)."""
-    from .. import curvature
-
     n, k = tangent.shape
     net, theta = identity_network(steps.net.loss_name, k, **steps.parameters)
     found = np.empty_like(tangent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import per_sample
 from .checks import differences, identity, numbers, small
 from .rows_products import INPUTS, SIZES, TARGETS, THETA, given_to, steps_of
 from .steps import Product, Step, Value
@@ -19,8 +20,6 @@ def _of_rows(steps):
 
 
 def _sample_steps(layer_sizes, theta, X, y, loss, activation):
-    from .. import per_sample
-
     steps = steps_of(layer_sizes, theta, X, y, loss, activation)
     small("the samples' gradients", len(steps.X), steps.theta.size, "fewer rows, as in X[:8]")
     arguments = steps.net, steps.theta, steps.X, steps.y
@@ -64,8 +63,6 @@ def _inner(steps, G, i: int, j: int):
 
 def row_31(layer_sizes=SIZES, theta=THETA, X=INPUTS, y=TARGETS, loss="mse", activation="relu"):
     """Norms of the samples' gradients."""
-    from .. import per_sample
-
     steps, arguments, G = _sample_steps(layer_sizes, theta, X, y, loss, activation)
     norms = per_sample.grad_norms(*arguments)
     products = tuple(
@@ -105,8 +102,6 @@ def row_32(
     layer_sizes=SIZES, theta=THETA, X=INPUTS, y=TARGETS, max_norm=1.0, loss="mse", activation="relu"
 ):
     """The clipped mean."""
-    from .. import per_sample
-
     steps, arguments, G = _sample_steps(layer_sizes, theta, X, y, loss, activation)
     max_norm = float(numbers(max_norm, "max_norm", 0))
     loss_value, clipped = per_sample.clipped_loss_and_grad(*arguments, max_norm)
@@ -150,8 +145,6 @@ def row_32(
 
 def row_33(layer_sizes=SIZES, theta=THETA, X=INPUTS, y=TARGETS, loss="mse", activation="relu"):
     """Inner products of the samples' gradients."""
-    from .. import per_sample
-
     steps, arguments, G = _sample_steps(layer_sizes, theta, X, y, loss, activation)
     K, rows = per_sample.gram(*arguments), _of_rows(steps)
     n = len(K)

@@ -1,10 +1,10 @@
-"""Notebooks for readers of the paper and of the library.
+"""Chapters and notebooks for readers of the paper and of the library.
 
 - `1_the_paper.ipynb`: the paper from beginning to end, each formula with numbers;
 - `2_gradient_descent.ipynb`: a neuron with two parameters by hand and by `fit`, then the digits;
 - `3_your_own_loss.ipynb`: a loss of one's own with `jacobians.vjp`, judged by `check_gradient`.
 
-They come without outputs. `python -m fastgrad.guide FOLDER` copies them to a folder to work in; the
+Chapters are the `.md` files beside them. Notebooks come without outputs. `python -m fastgrad.guide FOLDER` copies them to a folder to work in; the
 extra ``docs`` has what `execute` needs, and Jupyter opens them.
 """
 

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
-from ._network import checked_network, loss_and_grads, network_backward
+from ..jacobians import vjp
+from ._network import checked_network, loss_and_grads
 
 __all__ = ["affine_relu", "loss", "predict"]
 
@@ -180,22 +181,15 @@ _predict = jax.custom_vjp(_outputs, nondiff_argnums=(0,))
 
 
 def _predict_fwd(net, theta, X):
-    out = _outputs(net, theta, X)
-    return out, (theta, X, out)
+    return _outputs(net, theta, X), (theta, X)
 
 
 def _predict_bwd(net, saved, grad_out):
-    def backward(theta, X, out, grad_out):
-        theta, X, out, grad_out = _arrays(theta, X, out, grad_out)
-        theta_out, X_out = np.empty_like(theta), np.empty_like(X)
-        network_backward(
-            net, *map(np.ascontiguousarray, (theta, X, grad_out, out)),
-            theta_out=theta_out, X_out=X_out,
-        )  # fmt: skip
-        return theta_out, X_out
+    def backward(*arrays):
+        return vjp(net, *_arrays(*arrays), need_gX=True)
 
-    theta, X, out = saved
-    return _callback(backward, _like(theta, X), theta, X, out, grad_out)
+    theta, X = saved
+    return _callback(backward, _like(theta, X), theta, X, grad_out)
 
 
 _predict.defvjp(_predict_fwd, _predict_bwd)

@@ -14,12 +14,8 @@ except ImportError:
     raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
 
 from .._core import check
-from ..kernels import records as at
-from ..kernels.bind import bind_backward, run_bound
-from ..kernels.jit import kernel
-from ..kernels.records import call_in
-from ..kernels.simd import pointer
-from ._network import backward_plan, checked_network, output_mask
+from ..jacobians import jacobian
+from ._network import checked_network
 
 __all__ = ["LeastSquares", "objective"]
 
@@ -74,18 +70,6 @@ class _Objective:
         return loss, grad.astype(np.float64, copy=False)
 
 
-@kernel
-def _jacobian(jacobian_out, theta, x, one_hot, mask, buffer):
-    """Row i * k + j is the gradient of output j of row i: one step of a single row each."""
-    n, k = mask.shape
-    call = call_in(buffer, pointer(theta))
-    for i in range(n):
-        for j in range(k):
-            row = jacobian_out[i * k + j]
-            bind_backward(call, theta, x[i : i + 1], one_hot[j], mask[i], row, None, None)
-            run_bound(call, True)
-
-
 class LeastSquares:
     """The residuals of a network and their Jacobian, for `scipy.optimize.least_squares`.
 
@@ -135,7 +119,6 @@ class LeastSquares:
         if sample_weight is not None:
             weight = check.weights(sample_weight, "sample_weight", net.dtype, n)
             self._root = np.sqrt(weight)[:, None]
-        self._plan = backward_plan(net, 1, at.GRADIENT)
 
     def residuals(self, theta) -> np.ndarray:
         """(outputs - y) row by row, (n k,)."""
@@ -146,16 +129,7 @@ class LeastSquares:
 
     def jacobian(self, theta) -> np.ndarray:
         """d residuals / d theta, (n k, p)."""
-        net, k = self.net, self.net.n_outputs
-        outputs = net.predict(theta, self.X)
-        theta = check.vector(theta, "theta", net.dtype, net.n_parameters)
-        mask = output_mask(net, outputs)
-        out, one_hot = np.empty((outputs.size, net.n_parameters)), np.eye(k)
-        buffer = self._plan.lease()
-        try:
-            _jacobian(out, theta, self.X, one_hot, mask, buffer)
-        finally:
-            self._plan.free.append(buffer)
+        out = jacobian(self.net, theta, self.X).reshape(-1, self.net.n_parameters)
         if self._root is not None:
-            out *= np.repeat(self._root, k, axis=0)
+            out *= np.repeat(self._root, self.net.n_outputs, axis=0)
         return out

@@ -35,6 +35,15 @@ SLOPES, apply_slope = table(
     _kinds,
     """delta[i*ldd + j] *= f'(z) where f(z) = a[i*lda + j], by the code of f.""",
 )
+BENDS, apply_bend = table(
+    "bend",
+    "tangent delta a t ld m k",
+    VOID,
+    lambda p: [p, p, p, p, I64, I64, I64],
+    """The chain rule of `apply_slope` along a tangent, by the code of f (formula 34):
+    tangent *= f'(z), tangent += delta * f''(z) / f'(z) * t and delta *= f'(z), element by element,
+    where t is the tangent of a = f(z) and all have leading dimension ld.""",
+)
 
 
 def _over_block(elem, formula):
@@ -58,8 +67,32 @@ def _over_block(elem, formula):
     return body
 
 
-def add_activation(name: str, value, slope) -> int:
-    """The code of an activation: value(v, z) and slope(v, a), in `Arithmetic`."""
+def _bend_body(elem, slope, bend):
+    def body(builder, tangent, delta, a, t, ld, m, k):
+        v = Arithmetic(builder, elem)
+        blocks = builder.sdiv(builder.add(k, I64(v.lanes - 1)), I64(v.lanes))
+        with cgutils.for_range(builder, m) as row, cgutils.for_range(builder, blocks) as block:
+            column = builder.mul(block.index, I64(v.lanes))
+            mask = v.first_lanes(builder.sub(k, column))
+            places = [
+                builder.gep(base, [builder.add(builder.mul(row.index, ld), column)])
+                for base in (tangent, delta, a, t)
+            ]
+            r, d, output, along = (v.load_masked(place, mask) for place in places)
+            factor = slope(v, output)
+            r = v.mul(r, factor)
+            if bend:
+                r = v.fma(v.mul(d, bend(v, output)), along, r)
+            v.store_masked(r, places[0], mask)
+            v.store_masked(v.mul(d, factor), places[1], mask)
+        builder.ret_void()
+
+    return body
+
+
+def add_activation(name: str, value, slope, bend) -> int:
+    """The code of an activation: value(v, z), slope(v, a) and bend(v, a), the second derivative
+    over the first (None: 0 everywhere), in `Arithmetic`."""
 
     def forward(v, z, a, mask):
         return value(v, v.load_masked(z, mask)), a
@@ -70,4 +103,5 @@ def add_activation(name: str, value, slope) -> int:
 
     code = ACTIVATIONS.add(name, lambda elem: _over_block(elem, forward))
     SLOPES.add(name, lambda elem: _over_block(elem, backward))
+    BENDS.add(name, lambda elem: _bend_body(elem, slope, bend))
     return code

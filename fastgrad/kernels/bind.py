@@ -18,8 +18,20 @@ from .arrays import disjoint, is_plain
 from .calls import call_address, thread_bound
 from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
-from .records import CALL, COUNT_TARGETS, UNIT_TARGETS, call_in, layer_of, worker_of, write_field
+from .records import (
+    CALL,
+    COUNT_TARGETS,
+    GRADIENT,
+    MAX_NORM,
+    ROW_NORMS,
+    UNIT_TARGETS,
+    call_in,
+    layer_of,
+    worker_of,
+    write_field,
+)
 from .simd import null_of, pointer, retype
+from .validate import labels_inside, values_inside
 
 REFUSED = float("-inf")  # no loss is
 
@@ -89,12 +101,27 @@ def bytes_of(mask):
 
 @inner
 def bind_backward(call, w, x, grad_out, mask, out, bias_out, dx):
-    """The way back from a given output gradient, of a network (bias_out is None) or a layer."""
+    """The way back from a given output gradient of a layer."""
     call.theta = call.bias = pointer(w)
     call.x, call.targets, call.mask = pointer(x), pointer(grad_out), bytes_of(mask)
     call.out = pointer_or_null(out, w)
     call.bias_gradient = pointer_or_null(bias_out, w)
     call.dx = pointer_or_null(dx, w)
+
+
+@inner
+def bind_vjp(call, theta, x, cotangent, out, dx):
+    """The way back from a cotangent of a network's outputs."""
+    call.theta = call.bias = pointer(theta)
+    call.x, call.targets = pointer(x), pointer(cotangent)
+    call.out = pointer_or_null(out, theta)
+    call.dx = pointer_or_null(dx, theta)
+
+
+@inner
+def bind_tangents(call, theta, tangent, x_tangent):
+    call.tangent = pointer_or_null(tangent, theta)
+    call.x_tangent = pointer_or_null(x_tangent, theta)
 
 
 @inner
@@ -124,6 +151,48 @@ def run_step(buffer, theta, x, y, s, out, dx, serial):
     return run_bound(call, serial)
 
 
+@inner
+def bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm):
+    """What is of each row in a network's loss; `out`: the mean of clipped gradients."""
+    bind_step(call, theta, x, y, s, out, None)
+    call.norms = pointer_or_null(norms, theta)
+    call.row_gradients = pointer_or_null(gradients, theta)
+    call.sums[MAX_NORM] = max_norm
+
+
+@inner
+def bind_factors(call, theta, activations, deltas, channels, channel):
+    """Where factors of the rows' gradients are kept; activations may be kept already (None)."""
+    call.activations = pointer_or_null(activations, theta)
+    call.deltas = pointer(deltas)
+    call.channels, call.channel = channels, channel
+
+
+@kernel
+def run_rows(buffer, theta, x, y, s, out, norms, gradients, max_norm, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_factors(buffer, theta, x, y, s, activations, deltas, serial):
+    """What the rows' gradients are products of, in the loss."""
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x, y, s, None, None)
+    bind_factors(call, theta, activations, deltas, 1, 0)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_output_factors(buffer, theta, x, cotangent, activations, deltas, channels, channel, serial):
+    """And with a given output gradient, one of several of the same rows."""
+    call = call_in(buffer, pointer(theta))
+    bind_vjp(call, theta, x, cotangent, None, None)
+    bind_factors(call, theta, activations, deltas, channels, channel)
+    return run_bound(call, serial)
+
+
 @kernel
 def run_forward(buffer, w, b, x, out, mask, serial):
     call = call_in(buffer, pointer(w))
@@ -137,6 +206,40 @@ def run_forward(buffer, w, b, x, out, mask, serial):
 def run_backward(buffer, w, x, grad_out, mask, out, bias_out, dx, serial):
     call = call_in(buffer, pointer(w))
     bind_backward(call, w, x, grad_out, mask, out, bias_out, dx)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_vjp(buffer, theta, x, cotangent, out, dx, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_vjp(call, theta, x, cotangent, out, dx)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_jacobian(buffer, theta, x, out, dx, serial):
+    """By theta (n, k, p) or by X (n, k, d)."""
+    call = call_in(buffer, pointer(theta))
+    call.theta = call.bias = pointer(theta)
+    call.x = pointer(x)
+    call.out, call.dx = pointer_or_null(out, theta), pointer_or_null(dx, theta)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_jvp(buffer, theta, tangent, x, x_tangent, out, serial):
+    call = call_in(buffer, pointer(theta))
+    bind_forward(call, theta, theta, x, out)
+    bind_tangents(call, theta, tangent, x_tangent)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_product(buffer, theta, tangent, x, y, s, out, serial):
+    """The curvature of a network's loss times a tangent."""
+    call = call_in(buffer, pointer(theta))
+    bind_step(call, theta, x, y, s, out, None)
+    bind_tangents(call, theta, tangent, None)
     return run_bound(call, serial)
 
 
@@ -169,24 +272,14 @@ def _fits(y, n, k, plan, greatest):
             return lambda y, n, k, plan, greatest: False
 
         def labels(y, n, k, plan, greatest):
-            if plan.labelled == 0 or y.size != n:
-                return False
-            outside = 0
-            for i in range(n):
-                outside |= (y[i] < 0) | (y[i] >= k)
-            return outside == 0
+            return plan.labelled != 0 and y.size == n and labels_inside(y, k)
 
         return labels
 
     def values(y, n, k, plan, greatest):
         if plan.labelled or y.shape[0] != n or y.size != n * k:
             return False
-        outside = 0
-        if greatest >= 0.0:
-            flat = pointer(y)
-            for i in range(n * k):
-                outside |= (flat[i] < 0) | (flat[i] > greatest)
-        return outside == 0
+        return greatest < 0.0 or values_inside(pointer(y), n * k, 0.0, greatest)
 
     return values
 
@@ -202,8 +295,10 @@ def greatest_target(kind):
 @inner
 def takes_step(plan, theta, x, y, out):
     """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
-    n, d, k = plan.n, layer_of(plan, 0).d, layer_of(plan, plan.layers - 1).k
-    if theta.size != out.size or x.shape[0] != n or x.shape[1] != d:
+    top = layer_of(plan, plan.layers - 1)
+    n, d, k, parameters = plan.n, layer_of(plan, 0).d, top.k, top.flat_db + top.k
+    size = n if plan.want & (GRADIENT | ROW_NORMS) == ROW_NORMS else parameters
+    if theta.size != parameters or out.size != size or x.shape[0] != n or x.shape[1] != d:
         return False
     if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
         return False
@@ -225,15 +320,39 @@ def quick_step(theta, x, y, out, buffer):
 
 @long_kernel
 def shared_step(parallel, threads, theta, x, y, out, buffer):
-    """`quick_step` with `parallel_step`, which is at an address, refused unless Numba's bound is
-    `threads`; serial with 0 threads."""
-    call = call_in(buffer, pointer(theta))
-    if threads and thread_bound() != threads:
+    """`quick_step` with `parallel_step`, which is at an address; refused where Numba would use
+    more than `threads`, serial where it would use one or `threads` is 0."""
+    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
         return REFUSED
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
     bind_step(call, theta, x, y, None, out, None)
-    if threads == 0:
+    if bound <= 1:
+        return step(call, worker_of(call, 0))
+    return call_address(0.0, parallel, (theta, buffer))
+
+
+@brief_kernel
+def quick_rows(theta, x, y, out, max_norm, buffer):
+    """`quick_step` of what is of each row: `out` is the norms, or the clipped gradient."""
+    call = call_in(buffer, pointer(theta))
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    return step(call, worker_of(call, 0))
+
+
+@long_kernel
+def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
+    """`shared_step` of what is of each row."""
+    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
+        return REFUSED
+    if not takes_step(call.plan, theta, x, y, out):
+        return REFUSED
+    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    if bound <= 1:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
 
@@ -259,13 +378,13 @@ def quick_neuron(w, b, x, y, out, buffer):
 @long_kernel
 def shared_neuron(parallel, threads, w, b, x, y, out, buffer):
     """`shared_step` of one neuron."""
-    call = call_in(buffer, pointer(w))
-    if threads and thread_bound() != threads:
+    call, bound = call_in(buffer, pointer(w)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
         return REFUSED, 0.0
     if not takes_neuron(call.plan, w, x, y):
         return REFUSED, 0.0
     bind_neuron(call, w, b, x, y, None, out)
-    if threads == 0:
+    if bound <= 1:
         return run_bound(call, True), bias_gradient(call)
     loss = call_address(0.0, parallel, (w, buffer))
     return loss, bias_gradient(call)

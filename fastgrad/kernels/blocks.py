@@ -19,6 +19,7 @@ from .jit import inner
 from .records import (
     CALL,
     COPIED,
+    COTANGENT,
     DOT_PRODUCTS,
     DOT_ROWS,
     GRADIENT,
@@ -102,11 +103,23 @@ def given_delta(call, z, ldz, first, m, k):
             row[j] = grad[j] if mask[j] != 0 else 0
 
 
+@procedure(types.none, lambda real: (*_delta_arguments(real), types.boolean))
+def cotangent_delta(call, z, ldz, first, m, k, relu):
+    """The cotangent of the outputs, where they passed their ReLU: it goes over them."""
+    for i in range(m):
+        row, grad = shift(z, i * ldz), shift(call.targets, (first + i) * k)
+        for j in range(k):
+            row[j] = 0 if relu and row[j] <= 0 else grad[j]
+
+
 @inner
 def output_delta(call, plan, z, first, m):
     """The loss of a block; its derivative goes over the outputs z."""
     layer = layer_of(plan, plan.layers - 1)
     k, ld = layer.k, layer.ld
+    if plan.want & COTANGENT:
+        cotangent_delta(call, z, ld, first, m, k, layer.activation == RELU)
+        return 0.0
     if plan.want & LOSS == 0:
         given_delta(call, z, ld, first, m, k)
         return 0.0
@@ -126,9 +139,10 @@ def output_delta(call, plan, z, first, m):
 
 @inner
 def weight_gradient(
-    call, plan, index, start, count, x, beyond, place, m, part, grad, fresh, scratch
+    call, plan, index, start, count, x, beyond, place, m, summed, part, grad, fresh, scratch
 ):
-    """Rows start..start+count of dW = X^T dZ over m rows of a layer; db with the first.
+    """Rows start..start+count of dW = X^T dZ over m rows of a layer; db with the first, over the
+    first `summed` of them.
 
     `beyond`: elements of X that lie behind these rows and may be read.
     """
@@ -144,8 +158,9 @@ def weight_gradient(
     db = shift(grad, layer.task_db)
     if plan.direct and plan.flat == 0:
         db = call.bias_gradient
-    if start == 0 and layer.weight_gradient != COPIED:
-        sum_rows(db, delta, ld, k, fresh, m)
+    copied = layer.weight_gradient == COPIED and summed == m  # it adds up what it copies
+    if start == 0 and not copied:
+        sum_rows(db, delta, ld, k, fresh, summed)
     dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
     init, ldi = dw, ld_dw
     if fresh:
@@ -161,7 +176,7 @@ def weight_gradient(
                 null_like(db), fresh,
             )  # fmt: skip
     elif layer.weight_gradient == COPIED:
-        sums = null_like(db) if start else db
+        sums = db if copied and start == 0 else null_like(db)
         transposed_product(
             dw, ld_dw, a, ldb, delta, ld, count, k, m, init, ldi, scratch, True, sums, fresh
         )
@@ -176,35 +191,46 @@ def weight_gradient(
 
 
 @inner
+def delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldact, activation):
+    """The delta below a layer: delta W^T, through the activation whose outputs are `act`."""
+    layer = layer_of(plan, index)
+    d, k, ld = layer.d, layer.k, layer.ld
+    epilogue = RELU_BACKWARD if activation == RELU else STORE
+    if layer.input_gradient == DOT_ROWS:
+        w = shift(call.theta, layer.weight)
+        few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldact, epilogue)
+    else:
+        w, zeros = shift(panels, layer.panels_t), shift(call.work, plan.zeros)
+        gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldact, epilogue, 0)
+    if activation > RELU:
+        apply_slope(activation, below, ldb, act, ldact, m, d)
+
+
+@inner
+def block_delta_below(call, plan, index, m, place, part, dx, panels):
+    """From the delta of a layer of one block to that of the layer below; from the first's to dX."""
+    layer = layer_of(plan, index)
+    delta = shift(part, layer.delta + place * layer.ld)
+    below, act, ldb, activation = dx, dx, layer.d, STORE
+    if index > 0:
+        before = layer_of(plan, index - 1)
+        ldb, activation = before.ld, before.activation
+        act = shift(part, before.output + place * ldb)
+        below = shift(part, before.delta + place * ldb)
+    delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldb, activation)
+
+
+@inner
 def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
     Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
-    zeros = shift(call.work, plan.zeros)
     for index in range(plan.layers - 1, -1, -1):
-        layer = layer_of(plan, index)
-        d, k, ld = layer.d, layer.k, layer.ld
         if plan.want & GRADIENT and plan.wide == 0:
-            start = types.int64(0)  # as a literal it would be compiled again
+            start, d = types.int64(0), layer_of(plan, index).d  # a literal would be compiled again
             weight_gradient(
-                call, plan, index, start, d, x, beyond, place, m, part, grad, fresh, scratch
+                call, plan, index, start, d, x, beyond, place, m, m, part, grad, fresh, scratch
             )
-        delta = shift(part, layer.delta + place * ld)
-        below, act, ldb, epilogue, activation = dx, dx, d, STORE, STORE
-        if index > 0:
-            before = layer_of(plan, index - 1)
-            ldb, activation = before.ld, before.activation
-            act = shift(part, before.output + place * ldb)
-            below = shift(part, before.delta + place * ldb)
-            epilogue = RELU_BACKWARD if activation == RELU else STORE
-        elif plan.want & INPUT_GRADIENT == 0:
-            continue
-        if layer.input_gradient == DOT_ROWS:
-            w = shift(call.theta, layer.weight)
-            few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldb, epilogue)
-        else:
-            w = shift(panels, layer.panels_t)
-            gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
-        if activation > RELU:
-            apply_slope(activation, below, ldb, act, ldb, m, d)
+        if index > 0 or plan.want & INPUT_GRADIENT:
+            block_delta_below(call, plan, index, m, place, part, dx, panels)

@@ -6,6 +6,8 @@ Linked into another kernel, a network step would be compiled a second time; a ca
 
 from __future__ import annotations
 
+import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -16,6 +18,10 @@ from .jit import signature_of
 # Addresses: asking Numba and LLVM takes their locks, which a child made by `fork` while another
 # thread holds them would wait for in vain.
 _known: dict = {}
+
+# The address of the function with the bound of the OpenMP library beneath Numba; 0: there is none.
+openmp = np.zeros(1, np.int64)
+llvmlite.binding.add_symbol("fastgrad_openmp_bound", openmp.ctypes.data)
 
 
 def address_of(dispatcher, args) -> int:
@@ -54,11 +60,21 @@ def call_address(typingctx, like, address, args):
 
 @intrinsic
 def thread_bound(typingctx):
-    """`numba.get_num_threads()`, which has been called before: it starts the threading layer."""
+    """The smaller of `numba.get_num_threads()`, which has been called before, since it starts the
+    threading layer, and the OpenMP library's bound."""
 
     def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        function = cgutils.get_or_insert_function(builder.module, kind, "get_num_threads")
-        return builder.call(function, [])
+        i32, i64, module = ir.IntType(32), ir.IntType(64), builder.module
+        kind = ir.FunctionType(i32, [])
+        function = cgutils.get_or_insert_function(module, kind, "get_num_threads")
+        least = cgutils.alloca_once_value(builder, builder.call(function, []))
+        place = ir.GlobalVariable(module, i64, "fastgrad_openmp_bound")
+        address = builder.load(place)
+        with builder.if_then(builder.icmp_unsigned("!=", address, i64(0))):
+            other = builder.call(builder.inttoptr(address, kind.as_pointer()), [])
+            before = builder.load(least)
+            smaller = builder.icmp_signed("<", other, before)
+            builder.store(builder.select(smaller, other, before), least)
+        return builder.load(least)
 
     return types.int32(), codegen

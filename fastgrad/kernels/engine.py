@@ -23,12 +23,16 @@ from __future__ import annotations
 from numba import prange, types
 
 from . import losses
+from .hessian import unit_task
 from .jit import inner, kernel, parallel_kernel
 from .records import (
     CALL,
+    GRADIENT,
     L2,
     LINE,
     LOSS,
+    MATRIX,
+    OF_ROWS,
     OUTPUTS,
     SCALE,
     WORKER,
@@ -48,9 +52,12 @@ PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
 
 @inner
 def batch_scale(call, plan):
-    """1 / (n or sum of weights), and also / k for the losses that are means over outputs."""
+    """1 / (n or sum of weights; 1 for what is of each row), and also / k for the losses that are
+    means over outputs."""
     total = float(plan.n)
-    if plan.weighted:
+    if plan.want & OF_ROWS and plan.want & GRADIENT == 0:
+        total = 1.0
+    elif plan.weighted:
         total = sum_of(call.weights, plan.n)
     return 1.0 / (total * plan.averaged)
 
@@ -111,6 +118,8 @@ def _task(phase, index, origin, call, plan, worker):
             pack_slice(call, plan, panels, 0, 1)
         place = plan.losses + origin // plan.task_rows + index
         call.sums[place] = rows_task(call, plan, worker, panels, index, origin)
+    elif phase == WEIGHTS and plan.want & MATRIX:
+        unit_task(call, plan, worker, index, origin)
     elif phase == WEIGHTS:
         weights_task(call, plan, worker, index, origin)
     else:

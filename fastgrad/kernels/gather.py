@@ -16,14 +16,15 @@ from .simd import I64, VOID, Vectors
 
 def _gather_body(elem):
     def body(builder, out, source, order, rows, columns):
-        along = RowGroup(Vectors(builder, elem), 1, columns)
+        along = RowGroup(Vectors(builder, elem), columns)
         with cgutils.for_range(builder, rows) as row:
             number = builder.load(builder.gep(order, [row.index]))
             to = builder.gep(out, [builder.mul(row.index, columns)])
             come = builder.gep(source, [builder.mul(number, columns)])
 
-            def copy(column, load, store, come=come, to=to):
-                store(load(builder.gep(come, [column])), builder.gep(to, [column]))
+            def copy(column, mask, come=come, to=to):
+                value = along.load(builder.gep(come, [column]), mask)
+                along.store(value, builder.gep(to, [column]), mask)
 
             along.over_columns(copy)
         builder.ret_void()

@@ -204,7 +204,8 @@ def _halved_panel(nv: int, elem: ir.Type, whole):
     `whole`."""
 
     def body(builder, *values):
-        given, vec, half = Operands(*values), Vectors(builder, elem), Vectors(builder, elem, 2)
+        given, vec = Operands(*values), Vectors(builder, elem)
+        half = Vectors(builder, elem, vec.lanes // 2)
         tail = half.first_lanes(builder.sub(given.columns, I64((nv - 1) * vec.lanes)))
         vectors = [vec] * (nv - 1) + [half]
         row = _rows_of_tiles(vectors, TILE_ROWS[nv][0], I64(0), tail, given)

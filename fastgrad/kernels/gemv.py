@@ -59,24 +59,29 @@ def _transposed_sums(vec: Vectors, vectors):
 class RowGroup:
     """G rows of X together: their dot products, then their part of dw."""
 
-    def __init__(self, vec, count, d):
-        self.vec, self.count, self.builder = vec, count, vec.builder
+    def __init__(self, vec, d):
+        self.vec, self.builder = vec, vec.builder
         self.whole = self.builder.sdiv(d, I64(vec.lanes))
         tail = self.builder.srem(d, I64(vec.lanes))
         self.tail = vec.first_lanes(tail)
         self.has_tail = self.builder.icmp_signed(">", tail, I64(0))
 
     def over_columns(self, visit):
-        """`visit(column, load, store)` for every vector of columns, the last one masked."""
-        vec, builder = self.vec, self.builder
+        """`visit(column, mask)` for every vector of columns: None, but for the last."""
+        builder, lanes = self.builder, I64(self.vec.lanes)
         with cgutils.for_range(builder, self.whole) as block:
-            visit(builder.mul(block.index, I64(vec.lanes)), vec.load, vec.store)
+            visit(builder.mul(block.index, lanes), None)
         with builder.if_then(self.has_tail):
-            visit(
-                builder.mul(self.whole, I64(vec.lanes)),
-                lambda pointer: vec.load_masked(pointer, self.tail),
-                lambda value, pointer: vec.store_masked(value, pointer, self.tail),
-            )
+            visit(builder.mul(self.whole, lanes), self.tail)
+
+    def load(self, pointer, mask):
+        return self.vec.load(pointer) if mask is None else self.vec.load_masked(pointer, mask)
+
+    def store(self, value, pointer, mask):
+        if mask is None:
+            self.vec.store(value, pointer)
+        else:
+            self.vec.store_masked(value, pointer, mask)
 
     def dots(self, rows, w):
         """w . x of each row: one vector of them (G > 1), or a scalar (G = 1)."""
@@ -85,31 +90,48 @@ class RowGroup:
         for sum_ in sums:
             builder.store(vec.const(0.0), sum_)
 
-        def visit(column, load, store):
-            weights = load(builder.gep(w, [column]))
+        def visit(column, mask):
+            weights = self.load(builder.gep(w, [column]), mask)
             for row, sum_ in zip(rows, sums):
-                x = load(builder.gep(row, [column]))
+                x = self.load(builder.gep(row, [column]), mask)
                 builder.store(vec.fma(x, weights, builder.load(sum_)), sum_)
 
         self.over_columns(visit)
         sums = [builder.load(sum_) for sum_ in sums]
         return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else _transposed_sums(vec, sums)
 
-    def add_rows(self, dw, rows, errors):
-        """dw += sum of error * row, in two chains, so that each waits half as long."""
+    def add_rows(self, dw, rows, errors, dw_tail=None):
+        """dw += sum of error * row, in two chains, so that each waits half as long.
+
+        dw_tail: as `tail_of` makes it, instead of the end of dw.
+        """
         vec, builder = self.vec, self.builder
         factors = [vec.splat(e) for e in errors]
 
-        def visit(column, load, store):
-            place = builder.gep(dw, [column])
-            chains = [load(place), vec.const(0.0)]
+        def visit(column, mask):
+            place, at_end = builder.gep(dw, [column]), dw_tail is not None and mask is not None
+            before = builder.load(dw_tail) if at_end else self.load(place, mask)
+            chains = [before, vec.const(0.0)]
             for r, (row, factor) in enumerate(zip(rows, factors)):
-                x = load(builder.gep(row, [column]))
+                x = self.load(builder.gep(row, [column]), mask)
                 chains[r % 2] = vec.fma(factor, x, chains[r % 2])
             total = builder.fadd(*chains) if len(rows) > 1 else chains[0]
-            store(total, place)
+            builder.store(total, dw_tail) if at_end else self.store(total, place, mask)
 
         self.over_columns(visit)
+
+    def _end(self, base):
+        return self.builder.gep(base, [self.builder.mul(self.whole, I64(self.vec.lanes))])
+
+    def tail_of(self, base):
+        """A register with the last numbers of an array, which fill no vector: a processor waits
+        for a masked store before it loads from there again."""
+        tail = cgutils.alloca_once(self.builder, self.vec.type)
+        self.builder.store(self.vec.load_masked(self._end(base), self.tail), tail)
+        return tail
+
+    def store_tail(self, tail, base):
+        self.vec.store_masked(self.builder.load(tail), self._end(base), self.tail)
 
 
 def add_to(builder, place, value):
@@ -137,7 +159,7 @@ def _dot_body(elem):
         def run(first, count):
             numbers = [builder.add(first, I64(r)) for r in range(count)]
             rows = [builder.gep(x, [builder.mul(number, ldx)]) for number in numbers]
-            sums = RowGroup(vec, count, d).dots(rows, w)
+            sums = RowGroup(vec, d).dots(rows, w)
             for r, number in enumerate(numbers):
                 sum_ = builder.extract_element(sums, I32(r)) if count > 1 else sums
                 value = builder.fadd(sum_, b)
@@ -164,7 +186,7 @@ def _add_body(elem):
             factors = [
                 builder.load(builder.gep(factor, [builder.mul(number, ldf)])) for number in numbers
             ]
-            RowGroup(vec, count, d).add_rows(out, rows, factors)
+            RowGroup(vec, d).add_rows(out, rows, factors)
 
         _in_groups(vec, m, group_rows(vec), run)
         builder.ret_void()
@@ -175,9 +197,9 @@ def _add_body(elem):
 def _sum_body(elem):
     def body(builder, out, x, ldx, d, fresh, m):
         vec = Vectors(builder, elem)
-        count = group_rows(vec)
+        count, columns = group_rows(vec), RowGroup(vec, d)
 
-        def visit(column, load, store):
+        def visit(column, mask):
             sums = [cgutils.alloca_once(builder, vec.type) for _ in range(count)]
             for sum_ in sums:
                 builder.store(vec.const(0.0), sum_)
@@ -185,17 +207,17 @@ def _sum_body(elem):
             def run(first, rows):
                 for r in range(rows):
                     place = builder.add(builder.mul(builder.add(first, I64(r)), ldx), column)
-                    add_to(builder, sums[r], load(builder.gep(x, [place])))
+                    add_to(builder, sums[r], columns.load(builder.gep(x, [place]), mask))
 
             _in_groups(vec, m, count, run)
             parts = [builder.load(sum_) for sum_ in sums]
             while len(parts) > 1:
                 parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2])]
             place = builder.gep(out, [column])
-            before = builder.select(fresh, vec.const(0.0), load(place))
-            store(builder.fadd(before, parts[0]), place)
+            before = builder.select(fresh, vec.const(0.0), columns.load(place, mask))
+            columns.store(builder.fadd(before, parts[0]), place, mask)
 
-        RowGroup(vec, count, d).over_columns(visit)
+        columns.over_columns(visit)
         builder.ret_void()
 
     return body

@@ -108,7 +108,7 @@ def _elementwise_body(elem, formula):
     return body
 
 
-def _softmax_row(vec, row, k, mask_of, blocks):
+def softmax_row(vec, row, k, mask_of, blocks):
     """exp(z - max) over a row in place: (maximum, sum of the exponentials) as scalars."""
     builder = vec.builder
     lowest = vec.const(float("-inf"))
@@ -132,7 +132,7 @@ def _softmax_row(vec, row, k, mask_of, blocks):
     return maximum, builder.fptrunc(sum_, vec.elem) if vec.is_f32 else sum_
 
 
-def _scale_row(vec, row, factor, mask_of, blocks):
+def scale_row(vec, row, factor, mask_of, blocks):
     with cgutils.for_range(vec.builder, blocks) as block:
         column = vec.builder.mul(block.index, I64(vec.lanes))
         mask, place = mask_of(column), vec.builder.gep(row, [column])
@@ -140,7 +140,7 @@ def _scale_row(vec, row, factor, mask_of, blocks):
         vec.store_masked(value, place, mask)
 
 
-def _columns(vec, k):
+def columns_of(vec, k):
     """(mask of the vector at a column, number of vectors) of a row of k."""
     builder = vec.builder
     blocks = builder.sdiv(builder.add(k, I64(vec.lanes - 1)), I64(vec.lanes))
@@ -151,7 +151,7 @@ def _many_classes_body(elem):
     def body(builder, z, ldz, labels, s, m, k, scale):
         vec = Vectors(builder, elem)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
-        mask_of, blocks = _columns(vec, k)
+        mask_of, blocks = columns_of(vec, k)
         total = Sum(builder, vec.type)
         # Of `lanes` rows at a time: the sums of exponentials, z_label - max, the weights.
         sums, offsets, weights = (
@@ -171,13 +171,13 @@ def _many_classes_body(elem):
                 row = builder.gep(z, [builder.mul(index, ldz)])
                 true = builder.gep(row, [builder.load(builder.gep(labels, [index]))])
                 z_true = builder.load(true)
-                maximum, sum_ = _softmax_row(vec, row, k, mask_of, blocks)
+                maximum, sum_ = softmax_row(vec, row, k, mask_of, blocks)
                 weight = cgutils.alloca_once_value(builder, ir.Constant(elem, 1.0))
                 with builder.if_then(weighted):
                     builder.store(builder.load(builder.gep(s, [index])), weight)
                 w = builder.load(weight)
                 w_scaled = builder.fmul(w, scale)
-                _scale_row(vec, row, vec.splat(builder.fdiv(w_scaled, sum_)), mask_of, blocks)
+                scale_row(vec, row, vec.splat(builder.fdiv(w_scaled, sum_)), mask_of, blocks)
                 builder.store(builder.fsub(builder.load(true), w_scaled), true)
                 for array, value in (
                     (sums, sum_),
@@ -212,12 +212,12 @@ def cross_entropy_body(elem):
 def _softmax_body(elem):
     def body(builder, z, m, k):
         vec = Vectors(builder, elem)
-        mask_of, blocks = _columns(vec, k)
+        mask_of, blocks = columns_of(vec, k)
         with cgutils.for_range(builder, m) as index:
             row = builder.gep(z, [builder.mul(index.index, k)])
-            _, sum_ = _softmax_row(vec, row, k, mask_of, blocks)
+            _, sum_ = softmax_row(vec, row, k, mask_of, blocks)
             inverse = builder.fdiv(ir.Constant(elem, 1.0), sum_)
-            _scale_row(vec, row, vec.splat(inverse), mask_of, blocks)
+            scale_row(vec, row, vec.splat(inverse), mask_of, blocks)
         builder.ret_void()
 
     return body
@@ -227,7 +227,7 @@ def _sigmoid_body(elem):
     def body(builder, z, m, k):
         vec = Vectors(builder, elem)
         size = builder.mul(m, k)
-        mask_of, blocks = _columns(vec, size)
+        mask_of, blocks = columns_of(vec, size)
         with cgutils.for_range(builder, blocks) as block:
             column = builder.mul(block.index, I64(vec.lanes))
             mask, place = mask_of(column), builder.gep(z, [column])

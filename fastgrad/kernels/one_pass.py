@@ -4,7 +4,9 @@ In: rows of X (m, d), w, b, targets, weights. Out: the sum of losses, returned; 
 to. Loop order: groups of G rows. A group's G dot products run side by side, so that their sums do
 not wait on each other; the G sums become one vector by a transposing reduction (3 operations a row
 against 8 for one at a time); mask, loss and slope are vector operations; then dw takes the G rows
-while they are in the L1. No array of m elements is made. The order of a sum depends on m alone.
+while they are in the L1. The next group's dot products stand before that, so that they run while
+exp and log wait for their own results (logistic, 10,000 x 64 float32: 61 -> 49 us). No array of m
+elements is made. The order of a sum depends on m alone.
 """
 
 from __future__ import annotations
@@ -22,33 +24,40 @@ from .weights import without_weight
 def one_pass_body(elem, formula):
     """formula(v, z, y, parameter) -> (value, slope, curvature), in `Arithmetic`."""
 
-    def body(builder, dw, db, x, d, w, b, y, s, m, scale, parameter, gated):
+    def body(builder, dw, db, x, d, w, b, y, s, m, scale, parameter, relu):
         along = Vectors(builder, elem)
         group = group_rows(along)
-        v = Arithmetic(builder, elem, along.lanes // group)
+        v = Arithmetic(builder, elem, group)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
         zero, none = v.const(0.0), ir.Constant(v.mask_type, [0] * v.lanes)
         scale, parameter, bias = v.splat(scale), v.splat(parameter), v.splat(b)
-        linear = builder.not_(v.splat(gated, v.mask_type))
+        linear = builder.not_(v.splat(relu, v.mask_type))
         loss, sum_of_deltas = Sum(builder, v.type), Sum(builder, v.type)
         weight, ignored = (cgutils.alloca_once(builder, kind) for kind in (v.type, v.mask_type))
         builder.store(v.const(1.0), weight)
         builder.store(none, ignored)
+        outputs, deltas = (cgutils.alloca_once(builder, v.type) for _ in range(2))
+        columns = RowGroup(along, d)
+        tail = columns.tail_of(dw)
 
-        def run(first, count):
-            """Rows first..first+count: a whole group, or one row, which has the first lane."""
-            columns = RowGroup(along, count, d)
+        def rows_of(first, count):
+            return [
+                builder.gep(x, [builder.mul(builder.add(first, I64(r)), d)]) for r in range(count)
+            ]
+
+        def dot_products(first, count):
+            dots = columns.dots(rows_of(first, count), w)
+            builder.store(v.add(dots if count > 1 else v.splat(dots), bias), outputs)
+
+        def losses(first, count):
+            """From the outputs of a group, or of one row in the first lane, to loss and slope."""
             inside = ir.Constant(v.mask_type, [lane < count for lane in range(v.lanes)])
 
             def numbers(base):
                 place = builder.gep(base, [first])
                 return v.load(place) if count > 1 else v.splat(builder.load(place))
 
-            rows = [
-                builder.gep(x, [builder.mul(builder.add(first, I64(r)), d)]) for r in range(count)
-            ]
-            dots = columns.dots(rows, w)
-            z = v.add(dots if count > 1 else v.splat(dots), bias)
+            z = builder.load(outputs)
             passes = builder.or_(v.passes(z), linear)
             z = v.select(passes, z, zero)
             with builder.if_then(weighted):
@@ -60,14 +69,30 @@ def one_pass_body(elem, formula):
             delta = v.select(builder.and_(builder.and_(passes, counts), inside), delta, zero)
             loss.add(v.select(builder.and_(counts, inside), v.mul(own, value), zero))
             sum_of_deltas.add(delta)
-            deltas = [builder.extract_element(delta, I32(r)) for r in range(count)]
-            columns.add_rows(dw, rows, deltas)
+            builder.store(delta, deltas)
 
-        whole = builder.mul(builder.sdiv(m, I64(group)), I64(group))
-        with cgutils.for_range(builder, builder.sdiv(m, I64(group))) as step:
-            run(builder.mul(step.index, I64(group)), group)
+        def gradient(first, count):
+            delta = builder.load(deltas)
+            factors = [builder.extract_element(delta, I32(r)) for r in range(count)]
+            columns.add_rows(dw, rows_of(first, count), factors, tail)
+
+        groups = builder.sdiv(m, I64(group))
+        with cgutils.for_range(builder, builder.add(groups, I64(1))) as step:
+            here = builder.mul(step.index, I64(group))
+            before = builder.sub(here, I64(group))
+            is_later = builder.icmp_signed(">", step.index, I64(0))
+            with builder.if_then(is_later):
+                losses(before, group)
+            with builder.if_then(builder.icmp_signed("<", step.index, groups)):
+                dot_products(here, group)
+            with builder.if_then(is_later):
+                gradient(before, group)
+        whole = builder.mul(groups, I64(group))
         with cgutils.for_range(builder, builder.sub(m, whole)) as step:
-            run(builder.add(whole, step.index), 1)
+            row = builder.add(whole, step.index)
+            for stage in (dot_products, losses, gradient):
+                stage(row, 1)
+        columns.store_tail(tail, dw)
         total = sum_of_deltas.result()
         add_to(builder, db, builder.fptrunc(total, elem) if v.is_f32 else total)
         builder.ret(loss.result())

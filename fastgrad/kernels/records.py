@@ -77,14 +77,20 @@ LAYER = Record(
     bias=INT,  # bias: b (k,)
     panels=INT,  # work: W in panels, or its transpose where forward is DOT_PRODUCTS
     panels_t=INT,  # work: the transpose of W in panels
-    output=INT,  # task's part: activations (rows, ld)
+    tangent_panels=INT,  # work: both, of the tangent of W
+    tangent_panels_t=INT,
+    output=INT,  # task's part: activations (rows, ld), and their tangents behind them
     delta=INT,  # task's part: d loss / d z (rows, ld); in the place of the activations unless wide
+    # or with tangents: then those come first
+    seed=INT,  # task's part: the deltas of one seed; with MATRIX what an activation's bend adds
+    unit_tangent=INT,  # scratch: tangents of the activations along a unit
+    unit_delta=INT,  # scratch: and of the deltas
     ld=INT,
     task_dw=INT,  # task's part (direct: the gradient): the task's dW, or its transpose (k, ld_dw)
     ld_dw=INT,
     task_db=INT,
     flat_db=INT,  # flat gradient: where db goes
-    first_weight_task=INT,
+    first_weight_task=INT,  # with MATRIX the first unit's task
     transposed=INT,  # 1: `task_dw` is the transpose of dW, (k, ld_dw)
 )
 
@@ -122,7 +128,13 @@ PLAN = Record(
     workers=INT,  # the most threads
     panel_stride=INT,  # work: from the panels of one row task to the next one's, where each thread
     # packs for itself; 0: all read the same ones
+    parameters=INT,  # p
+    unit_rows=INT,  # rows that a unit task takes at a time (`hessian.py`)
+    unit_ld=INT,  # scratch: leading dimension of their gradients along a unit
+    roots=INT,  # task's part: the roots of the curvature of a block's outputs
+    squares=INT,  # task's part: the squares of X
     queue_tasks=INT,  # the most tasks of a stage
+    row_norms=INT,  # sums: the norms of a block's rows, and their factors, of each worker
 )
 
 WORKER = Record(
@@ -138,8 +150,10 @@ WORKER_STRIDE = LINE
 CALL = Record(
     "call",
     theta=REALS,
+    tangent=REALS,  # of theta
     bias=REALS,  # theta, or the array of biases of a layer by itself
     x=REALS,
+    x_tangent=REALS,
     targets=REALS,  # y, or the given d loss / d a
     labels=INTS,  # y, where it is classes
     weights=REALS,  # of the samples
@@ -147,6 +161,12 @@ CALL = Record(
     out=REALS,  # outputs (n, k), or the gradient
     bias_gradient=REALS,  # where db goes unless the plan is flat
     dx=REALS,
+    norms=REALS,  # where each row's gradient norm goes (n,)
+    row_gradients=REALS,  # where each row's gradient goes (n, p)
+    activations=REALS,  # where what enters each layer but the first is kept (n, ld), layer by layer
+    deltas=REALS,  # and the deltas of each layer (n, channels, ld)
+    channels=INT,  # rows of deltas that a row of X has there,
+    channel=INT,  # and the number of this one
     neuron_bias=REAL,  # where one neuron's b, which is a number, is put
     neuron_bias_gradient=REAL,
     x_source=REALS,  # what rows of X, and of y, are gathered from
@@ -158,11 +178,49 @@ CALL = Record(
     work=REALS,  # and of the parameters' type
 )
 
-_RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL)}
+GRAM = Record(
+    "gram",
+    n=INT,  # rows of X
+    n2=INT,  # and of X2
+    layers=INT,
+    channels=INT,  # rows of deltas that a row of X has
+    symmetric=INT,  # 1: X2 is X
+    rows=INT,  # of a tile of the result
+    columns=INT,
+    inputs=INT,  # columns of a tile of A A2^T
+    tiles=INT,
+    workers=INT,  # the most threads
+    sizes=INTS,  # of each layer: what its inputs' rows and its deltas' rows hold, (d, ld, k, ld)
+    x=REALS,
+    activations=REALS,  # CALL's
+    deltas=REALS,
+    x2=REALS,
+    activations2=REALS,
+    deltas2=REALS,
+    packed=REALS,  # X2's, the transposes in panels, layer by layer
+    scratch=REALS,
+    scratch_stride=INT,  # from one worker's to the next one's
+    queue=INTS,  # a line for each tile: whether it is claimed
+    factor=FLOATS,  # of all numbers
+    out=REALS,  # (n, n2, channels, channels)
+)
+
+_RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL, GRAM)}
 
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
+TANGENT = 512  # the derivative along a tangent of theta: of the outputs, or of the gradient
+JACOBIAN = 2048  # of each row's outputs, by theta; with INPUT_GRADIENT by X
+DIAGONAL = 4096  # of Gauss and Newton's matrix, in the place of the gradient
+FACTORS = 8192  # of Kronecker's approximation to it
+SEEDED = JACOBIAN | DIAGONAL | FACTORS
+MATRIX = 16384  # of second derivatives: the Hessian with SECOND, else Gauss and Newton's
+SECOND = 1024  # of the gradient in full; without it in Gauss and Newton's approximation
+# Of each row's own loss, not divided by their number: norms of gradients (with GRADIENT: of what is
+# clipped to MAX_NORM), gradients, and the two factors of the gradients, activations and deltas.
+ROW_NORMS, ROW_GRADIENTS, ROW_FACTORS = 64, 128, 256
+OF_ROWS = ROW_NORMS | ROW_GRADIENTS | ROW_FACTORS
 
 # Which targets a loss takes
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
@@ -178,7 +236,8 @@ BANDS, COPIED, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
 # sums: numbers of the network, before all others
 LOSS_PARAMETER, L2 = 0, 1
 SCALE = 2  # of the loss: 1 / (what it is a mean over)
-SCALARS = 3
+MAX_NORM = 3  # to which a row's gradient is clipped
+SCALARS = 4
 
 
 def _record(name: str) -> Record:

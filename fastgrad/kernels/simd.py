@@ -47,14 +47,14 @@ LANES_F64 = VECTOR_BYTES // 8
 class Vectors:
     """The vector operations of one element type (`float` or `double`) on one builder.
 
-    `parts` = 2 makes vectors of half the lanes.
+    `lanes`: of a vector; as many as the target's vectors have unless given.
     """
 
-    def __init__(self, builder: ir.IRBuilder, elem: ir.Type, parts: int = 1):
+    def __init__(self, builder: ir.IRBuilder, elem: ir.Type, lanes: int = 0):
         self.builder = builder
         self.elem = elem
         self.is_f32 = isinstance(elem, ir.FloatType)
-        self.lanes = (LANES_F32 if self.is_f32 else LANES_F64) // parts
+        self.lanes = lanes or (LANES_F32 if self.is_f32 else LANES_F64)
         self.type = ir.VectorType(elem, self.lanes)
         self.int_elem = I32 if self.is_f32 else I64
         self.int_type = ir.VectorType(self.int_elem, self.lanes)

@@ -14,22 +14,30 @@ from numba import types
 from .blocks import backward, forward, one_pass_block, output_delta, weight_gradient
 from .gather import gather_labels, gather_rows
 from .gemv import pack_skinny
+from .hessian import matrix_block, mirror_slice
 from .jit import inner
 from .norms import penalty, sum_of_squares
 from .pack import pack, pack_transposed
+from .per_sample import rows_block
 from .records import (
     CALL,
     COTANGENT,
+    DIAGONAL,
     DOT_PRODUCTS,
     DOT_ROWS,
+    FACTORS,
     GRADIENT,
     INPUT_GRADIENT,
     L2,
     LOSS,
     MASK,
+    MATRIX,
+    OF_ROWS,
     OUTPUTS,
     PACKED,
     PLAN,
+    SEEDED,
+    TANGENT,
     WORKER,
     RecordType,
     is_given,
@@ -37,8 +45,10 @@ from .records import (
 )
 from .reduce import add_float64_gradients, add_gradients
 from .routines import procedure
+from .seeds import seeded_block
 from .simd import lanes, shift
 from .sums import add_exactly, rounded_sum
+from .tangents import pack_tangent, tangent_block, tangent_rows
 
 
 def _records(real):
@@ -63,9 +73,13 @@ def pack_slice(call, plan, panels, index, slices):
                 pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
             elif layer.forward == PACKED:
                 pack(shift(panels, layer.panels), w, k, d, k, start, stop)
-        back = plan.want & INPUT_GRADIENT or (plan.want & GRADIENT and number > 0)
+        back = plan.want & INPUT_GRADIENT or (
+            plan.want & (GRADIENT | SEEDED | MATRIX | OF_ROWS) and number > 0
+        )
         if back and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
+        if plan.want & TANGENT:
+            pack_tangent(call, plan, panels, number, start, stop)
 
 
 @procedure(types.none, lambda real: (*_records(real), *[types.int64] * 4))
@@ -87,6 +101,26 @@ def write_mask(call, row, m, k):
         mask[i] = not (out[i] <= 0)
 
 
+@inner
+def _block(call, plan, panels, part, grad, scratch, row, m, place, fresh):
+    """Rows row..row+m through the network and back; returns their sum of losses."""
+    bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
+    d, k = bottom.d, top.k
+    x = shift(call.x, row * d)
+    if plan.want & (LOSS | OUTPUTS | COTANGENT):
+        forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
+    if plan.want & OUTPUTS:
+        if plan.want & MASK:
+            write_mask(call, row, m, k)
+        return 0.0
+    value = output_delta(call, plan, shift(part, top.delta + place * top.ld), row, m)
+    if plan.want & (GRADIENT | INPUT_GRADIENT):
+        beyond = (plan.n - row - m) * d
+        dx = shift(call.dx, row * d)
+        backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels)
+    return value
+
+
 @procedure(types.float64, lambda real: (*_records(real), types.CPointer(real), *[types.int64] * 2))
 def rows_task(call, plan, worker, panels, index, origin):
     """All blocks of one row task; returns its sum of losses."""
@@ -96,7 +130,7 @@ def rows_task(call, plan, worker, panels, index, origin):
     stop = min(chunk_end, first + plan.task_rows)
     part = shift(call.work, plan.task_base + index * plan.task_stride)
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
-    d, k, ld = bottom.d, top.k, top.ld
+    d, k = bottom.d, top.k
     grad = call.out if plan.direct else part
     gradient = shift(part, bottom.task_dw)
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
@@ -113,26 +147,22 @@ def rows_task(call, plan, worker, panels, index, origin):
         place = row - origin if wide else 0
         if plan.one_pass:
             value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
-            loss, lost = add_exactly(loss, lost, value)
-            blocks += 1
-            if float64_blocks and (blocks == float64_blocks or row + m == stop):
-                for i in range(size):
-                    sums[i] += gradient[i]
-                blocks = 0
-            continue
-        if plan.want & (LOSS | OUTPUTS | COTANGENT):
-            forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
-        if plan.want & OUTPUTS:
-            if plan.want & MASK:
-                write_mask(call, row, m, k)
-            continue
-        value = output_delta(call, plan, shift(part, top.delta + place * ld), row, m)
+        elif plan.want & OF_ROWS:
+            value = rows_block(call, plan, worker, part, grad, panels, row, m, place, blocks == 0)
+        elif plan.want & TANGENT:
+            behind = chunk_end - origin if wide else m
+            value = tangent_block(
+                call, plan, panels, part, grad, scratch, row, m, place, behind, blocks == 0
+            )
+        elif plan.want & MATRIX:
+            value = matrix_block(call, plan, panels, part, row, m, place)
+        elif plan.want & SEEDED:
+            value = seeded_block(
+                call, plan, panels, part, grad, scratch, row, m, place, blocks == 0
+            )  # fmt: skip
+        else:
+            value = _block(call, plan, panels, part, grad, scratch, row, m, place, blocks == 0)
         loss, lost = add_exactly(loss, lost, value)
-        if plan.want & (GRADIENT | INPUT_GRADIENT) == 0:
-            continue
-        beyond = (plan.n - row - m) * d
-        dx = shift(call.dx, row * d)
-        backward(call, plan, x, beyond, m, place, part, grad, dx, blocks == 0, scratch, panels)
         blocks += 1
         if float64_blocks and not wide and (blocks == float64_blocks or row + m == stop):
             for i in range(size):
@@ -153,8 +183,9 @@ def weights_task(call, plan, worker, index, origin):
     count = min(plan.weight_rows, layer.d - start)
     m = min(plan.chunk_rows, plan.n - origin)
     part = shift(call.work, plan.task_base)
-    x = shift(call.x, origin * bottom.d)
-    beyond = (plan.n - origin - m) * bottom.d
+    x, beyond = shift(call.x, origin * bottom.d), (plan.n - origin - m) * bottom.d
+    if plan.want & DIAGONAL:
+        x, beyond = shift(part, plan.squares), lanes(part)
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     grad = call.out if plan.direct else part
     weight_gradient(
@@ -166,6 +197,7 @@ def weights_task(call, plan, worker, index, origin):
         x,
         beyond,
         types.int64(0),
+        tangent_rows(plan, number, m),
         m,
         part,
         grad,
@@ -212,7 +244,18 @@ def _sum_task_gradients(call, plan, out, row_stride, column_stride, first, ld, r
 @procedure(types.float64, lambda real: (*_records(real)[:2], types.int64))
 def reduce_slice(call, plan, index):
     """A slice of the gradient from those of the tasks; returns its sum of squared weights if l2."""
-    slices, l2, one = plan.slices, call.sums[L2], types.int64(1)
+    slices, one = plan.slices, types.int64(1)
+    if plan.want & MATRIX:
+        mirror_slice(call, plan, index)
+        return 0.0
+    if plan.want & FACTORS:
+        size = plan.task_gradient_size
+        start, stop = size * index // slices, size * (index + 1) // slices
+        out, first = shift(call.out, start), layer_of(plan, 0).task_dw + start
+        _sum_task_gradients(call, plan, out, size, one, first, size, one, stop - start)
+        return 0.0
+    l2 = call.sums[L2] if plan.want & LOSS and plan.want & DIAGONAL == 0 else 0.0
+    penalised = call.tangent if plan.want & TANGENT else call.theta
     add_up = plan.want & GRADIENT and plan.direct == 0
     squares = 0.0
     if l2 == 0.0 and not add_up:
@@ -234,7 +277,7 @@ def reduce_slice(call, plan, index):
                 db = shift(call.out, layer.flat_db) if plan.flat else call.bias_gradient
                 _sum_task_gradients(call, plan, db, k, one, layer.task_db, k, one, k)
         if l2 != 0.0:
-            w, count = shift(call.theta, offset), (stop - start) * k
+            w, count = shift(penalised, offset), (stop - start) * k
             if plan.want & GRADIENT:
                 squares += penalty(w, count, shift(call.out, offset), l2)
             else:

@@ -50,6 +50,7 @@ NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
 # layer; a row block's operands are in the L2 as they are (100 rows of 64-100, float64: 23.9 us for
 # dW and db in place, 25.3 with a copy of the deltas).
 COPY_ROWS, COPY_PRODUCTS = 48, 32
+UNIT_BYTES = 128 * 1024  # of rows' gradients along a unit: they stay in the L2 (`hessian.py`)
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
@@ -64,9 +65,20 @@ DOT_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
 BAND_ROWS, BAND_PRODUCTS = 12, 32
 FEW_CLASSES = 2  # vectors of classes up to which cross-entropy has its lanes along the rows
 
+# Rows of a tile of a Gram matrix, bytes of its rows: three tiles share the L2 with the factors.
+GRAM_ROWS, GRAM_BYTES = 96, 1024
+
 # Threads (`work_queue.py`, `training.py`).
 SPINS = 4000  # some 100 us, before a waiting thread yields its core
 UPDATE_UNIT = 16  # parameters: a slice of an optimiser's update is a multiple of it
+
+# Single calls (`_core/choice.py`), in seconds unless it says otherwise.
+WARMING_CALLS = 3  # before a serial one is timed
+LONG_CALL = 0.02  # in which a busy core costs little
+SERIAL_DRIFT = 1.1  # how fast the known time of a serial call may grow, by the call
+MOST_LOST = 3  # serial calls
+PROBE_PAUSE = 0.5  # from one serial call to the next, where threads pay
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 1.0  # of threads, where they do not
 
 # Training (`_core/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a compiled call

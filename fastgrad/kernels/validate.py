@@ -6,18 +6,34 @@ never hidden, it shows in the loss.
 
 from __future__ import annotations
 
-from .jit import jitable, kernel
+from .jit import inner, jitable, kernel
 from .simd import pointer
 from .sums import sum_of
 
 
+@inner
+def values_inside(values, count, low, high):
+    """Whether none of `count` numbers at a pointer is below low or above high."""
+    outside = 0
+    for i in range(count):
+        outside |= (values[i] < low) | (values[i] > high)
+    return outside == 0
+
+
+@inner
+def labels_inside(labels, k):
+    """Whether all labels are 0 to k - 1."""
+    outside = 0
+    for i in range(labels.size):
+        outside |= (labels[i] < 0) | (labels[i] >= k)
+    return outside == 0
+
+
 @kernel
 def first_outside(values, low, high):
+    """Of a contiguous array."""
     flat = values.ravel()
-    bad = 0
-    for i in range(flat.size):
-        bad |= (flat[i] < low) | (flat[i] > high)
-    if bad:
+    if not values_inside(pointer(flat), flat.size, low, high):
         for i in range(flat.size):
             if flat[i] < low or flat[i] > high:
                 return i
@@ -26,10 +42,7 @@ def first_outside(values, low, high):
 
 @kernel
 def first_label_outside(labels, k):
-    bad = 0
-    for i in range(labels.size):
-        bad |= (labels[i] < 0) | (labels[i] >= k)
-    if bad:
+    if not labels_inside(labels, k):
         for i in range(labels.size):
             if labels[i] < 0 or labels[i] >= k:
                 return i

@@ -9,12 +9,13 @@ from numba import types
 from numba.extending import overload_method, register_jitable
 
 from ..._core import check
+from ..._core.threads import max_threads
 from ...kernels import records as at
 from ...kernels.bind import bind_forward, bind_step, greatest_target
 from ...kernels.jit import OPTIONS
-from ...kernels.records import CALL, call_in
-from ...kernels.simd import VECTOR_BYTES, pointer
-from ...runtime import max_threads
+from ...kernels.records import call_in
+from ...kernels.simd import pointer
+from ...kernels.validate import labels_inside, values_inside
 from .._network import checked_network
 from .checks import (
     check_weights,
@@ -65,21 +66,11 @@ class _Network(Network):
         return network, (self.net, self.rows, self.weighted, self.gradient.shape[0])
 
 
-def _buffers(net, n: int, want: int, weighted: bool, copies: int) -> np.ndarray:
-    """(copies, words): a workspace with its plan for each caller at a time, aligned."""
-    buffer = net._plan(n, want, weighted).lease()
-    unit = VECTOR_BYTES // 8
-    words = -(-buffer.size // unit) * unit
-    check.addressable(copies * words, buffer.dtype, "copies")
-    memory = np.zeros(copies * words + unit)
-    start = -(memory.__array_interface__["data"][0] // 8) % unit
-    rows = memory[start : start + copies * words].reshape(copies, words)
-    rows[:, : buffer.size] = buffer
-    moved = np.arange(copies) * 8 * words
-    moved += rows.__array_interface__["data"][0] - buffer.__array_interface__["data"][0]
-    for place in (CALL.plan, CALL.worker, CALL.sums, CALL.work):
-        rows.view(np.int64)[:, place] += moved
-    return rows
+def _workspaces(net, n: int, want: int, weighted: bool, copies: int) -> np.ndarray:
+    """(copies, words): a workspace with its plan for each caller at a time."""
+    plan = net._plan(n, want, weighted)
+    check.addressable(copies * plan.words, np.dtype(np.float64), "copies")
+    return plan.workspaces(copies)
 
 
 def network(net, n: int, weighted: bool = False, copies: int | None = None) -> Network:
@@ -137,8 +128,8 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     copies = max_threads() if copies is None else check.integer(copies, "copies")
     weighted = bool(weighted)
     handle = _Network(
-        gradient=_buffers(net, n, at.LOSS | at.GRADIENT, weighted, copies),
-        forward=_buffers(net, n, at.OUTPUTS, False, copies),
+        gradient=_workspaces(net, n, at.LOSS | at.GRADIENT, weighted, copies),
+        forward=_workspaces(net, n, at.OUTPUTS, False, copies),
         busy=np.zeros(copies * LINE, np.int64),
         like=np.zeros(1, net.dtype),
         targets_like=np.zeros(1, np.int64 if net.spec.loss.labelled else net.dtype),
@@ -219,18 +210,14 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         if is_labelled:
             if y.size != net.rows:
                 raise ValueError("y has another number of rows than X")
-            for i in range(y.size):
-                if y[i] < 0 or y[i] >= net.outputs:
-                    raise ValueError("y has a label that is not 0 to k - 1")
+            if not labels_inside(y, net.outputs):
+                raise ValueError("y has a label that is not 0 to k - 1")
         else:
             if y.shape[0] != net.rows or y.size != net.rows * net.outputs:
                 raise ValueError("y has the wrong shape for X and this network")
             greatest = greatest_target(net.targets)
-            if greatest >= 0:
-                flat = y.reshape(-1)
-                for i in range(flat.size):
-                    if flat[i] < 0 or flat[i] > greatest:
-                        raise ValueError("y has a value outside 0 to 1, or below 0")
+            if greatest >= 0.0 and not values_inside(pointer(y), y.size, 0.0, greatest):
+                raise ValueError("y has a value outside 0 to 1, or below 0")
 
     def implementation(net, theta, X, y, sample_weight=None, out=None):
         check_version()

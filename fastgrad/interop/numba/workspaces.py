@@ -19,12 +19,12 @@ from numba.extending import intrinsic, register_jitable
 
 from ..._core import plan, workspace
 from ..._core.plan import MSE, write_plan
-from ..._core.workspace import workspace_layout
+from ..._core.workspace import workspace_layout, write_workspace
 from ...kernels import records as at
 from ...kernels.calls import call_address
 from ...kernels.gemm import RELU
 from ...kernels.jit import inner, kernel
-from ...kernels.records import CALL, LAYER, PLAN
+from ...kernels.records import LAYER, PLAN
 from ...kernels.simd import VECTOR_BYTES
 from . import locks
 from .lazy import address_by, enlist, publish, published
@@ -128,13 +128,10 @@ def _prepare(slots, number, n, d, k, itemsize, want, flag):
     words = layout[4]
     if words > slot[WORDS] and not _grow(slots, number, words):
         return False
-    start = slot[WORK]
-    work = carray(at_address(start), words, np.int64)
-    work[:] = 0
-    work[layout[1] : layout[1] + _LENGTH] = vector[:_LENGTH]
-    work[CALL.worker], work[CALL.plan] = start + 8 * layout[0], start + 8 * layout[1]
-    work[CALL.sums], work[CALL.work] = start + 8 * layout[2], start + 8 * layout[3]
-    numbers = carray(at_address(start + 8 * layout[2]), at.SCALARS, np.float64)
+    work = carray(at_address(slot[WORK]), words, np.int64)
+    work[layout[2] :] = 0
+    write_workspace(work, slot[WORK], layout, vector[:_LENGTH])
+    numbers = carray(at_address(slot[WORK] + 8 * layout[2]), at.SCALARS, np.float64)
     numbers[at.LOSS_PARAMETER], numbers[at.L2] = 1.0, 0.0
     return True
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .._network import loss_and_grads, network_backward
+from ...jacobians import back
+from .._network import loss_and_grads
 from .functions import Function, eager, once, transformed
 from .tensors import array, constant, contiguous, floats, rows
 
@@ -43,19 +44,16 @@ class _Outputs(Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.net, *tensors = inputs
-        ctx.save_for_backward(output, *tensors)
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     @once
     def backward(ctx, saved, grad_out):
-        net, (out, x, *parameters) = ctx.net, saved
+        net, (x, *parameters) = ctx.net, saved
         _, need_x, *needed = ctx.needs_input_grad
         gtheta = np.empty(net.n_parameters, net.dtype) if any(needed) else None
         gx = np.empty(x.shape, net.dtype) if need_x else None
-        network_backward(
-            net, flat(net, parameters), contiguous(x), contiguous(grad_out), array(out),
-            theta_out=gtheta, X_out=gx,
-        )  # fmt: skip
+        back(net, flat(net, parameters), contiguous(x), contiguous(grad_out), gtheta, gx)
         return None, _made(gx), *_needed(net, gtheta, needed)
 
 

@@ -1,0 +1,259 @@
+"""Derivatives of a network's outputs: products with its Jacobian, and the Jacobian itself.
+
+Functions of an `MLP`. `vjp` goes back from any derivative by the outputs, so it is the way to any
+loss of one's own; `jvp` goes forward along a tangent. Both are exact and take one pass over X; the
+slope of an activation at its kink is that of `fastgrad.activations`, 0 for ReLU. Formula 30.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ._core import check
+from ._core.calls import inputs, output, tangent_of_theta
+from ._core.run import run
+from ._core.threads import check_threads
+from .kernels import records as at
+from .kernels.bind import run_jacobian, run_jvp, run_vjp
+
+_NAMES = "theta", "X", "cotangent"
+
+__all__ = ["input_jacobian", "jacobian", "jvp", "vjp"]
+
+
+def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: int | None = None):
+    """The gradient of sum(cotangent * outputs): a row vector times the Jacobian of the outputs.
+
+    Parameters
+    ----------
+    net : MLP
+        Its loss and `l2` have no part in this.
+    theta : array (p,)
+        Parameters, of the network's dtype.
+    X : array (n, d)
+        Any layout (C order needs no copy). 0 rows are allowed: the sum is then 0.
+    cotangent : array (n, k)
+        The derivative of a loss of one's own by `net.predict(theta, X)`; (n,) stands for (n, 1).
+    need_gX : bool
+        Whether the gradient with respect to X is wanted too.
+    out : ndarray (p,), optional
+        Where to write the first gradient, or with `need_gX` a pair of arrays (p,) and (n, d): same
+        dtype, contiguous, disjoint from the inputs. Overwritten, never added to.
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    gtheta : ndarray (p,)
+        In the order of theta: a sum over samples and outputs, no mean.
+    gX : ndarray (n, d)
+        With `need_gX` alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If net is no MLP, or a dtype or a shape does not fit: the message names the argument, and
+        nothing has been written.
+
+    Notes
+    -----
+    Formulas 24 and 30: row 24's way back from any output cotangent. A cotangent passes an output
+    ReLU where the output is not 0 or less. NaN in X, theta or the cotangent shows.
+
+    Examples
+    --------
+    The mean of log cosh(outputs - y) has the derivative tanh(outputs - y) / n by the outputs:
+
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> theta, X, y = np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([[3.0], [7.0]])
+    >>> fg.jacobians.vjp(net, theta, X, np.tanh(net.predict(theta, X) - y) / len(X))
+    array([0., 0.])
+    """
+    given = theta, X, cotangent
+    theta, X = inputs(net, theta, X)
+    cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs)
+    checked, gX = (theta, X, cotangent), None
+    if not check.boolean(need_gX, "need_gX"):
+        gtheta = output(out, "out", theta.shape, net.dtype, _NAMES, given, checked)
+    else:
+        gtheta, gX = _pair(out)
+        gtheta = output(gtheta, "out[0]", theta.shape, net.dtype, _NAMES, given, checked)
+        names, given = (*_NAMES, "out[0]"), (*given, gtheta)
+        gX = output(gX, "out[1]", X.shape, net.dtype, names, given, checked)
+    back(net, theta, X, cotangent, gtheta, gX, threads)
+    return (gtheta, gX) if need_gX else gtheta
+
+
+def _pair(out):
+    if out is None:
+        return None, None
+    try:
+        gtheta, gX = out
+    except (TypeError, ValueError):
+        raise TypeError("out is no pair of arrays (gtheta, gX), which need_gX asks for") from None
+    return gtheta, gX
+
+
+def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
+    """`vjp` of checked arrays, to those of the two gradients that are not None."""
+    if threads is not None:
+        check_threads(threads)
+    want = 0 if gtheta is None else at.GRADIENT
+    want |= 0 if gX is None else at.INPUT_GRADIENT
+    if len(X) and want:
+        plan = net._plan(len(X), at.COTANGENT | want, False)
+        run(plan, run_vjp, (theta, X, cotangent.reshape(-1), gtheta, gX), threads)
+    elif gtheta is not None:
+        gtheta[:] = 0
+
+
+def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None = None):
+    """The derivative of the outputs along a tangent of theta, and of X: the Jacobian times it.
+
+    Parameters
+    ----------
+    net : MLP
+        Its loss and `l2` have no part in this.
+    theta : array (p,)
+    X : array (n, d)
+        0 rows are allowed.
+    tangent : array (p,) or None
+        The direction in which theta moves; None: theta stays, and `tangent_X` is needed.
+    tangent_X : array (n, d), optional
+        The direction in which X moves.
+    out : ndarray (n, k), optional
+        Where to write the result: same dtype, contiguous, disjoint from the inputs.
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    tangents : ndarray (n, k)
+        Of the outputs. A row's have the same bits in any batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If net is no MLP, neither tangent is given, or a dtype or a shape does not fit: the message
+        names the argument, and nothing has been written.
+
+    Notes
+    -----
+    Formula 30: RZ = RX W + X RW + Rb and RA = RZ times the slope, layer by layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> theta, X = np.array([2.0, 1.0]), np.array([[1.0], [3.0]])
+    >>> fg.jacobians.jvp(net, theta, X, np.array([1.0, 0.5]))
+    array([[1.5],
+           [3.5]])
+    """
+    given, names = (theta, X, tangent, tangent_X), ("theta", "X", "tangent", "tangent_X")
+    theta, X = inputs(net, theta, X)
+    if tangent is not None:
+        tangent = tangent_of_theta(net, tangent, "tangent")
+    if tangent_X is not None:
+        tangent_X = check.matrix(tangent_X, "tangent_X", net.dtype, net.n_inputs)
+        check.rows(tangent_X, "tangent_X", len(X))
+    elif tangent is None:
+        raise ValueError("tangent is None; expected an array unless tangent_X is given")
+    checked = theta, X, tangent, tangent_X
+    out = output(out, "out", (len(X), net.n_outputs), net.dtype, names, given, checked)
+    if threads is not None:
+        check_threads(threads)
+    if len(X):
+        plan = net._plan(len(X), at.OUTPUTS | at.TANGENT, False)
+        run(plan, run_jvp, (theta, tangent, X, tangent_X, out), threads)
+    return out
+
+
+def jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarray:
+    """The derivatives of every row's outputs by theta.
+
+    Parameters
+    ----------
+    net : MLP
+    theta : array (p,)
+    X : array (n, d)
+        0 rows are allowed.
+    out : ndarray (n, k, p), optional
+        Where to write: same dtype, contiguous, disjoint from the inputs.
+    threads : int, optional
+        The most threads of this call; the bits do not depend on it.
+
+    Returns
+    -------
+    jacobian : ndarray (n, k, p)
+        [i, j] is the gradient of output j of row i. It takes n k p numbers of memory, and as long
+        as it takes to write them: for products with it, `jvp` and `vjp` need none of it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If net is no MLP, or a dtype or a shape does not fit: the message names the argument.
+    MemoryError
+        If so many numbers cannot be addressed.
+
+    Notes
+    -----
+    Formula 30: one way back for each output, then the outer product of a row's activations and
+    deltas.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> fg.jacobians.jacobian(net, np.array([2.0, 1.0]), np.array([[1.0], [3.0]]))
+    array([[[1., 1.]],
+           [[3., 1.]]])
+    """
+    return _jacobian(net, theta, X, out, threads, False)
+
+
+def input_jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarray:
+    """The derivatives of every row's outputs by its inputs.
+
+    Parameters and errors are those of `jacobian`.
+
+    Returns
+    -------
+    jacobian : ndarray (n, k, d)
+        [i, j] is the gradient of output j of row i by that row of X.
+
+    Notes
+    -----
+    Formula 30.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1])
+    >>> fg.jacobians.input_jacobian(net, np.array([2.0, 1.0]), np.array([[1.0], [3.0]]))
+    array([[[2.]],
+           [[2.]]])
+    """
+    return _jacobian(net, theta, X, out, threads, True)
+
+
+def _jacobian(net, theta, X, out, threads, by_inputs: bool):
+    given = theta, X
+    theta, X = inputs(net, theta, X)
+    shape = len(X), net.n_outputs, net.n_inputs if by_inputs else net.n_parameters
+    check.addressable(math.prod(shape), net.dtype, "jacobian")
+    out = output(out, "out", shape, net.dtype, ("theta", "X"), given, (theta, X))
+    if threads is not None:
+        check_threads(threads)
+    if len(X):
+        want = at.COTANGENT | at.JACOBIAN | (at.INPUT_GRADIENT if by_inputs else 0)
+        plan, places = net._plan(len(X), want, False), (None, out) if by_inputs else (out, None)
+        run(plan, run_jacobian, (theta, X, *places), threads)
+    return out
