@@ -4,8 +4,9 @@
 - `2_gradient_descent.ipynb`: a neuron with two parameters by hand and by `fit`, then the digits;
 - `3_your_own_loss.ipynb`: a loss of one's own with `jacobians.vjp`, judged by `check_gradient`.
 
-Chapters are the `.md` files beside them. Notebooks come without outputs. `python -m fastgrad.guide FOLDER` copies them to a folder to work in; the
-extra ``docs`` has what `execute` needs, and Jupyter opens them.
+Chapters are the `.md` files beside them. Notebooks come without outputs; `python -m fastgrad.guide
+FOLDER` copies them to a folder to work in. The extra ``docs`` has what `execute` needs, and Jupyter
+opens them.
 """
 
 from __future__ import annotations
