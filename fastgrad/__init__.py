@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, curvature, datasets, jacobians, per_sample
+    from . import calculus, curvature, datasets, explain, jacobians, per_sample, plots
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -33,14 +33,22 @@ if TYPE_CHECKING:
         numerical_gradient,
         numerical_jacobian,
     )
-    from .history import History
+    from .history import GradientNorms, History
     from .metrics import evaluate
     from .models import load_model, save_model
     from .training import FitResult, fit
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "curvature", "datasets", "jacobians", "per_sample"),
+    "": (
+        "calculus",
+        "curvature",
+        "datasets",
+        "explain",
+        "jacobians",
+        "per_sample",
+        "plots",
+    ),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -51,7 +59,7 @@ _LATER = {
         "numerical_gradient",
         "numerical_jacobian",
     ),
-    "history": ("History",),
+    "history": ("GradientNorms", "History"),
     "metrics": ("evaluate",),
     "models": ("load_model", "save_model"),
     "training": ("FitResult", "fit"),
@@ -65,6 +73,7 @@ __all__ = [
     "AdamW",
     "FitResult",
     "GradientCheck",
+    "GradientNorms",
     "History",
     "Momentum",
     "Nesterov",
@@ -82,6 +91,7 @@ __all__ = [
     "curvature",
     "datasets",
     "evaluate",
+    "explain",
     "fit",
     "get_num_threads",
     "jacobians",
@@ -93,6 +103,7 @@ __all__ = [
     "numerical_gradient",
     "numerical_jacobian",
     "per_sample",
+    "plots",
     "relu",
     "relu_mask",
     "save_model",

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ._core import check
-from .calculus import _in_layout
+from .calculus.arguments import in_layout
 
 __all__ = ["numerical_gradient", "numerical_jacobian"]
 
@@ -178,7 +178,7 @@ def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", la
     """
     theta, step = checked_point(theta), checked_options(args, step, stencil)
     jacobian = _differences(values_of(f, args, False), theta, step, stencil)
-    return _in_layout(jacobian, layout)
+    return in_layout(jacobian, layout)
 
 
 def numerical_gradient(f, theta, args=(), *, step=None, stencil="five_point"):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ._core import check
 from ._core.comparison import Line, Settings, assess_directions, assess_entries, factor_of
-from .calculus import _in_layout
+from .calculus.arguments import in_layout
 from .differences import (
     checked_options,
     checked_point,
@@ -223,11 +223,11 @@ def _check(fun, theta, args, scalar, layout, names, full_limit, directions, seed
     f, grad = _functions(fun)
     call = values_of(f, args, scalar)
     rows = call(theta.copy()).size
-    expected = theta.shape if scalar else _in_layout(np.empty((rows, theta.size)), layout).shape
+    expected = theta.shape if scalar else in_layout(np.empty((rows, theta.size)), layout).shape
     first, second = (_analytic(grad, theta, args, expected) for _ in range(2))
     if scalar:
         first, second = first.reshape(1, -1), second.reshape(1, -1)
-    first, second = _in_layout(first, layout), _in_layout(second, layout)
+    first, second = in_layout(first, layout), in_layout(second, layout)
     defect = _defect(first, second, place)
     if defect is not None:
         return defect

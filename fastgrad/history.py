@@ -6,7 +6,7 @@ import numpy as np
 
 from ._core import files
 
-__all__ = ["History"]
+__all__ = ["GradientNorms", "History"]
 
 
 class History:
@@ -157,3 +157,65 @@ class History:
         if path is not None:
             figure.savefig(path)
         return figure
+
+
+class GradientNorms:
+    """The norm of each layer's gradient after every epoch: a callback of `fit`.
+
+    The gradient is that of the loss of all rows given, weights and biases of a layer together.
+
+    Parameters
+    ----------
+    net : MLP
+    X : array (n, d)
+    y : array
+        As for `MLP.loss_and_grad`; converted to the network's dtype once.
+
+    Attributes
+    ----------
+    history : History
+        Columns `layer_1`, `layer_2`, …; a row an epoch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net, X, y = fg.MLP([1, 4, 1]), np.ones((8, 1)), np.ones(8)
+    >>> norms = GradientNorms(net, X, y)
+    >>> result = fg.fit(net, X, y, epochs=3, seed=0, callbacks=norms)
+    >>> norms.history.columns, len(norms.history)
+    (('layer_1', 'layer_2'), 3)
+    """
+
+    def __init__(self, net, X, y):
+        from . import metrics
+
+        metrics.require_network(net)
+        self.net, self.X = net, metrics.inputs(X, "X", net)
+        self.y = metrics.targets(net, len(self.X), y, None)[0]
+        names = (f"layer_{place}" for place in range(1, len(net.layer_sizes)))
+        self.history = History({name: [] for name in names})
+
+    def __call__(self, result) -> None:
+        """Add a row for the parameters that `fit` is at.
+
+        Examples
+        --------
+        >>> import types
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> norms = GradientNorms(fg.MLP([1, 1]), [[3.0]], [0.0])
+        >>> norms(types.SimpleNamespace(theta=np.array([1.0, 1.0])))
+        >>> norms.history.layer_1.round(6)
+        array([25.298221])
+        """
+        _, grad = self.net.loss_and_grad(result.theta, self.X, self.y)
+        norms = [
+            np.hypot(np.linalg.norm(W), np.linalg.norm(b)) for W, b in self.net.unflatten(grad)
+        ]
+        self.history.append(**dict(zip(self.history.columns, norms)))

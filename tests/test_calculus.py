@@ -39,6 +39,37 @@ def rng_arrays(*shapes, seed=0):
     return [rng.normal(size=shape) for shape in shapes]
 
 
+# Row 3: the rules of scalar derivatives
+
+
+def test_row03_nine_times_x_plus_x_squared_of_the_paper():
+    for x in (-1.5, 0.0, 2.0):
+        inner = fc.sum_rule(fc.power_rule(x, 1), fc.power_rule(x, 2))
+        derivative = fc.constant_multiple_rule(9.0, inner)
+        close(derivative, 9 + 18 * x)
+        close(derivative, numerical_gradient(lambda t: 9 * (t + t**2), x))
+
+
+def test_row03_every_rule_is_the_numerical_derivative_entry_by_entry():
+    f, g, df, dg = np.sin(X), X**3, np.cos(X), 3 * X**2
+    for derivative, function in (
+        (fc.constant_rule(X), lambda t: 0 * t + 7.0),
+        (fc.constant_multiple_rule(-2.5, df), lambda t: -2.5 * np.sin(t)),
+        (fc.power_rule(X, 3), lambda t: t**3),
+        (fc.power_rule(X, -2), lambda t: t**-2.0),
+        (fc.sum_rule(df, dg), lambda t: np.sin(t) + t**3),
+        (fc.difference_rule(df, dg), lambda t: np.sin(t) - t**3),
+        (fc.product_rule(f, df, g, dg), lambda t: np.sin(t) * t**3),
+    ):
+        J = numerical_jacobian(function, X, step=1e-4)
+        np.testing.assert_allclose(np.diag(derivative), J, rtol=1e-8, atol=1e-8)
+
+
+def test_row03_power_rule_of_the_zeroth_power_is_zero_at_zero():
+    np.testing.assert_array_equal(fc.power_rule([0.0, -1.0, np.inf], 0), [0, 0, 0])
+    assert fc.power_rule(0.0, 1) == 1
+
+
 # Row 6: stacked gradients, the identity
 
 
@@ -178,6 +209,18 @@ def test_row09_scalar_expansion_of_the_paper():
         np.testing.assert_array_equal(Jz, dz[None, :])
 
 
+def test_row09_scalar_expansion_jacobians_are_those_of_elementwise():
+    for op in OPS:
+        for layout in ("numerator", "denominator"):
+            pairs = zip(
+                fc.scalar_expansion_jacobians(op, X, 0.8, layout=layout),
+                fc.elementwise_jacobians(op, X, 0.8, layout=layout),
+                strict=True,
+            )
+            for mine, theirs in pairs:
+                np.testing.assert_array_equal(mine, theirs)
+
+
 # Row 10: sums
 
 
@@ -302,6 +345,16 @@ def test_row14_diagonal_chain_equals_the_matrix_product(layout):
         A, B, full = A.T, B.T, full.T
     close(fc.chain(A, d, B, 1.7, e, layout=layout, diagonals=True), full)
     close(fc.chain(d, B, layout=layout, diagonals=True), fc.chain(np.diag(d), B, layout=layout))
+
+
+def test_row11_row13_row14_one_function_a_rule_is_chain_of_its_case():
+    A, B = rng_arrays((2, 4), (4, 3))
+    assert fc.single_variable_chain(2.0, 3.0, 4.0) == fc.chain(2.0, 3.0, 4.0) == 24
+    np.testing.assert_array_equal(fc.vector_chain(A, B), fc.chain(A, B))
+    np.testing.assert_array_equal(
+        fc.vector_chain(A.T, B.T, layout="denominator"), fc.vector_chain(A, B).T
+    )
+    np.testing.assert_array_equal(fc.diagonal_chain(W, X), fc.chain(W, X, diagonals=True))
 
 
 # Rows 15 to 17: the neuron
@@ -466,6 +519,16 @@ CALLS = {
     "scaled_sum_gradients": (lambda w, x: fc.scaled_sum_gradients(w, x[0])),
     "chain": (lambda w, x: (fc.chain(w, x, diagonals=True), fc.chain(w))),
     "total_derivative": (lambda w, x: fc.total_derivative(w[0], w, x)),
+    "constant_rule": (lambda w, x: fc.constant_rule(w)),
+    "constant_multiple_rule": (lambda w, x: fc.constant_multiple_rule(w[0], x)),
+    "power_rule": (lambda w, x: fc.power_rule(w, x[0])),
+    "sum_rule": fc.sum_rule,
+    "difference_rule": fc.difference_rule,
+    "product_rule": (lambda w, x: fc.product_rule(w, x, x, w)),
+    "scalar_expansion_jacobians": (lambda w, x: fc.scalar_expansion_jacobians("divide", w, x[0])),
+    "single_variable_chain": (lambda w, x: fc.single_variable_chain(w[0], x[0])),
+    "vector_chain": (lambda w, x: fc.vector_chain(w[None], x[:, None])),
+    "diagonal_chain": fc.diagonal_chain,
     "affine_gradients": fc.affine_gradients,
     "relu_derivative": (lambda w, x: fc.relu_derivative(w)),
     "activation_gradients": (lambda w, x: fc.activation_gradients(w, x, x[1])),
@@ -603,6 +666,27 @@ EQUAL = "expected equal shapes"
         (
             lambda: fc.chain(V2, V3, diagonals=True),
             r"shape \(2,\), derivatives\[1\] has shape \(3,\)",
+        ),
+        (lambda: fc.constant_multiple_rule(V2, 1.0), r"c has shape \(2,\); expected a scalar"),
+        (lambda: fc.power_rule(V2, V2), r"n has shape \(2,\); expected a scalar"),
+        (lambda: fc.sum_rule(V2, V3), r"df has shape \(2,\), dg has shape \(3,\); " + EQUAL),
+        (lambda: fc.difference_rule(V2, 1.0), r"df has shape \(2,\), dg has shape \(\); "),
+        (lambda: fc.product_rule(V2, V2, V3, V2), r"g has shape \(3,\), f has shape \(2,\); "),
+        (
+            lambda: fc.scalar_expansion_jacobians("add", V3, V3),
+            r"z has shape \(3,\); expected a sc",
+        ),
+        (lambda: fc.single_variable_chain(1.0, V2), r"derivatives\[1\] has shape \(2,\); expected"),
+        (lambda: fc.single_variable_chain(), "derivatives is empty"),
+        (lambda: fc.vector_chain(V2, M23), r"jacobians\[0\] has shape \(2,\); expected a matrix"),
+        (
+            lambda: fc.vector_chain(M23, M23),
+            r"jacobians\[0\] has shape \(2, 3\), jacobians\[1\] has shape \(2, 3\)",
+        ),
+        (lambda: fc.diagonal_chain(V2, M23), r"diagonals\[1\] has shape \(2, 3\); expected a ve"),
+        (
+            lambda: fc.diagonal_chain(V2, V3),
+            r"diagonals\[0\] has shape \(2,\), diagonals\[1\] has shape \(3,\)",
         ),
         (lambda: fc.total_derivative(M23, V2, V2), r"partial_x has shape \(2, 3\); expected a sc"),
         (lambda: fc.total_derivative(1.0, 2.0, 3.0), r"partials_u has shape \(\); expected a vec"),

@@ -18,6 +18,7 @@ from ..optimizers import BY_NAME
 from . import commands
 from .errors import FAILED, INTERRUPTED, USAGE, UserError
 from .evaluate import evaluate
+from .explain import KINDS, explain
 from .output import as_json
 from .predict import predict
 from .train import train
@@ -98,6 +99,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--rows", type=_count, default=64, help="at most so many (64)")
     sub.add_argument("--seed", type=_seed, default=0, help="of the random directions (0)")
     _reading_arguments(sub)
+    sub = command("explain", explain, "Derive a formula or a gradient step by step, with numbers.")
+    sub.add_argument("what", nargs="?", metavar="WHAT",
+                     help=f"{', '.join(KINDS)} or a formula's number (a list)")  # fmt: skip
+    sub.add_argument("numbers", nargs="*", metavar="NAME=VALUE",
+                     help='as in w=1,2 b=-1 "X=2,1;1,3" y=1,7 (an example\'s)')  # fmt: skip
+    sub.add_argument("--markdown", action="store_true", help="Markdown with LaTeX")
     command("info", commands.info, "What this machine is to fastgrad.")
     command("tune", commands.tune, "Measure block sizes on this machine beside the model's.")
     sub = command("warmup", commands.warmup, "Compile the kernels once and keep them on disk.")
