@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, datasets
+    from . import calculus, datasets, stack
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {
-    "": ("calculus", "datasets"),
+    "": ("calculus", "datasets", "stack"),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
         "GradientCheck",
@@ -96,6 +96,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "stack",
 ]
 
 

@@ -9,9 +9,14 @@ Python say what is wrong.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import runtime
+from ..kernels import tuning
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
+from ..kernels.records import CALL
+from ..kernels.stack import parallel_stack, serial_stack
 
 NOT_OPEN = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
 
@@ -32,6 +37,44 @@ def run(plan, kernel, arrays, threads=None, beside=None):
         return (loss, beside(buffer, arrays[0])) if beside else loss
     finally:
         plan.free.append(buffer)
+
+
+def run_stack(plan, kernel, losses, flops, stride, arrays_of, threads=None) -> None:
+    """The plan's step for each network of a stack, whose loss goes to `losses` (m,).
+
+    kernel: as in `run`; flops: of one step; stride: of arrays, by positions of CALL, the bytes from
+    one network's to the next one's; arrays_of: the kernel's arrays of network i.
+
+    Threads take whole networks; a last round that would leave many of them idle is made one by one
+    with threads inside, where the plan has tasks for them. The bits are the same.
+    """
+    m, bound = len(losses), runtime.get_num_threads() if threads is None else threads
+    rest = m % bound
+    inside = plan.parallel and rest < tuning.INSIDE * min(bound, plan.workers)
+    whole = m - rest if inside else m
+    if whole:
+        _share(plan, kernel, losses[:whole], flops, stride, arrays_of(0), threads, bound)
+    for i in range(whole, m):
+        losses[i] = run(plan, kernel, arrays_of(i), threads)
+
+
+def _share(plan, kernel, losses, flops, stride, arrays, threads, bound) -> None:
+    flops += tuning.STEP_FLOPS
+    least = tuning.ASLEEP_FLOPS if runtime.threads_sleep() else tuning.PARALLEL_FLOPS
+    workers = min(bound, losses.size) if losses.size * flops >= least else 1
+    count = max(1, min(losses.size // (4 * workers), int(tuning.PARALLEL_FLOPS // flops)))
+    strides = np.zeros(CALL.size, np.int64)
+    for field, step in stride.items():
+        strides[field] = step
+    buffers = [plan.lease() for _ in range(workers)]
+    try:
+        kernel(buffers[0], *arrays, False)
+        first = buffers[0].view(np.int64)[: CALL.size].copy()
+        places = np.array([buffer.__array_interface__["data"][0] for buffer in buffers])
+        args = losses, arrays[0], first, strides, np.zeros(1, np.int64), count, places
+        runtime.launch(serial_stack, parallel_stack, workers > 1, threads, args)
+    finally:
+        plan.free.extend(buffers)
 
 
 class FastPath:
