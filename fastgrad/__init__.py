@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         numerical_jacobian,
     )
     from .history import History
+    from .many import FitResults, fit_many
     from .metrics import evaluate
     from .models import load_model, save_model
     from .training import FitResult, fit
@@ -52,6 +53,7 @@ _LATER = {
         "numerical_jacobian",
     ),
     "history": ("History",),
+    "many": ("FitResults", "fit_many"),
     "metrics": ("evaluate",),
     "models": ("load_model", "save_model"),
     "training": ("FitResult", "fit"),
@@ -64,6 +66,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "FitResult",
+    "FitResults",
     "GradientCheck",
     "History",
     "Momentum",
@@ -82,6 +85,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "fit_many",
     "get_num_threads",
     "load_checkpoint",
     "load_model",

@@ -49,13 +49,19 @@ def run_stack(plan, kernel, losses, flops, stride, arrays_of, threads=None) -> N
     with threads inside, where the plan has tasks for them. The bits are the same.
     """
     m, bound = len(losses), runtime.get_num_threads() if threads is None else threads
-    rest = m % bound
-    inside = plan.parallel and rest < tuning.INSIDE * min(bound, plan.workers)
-    whole = m - rest if inside else m
+    whole = whole_rounds(m, bound, plan)
     if whole:
         _share(plan, kernel, losses[:whole], flops, stride, arrays_of(0), threads, bound)
     for i in range(whole, m):
         losses[i] = run(plan, kernel, arrays_of(i), threads)
+
+
+def whole_rounds(m: int, threads: int, plan) -> int:
+    """How many of m networks whose steps have this plan threads take whole; the rest are fewer than
+    the threads, who do better inside them."""
+    rest = m % threads
+    inside = plan.parallel and rest < tuning.INSIDE * min(threads, plan.workers)
+    return m - rest if inside else m
 
 
 def _share(plan, kernel, losses, flops, stride, arrays, threads, bound) -> None:
