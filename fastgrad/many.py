@@ -219,12 +219,15 @@ def fit_many(
     else:
         parts = [_part(net, source, sample_weight, batch_size, i, *rows)
                  for i, rows in enumerate(_folds(folds, source.size))]  # fmt: skip
-    runs, settings = [], []
-    for optimizer, own, seed, (rows, held, train, held_out) in product(
-        optimizers, nets, seeds, parts
-    ):
+    starts = []
+    for seed in seeds:
         sequence = _seed(seed)
-        runs.append(Run(own, own.init(sequence), sequence, _optimizer(optimizer), rows, held,
+        starts.append((seed, sequence, net.init(sequence)))
+    runs, settings = [], []
+    for optimizer, own, (seed, sequence, theta), (rows, held, train, held_out) in product(
+        optimizers, nets, starts, parts
+    ):
+        runs.append(Run(own, theta.copy(), _seed(sequence), _optimizer(optimizer), rows, held,
                         epochs, patience, min_delta, 1))  # fmt: skip
         settings.append(Setting(own, optimizer, seed, train, held_out))
     shape = len(optimizers), len(nets), len(seeds), len(parts)
