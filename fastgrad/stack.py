@@ -13,13 +13,16 @@ import numpy as np
 
 from . import metrics
 from ._core import check, stacked
+from ._core.ensemble import mean_outputs
 from ._core.run import run_stack
 from .kernels import records as at
 from .kernels.bind import run_forward, run_step
 from .kernels.records import CALL
 from .runtime import check_threads
 
-__all__ = ["init", "loss_and_grad", "predict"]
+__all__ = ["ensemble", "init", "loss_and_grad", "predict"]
+
+ENSEMBLE_BYTES = 4 * 2**20  # outputs of all networks that are averaged at a time
 
 
 def init(net, seeds, method: str = "he") -> np.ndarray:
@@ -199,6 +202,54 @@ def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
 
     plan = net._plan(n, at.OUTPUTS, False)
     run_stack(plan, run_forward, np.empty(m), _flops(net, n), stride, arrays_of, threads)
+    return out
+
+
+def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
+    """Outputs of the ensemble of a stack's networks: those that predict the mean of what they do.
+
+    Parameters
+    ----------
+    net : MLP
+    thetas : array (m, p)
+        One network or more.
+    X : array (n, d)
+        0 rows are allowed.
+    threads : int, optional
+        The most threads of this call.
+
+    Returns
+    -------
+    out : ndarray (n, k) of the network's dtype
+        For a regression the mean of the outputs; logits of the mean of the probabilities for
+        "logistic" and "cross_entropy"; logarithms of the mean of the rates for "poisson". A row's
+        output has the same bits in any batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `predict`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1], loss="logistic")
+    >>> z = fg.stack.ensemble(net, np.array([[0.0, 0.0], [0.0, np.log(3.0)]]), np.ones((1, 1)))
+    >>> 1 / (1 + np.exp(-z))                                 # the mean of 1/2 and 3/4
+    array([[0.625]])
+    """
+    metrics.require_network(net)
+    thetas = stacked.parameters(thetas, net)
+    if not len(thetas):
+        raise ValueError("thetas has 0 networks; expected one or more")
+    X = check.matrix(X, "X", net.dtype, net.n_inputs)
+    out = np.empty((len(X), net.n_outputs), net.dtype)
+    rows = max(64, ENSEMBLE_BYTES // (net.dtype.itemsize * len(thetas) * net.n_outputs))
+    for start in range(0, len(X), rows):
+        block = slice(start, start + rows)
+        of_all = predict(net, thetas, X[block], threads=threads)
+        out[block] = mean_outputs(of_all, net.spec.loss.link)
     return out
 
 
