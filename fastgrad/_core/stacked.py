@@ -12,13 +12,13 @@ from ..kernels import validate
 from . import check
 
 
-def parameters(thetas, net) -> np.ndarray:
+def parameters(thetas, net, name: str = "thetas") -> np.ndarray:
     """(m, p)."""
-    array = check.float_array(thetas, "thetas", net.dtype)
+    array = check.float_array(thetas, name, net.dtype)
     if array.ndim != 2 or array.shape[1] != net.n_parameters:
-        hint = " (one network is thetas[None, :])" if array.ndim == 1 else ""
+        hint = f" (one network is {name}[None, :])" if array.ndim == 1 else ""
         raise ValueError(
-            f"thetas has shape {array.shape}; expected (m, {net.n_parameters}): a row of "
+            f"{name} has shape {array.shape}; expected (m, {net.n_parameters}): a row of "
             f"parameters for each network{hint}"
         )
     return array

@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 
 from ..._core.pool import run_all
 from ...runtime import get_num_threads
-from .parameters import hidden_widths
 
 # What an ensemble has in common with its first network.
 _SHARED = (
@@ -22,7 +21,6 @@ _SHARED = (
 
 def fit(owner, X, y, sample_weight, incremental: bool, classes) -> None:
     """Train the networks of `owner`, each as an estimator of one network would be."""
-    hidden_widths(owner)
     X, y, first = owner._data(X, y, incremental)
     settings = {**owner.get_params(deep=False), "n_networks": 1}
     del settings["random_state"]

@@ -172,6 +172,7 @@ class FastMLP(BaseEstimator):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _fit(self, X, y, sample_weight, incremental: bool, classes=None):
+        hidden_widths(self)  # checks all parameters
         self._notes = []
         train = ensemble.fit if self.n_networks > 1 else FastMLP._fit_one
         train(self, X, y, sample_weight, incremental, classes)
