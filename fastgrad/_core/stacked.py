@@ -60,13 +60,15 @@ def targets(y, net, m: int, n: int) -> tuple[np.ndarray, bool]:
         for i, part in enumerate(array):
             checked(part, f"y[{i}]", n)
         raise
-    return array.reshape(m, -1), True
+    return array.reshape(m, n * (1 if loss.labelled else k)), True
 
 
 def _is_own(array, labelled: bool, m: int, n: int, k: int) -> bool:
     if labelled:  # one-hot rows for all networks have an error of their own
         return array.ndim == 2 and (array.shape != (n, k) or (n, k) == (m, n))
-    return array.ndim == 3 or (array.ndim == 2 and k == 1 and array.shape != (n, 1))
+    if array.ndim != 2 or k != 1:
+        return array.ndim == 3
+    return array.shape != (n, 1) and (array.shape[1] != 1 or n == 1)
 
 
 def weights(sample_weight, net, m: int, n: int) -> tuple[np.ndarray | None, bool]:
