@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextvars
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
+SECONDS = 0.1  # between looks for a Ctrl-C: its signal may have come to another thread
+
 
 def run_all(jobs, threads: int, stop) -> list:
     """What each job returns, `threads` at a time.
@@ -35,7 +37,7 @@ def _wait(futures, stop) -> None:
     left = futures
     while left:
         try:
-            done, left = wait(left, return_when=FIRST_EXCEPTION)
+            done, left = wait(left, SECONDS, FIRST_EXCEPTION)
         except KeyboardInterrupt:
             if stop.is_set():  # a second one: wait no longer than jobs look at it
                 raise
