@@ -175,8 +175,11 @@ class FastMLP(BaseEstimator):
         hidden_widths(self)  # checks all parameters
         self._notes = []
         train = ensemble.fit if self.n_networks > 1 else FastMLP._fit_one
-        train(self, X, y, sample_weight, incremental, classes)
-        for message, category in dict.fromkeys(self.__dict__.pop("_notes")):
+        try:
+            train(self, X, y, sample_weight, incremental, classes)
+        finally:
+            notes = self.__dict__.pop("_notes")
+        for message, category in dict.fromkeys(notes):
             warnings.warn(message, category, stacklevel=3)
         return self
 
