@@ -22,7 +22,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from . import calculus, curvature, datasets, explain, jacobians, per_sample, plots
+    from . import calculus, curvature, datasets, explain, jacobians, per_sample, plots, stack
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         numerical_jacobian,
     )
     from .history import GradientNorms, History
+    from .many import FitResults, fit_many
     from .metrics import evaluate
     from .models import load_model, save_model
     from .training import FitResult, fit
@@ -48,6 +49,7 @@ _LATER = {
         "jacobians",
         "per_sample",
         "plots",
+        "stack",
     ),
     "checkpoint": ("load_checkpoint",),
     "gradcheck": (
@@ -60,6 +62,7 @@ _LATER = {
         "numerical_jacobian",
     ),
     "history": ("GradientNorms", "History"),
+    "many": ("FitResults", "fit_many"),
     "metrics": ("evaluate",),
     "models": ("load_model", "save_model"),
     "training": ("FitResult", "fit"),
@@ -72,6 +75,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "FitResult",
+    "FitResults",
     "GradientCheck",
     "GradientNorms",
     "History",
@@ -93,6 +97,7 @@ __all__ = [
     "evaluate",
     "explain",
     "fit",
+    "fit_many",
     "get_num_threads",
     "jacobians",
     "load_checkpoint",
@@ -110,6 +115,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "stack",
 ]
 
 

@@ -47,7 +47,9 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     Parameters
     ----------
     net : MLP
-    theta : array (p,)
+    theta : array (p,) or (m, p)
+        Of the network; or of an ensemble, whose outputs (`fastgrad.stack.ensemble`) are scored:
+        its loss has no l2.
     X : array (n, d)
         Numbers of any dtype, converted to the network's a block at a time; may be a memory map.
     y : array
@@ -123,7 +125,24 @@ def _converted(value, name: str, dtype):
 
 def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+        if np.ndim(theta) == 2:
+            net, theta, X = _of_outputs(net, theta, X, threads)
         return _scores(net, theta, X, y, sample_weight, threads)
+
+
+def _of_outputs(net, thetas, X, threads):
+    """(net, theta, X) that have an ensemble's outputs: one layer, which passes them on."""
+    from . import stack
+
+    n, k = X.shape[0], net.n_outputs
+    Z = np.empty((n, k), net.dtype)
+    rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * net.n_inputs))
+    for start in range(0, n, rows):
+        x = np.ascontiguousarray(X[start : start + rows], net.dtype)
+        Z[start : start + rows] = stack.ensemble(net, thetas, x, threads=threads)
+    settings = {**net.spec.settings(), "layer_sizes": [k, k], "l2": 0.0}
+    layer = MLP(**{**settings, "output_activation": "identity"})
+    return layer, layer.flatten([(np.eye(k, dtype=net.dtype), np.zeros(k, net.dtype))]), Z
 
 
 def _scores(net, theta, X, y, sample_weight, threads) -> Scores:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import checkpoint as store
-from . import metrics
+from . import metrics, stack
 from ._core import check, files
 from ._tables import encode, frames, model_fields, read, roles
 from ._tables.table import BOOLEANS, Table
@@ -35,7 +35,8 @@ class Model:
     Attributes
     ----------
     net : MLP
-    theta : ndarray (p,)
+    theta : ndarray (p,) or (m, p)
+        Of the network, or of m networks, an ensemble: the mean of what they predict is predicted.
     mean, scale : ndarray (d,), float64
         The network is given (inputs - mean) / scale.
     target_mean, target_scale : float64 or ndarray (k,)
@@ -81,7 +82,7 @@ class Model:
     def __post_init__(self):
         net = self.net
         metrics.require_network(net)
-        theta = check.vector(self.theta, "theta", net.dtype, net.n_parameters, ": one flat vector")
+        theta = model_fields.check_parameters(self.theta, net)
         self.theta = model_fields.check_finite(np.array(theta), "theta")
         for name in ("mean", "scale"):
             value = model_fields.check_numbers(getattr(self, name), name, net.n_inputs)
@@ -227,9 +228,23 @@ class Model:
             labels[unknown] = None
         return labels
 
+    def outputs(self, Z, *, threads: int | None = None) -> np.ndarray:
+        """What the network, or the ensemble, says of Z (n, d) that `inputs` made: (n, k), as
+        `MLP.predict` or `fastgrad.stack.ensemble`.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> Model(fg.MLP([1, 1]), [[2.0, 1.0], [4.0, 1.0]]).outputs([[1.0]])
+        array([[4.]])
+        """
+        if self.theta.ndim == 2:
+            return stack.ensemble(self.net, self.theta, Z, threads=threads)
+        return self.net.predict(self.theta, Z, threads=threads)
+
     def _outputs(self, X, threads, allow_nan: bool) -> np.ndarray:
         """Values of a regression in their units, float64; else logits of the network's dtype."""
-        out = self.net.predict(self.theta, self.inputs(X, allow_nan=allow_nan), threads=threads)
+        out = self.outputs(self.inputs(X, allow_nan=allow_nan), threads=threads)
         if self.task == "regression":
             with np.errstate(over="ignore", invalid="ignore"):
                 out = self.net.spec.loss.values(out).astype(np.float64)
@@ -255,6 +270,8 @@ class Model:
             "target": self.target, "classes": self.classes, "summary": self.summary,
             "target_mean": self.target_mean.tolist(), "target_scale": self.target_scale.tolist(),
         }  # fmt: skip
+        if self.theta.ndim == 2:
+            header["networks"] = len(self.theta)
         if self.encoding:
             header["encoding"] = {name: e.as_dict() for name, e in self.encoding.items()}
         arrays = {"theta": self.theta, "mean": self.mean, "scale": self.scale}
@@ -283,8 +300,9 @@ def save_model(
     path : str or path
         Of an ``.npz``; written whole or not at all.
     net : MLP
-    theta : array (p,)
-        Finite numbers of the network's dtype.
+    theta : array (p,) or (m, p)
+        Finite numbers of the network's dtype; of m networks, an ensemble: predictions are then the
+        mean of theirs (probabilities, values, rates), as `fastgrad.stack.ensemble` has it.
     mean, scale : float or array (d,)
         What was done to the inputs before training, (X - mean) / scale; those of
         `datasets.standardize`, or ``scale=16`` where X / 16 was trained on.

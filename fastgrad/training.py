@@ -214,90 +214,95 @@ def fit(
     unsaid = {name for name, value in (("seed", seed), ("theta", theta)) if value is None}
     sequence = _seed(seed)
     theta = _start(net, theta, sequence)
-    rng = np.random.default_rng(sequence.spawn(1)[0])
-    if isinstance(optimizer, str) and optimizer.lower() == "lbfgs":
-        from ._core.lbfgs import fit_lbfgs
-
+    optimizer = _optimizer(optimizer)
+    if optimizer is None:
         if checkpoint is not None:
             raise ValueError("checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
         if y is None:
             raise TypeError("optimizer 'lbfgs' takes all rows at once; expected arrays X and y")
-        result = FitResult(theta, theta.copy(), _history(net, validation), None)
-        source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
-        run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
-        return _ended(fit_lbfgs(run, source, progress))
-    optimizer = get_optimizer(optimizer).copy()
     if y is None:
         if sample_weight is not None:
             raise TypeError("sample_weight is given beside batches; expected (X, y, sample_weight)")
         source = Batches(net, X, epochs)
     else:
         source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
-    fixed = {
-        "network": store.specification(net), **source.fixed,
-        "optimizer": type(optimizer).__name__, "settings": optimizer.settings(),
-        "validation": validation is not None,
-        "seed": " ".join(map(str, (sequence.entropy, *sequence.spawn_key))),
-    }  # fmt: skip
-    result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
-    run = _Run(net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads)
+    run = Run(
+        net, theta, sequence, optimizer, source, validation, epochs, patience, min_delta, threads
+    )
+    run.on_epoch, run.on_step = on_epoch, on_step
     if checkpoint is not None:
+        fixed = {
+            "network": store.specification(net), **source.fixed,
+            "optimizer": type(optimizer).__name__, "settings": optimizer.settings(),
+            "validation": validation is not None,
+            "seed": " ".join(map(str, (sequence.entropy, *sequence.spawn_key))),
+        }  # fmt: skip
         files.sweep(checkpoint)
         fixed["theta"] = hashlib.sha256(theta.tobytes()).hexdigest()
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
         if resume:
-            run.restore(rng, unsaid)
-    return _ended(run.train(source, rng, progress))
+            run.restore(unsaid)
+    return ended(run.train(Progress(progress, epochs, run.result.epochs)))
 
 
-def _ended(result) -> FitResult:
+def ended(result, name: str = "") -> FitResult:
     """The result, with a warning to the caller of `fit` where numbers went out of range."""
     if result.stopped == "epochs" and not np.isfinite(result.theta).all():
         result.stopped = "not finite"
     if result.stopped == "not finite":
         kept = result.best_epoch and np.isfinite(result.best_theta).all()
+        kept = f" (best_theta is of epoch {result.best_epoch})" if kept else ""
         warnings.warn(
-            f"the loss or a parameter is not finite after epoch {result.epochs}, training stopped"
-            f"{f' (best_theta is of epoch {result.best_epoch})' if kept else ''}: look for NaN in "
-            f"X and y, scale them, or lower the learning rate",
+            f"{name}the loss or a parameter is not finite after epoch {result.epochs}, training "
+            f"stopped{kept}: look for NaN in X and y, scale them, or lower the learning rate",
             RuntimeWarning,
             stacklevel=3,
         )
     elif result.epochs and not result.best_epoch:
         warnings.warn(
-            "the validation loss was NaN or infinite after every epoch, so best_theta is what "
-            "training began from: look for NaN in validation",
+            f"{name}the validation loss was NaN or infinite after every epoch, so best_theta is "
+            f"what training began from: look for NaN in validation",
             RuntimeWarning,
             stacklevel=3,
         )
     return result
 
 
-class _Run:
-    """One call of `fit`, checked."""
+class Run:
+    """One fit, checked."""
 
     def __init__(
-        self, net, result, validation, epochs, patience, min_delta, on_epoch, on_step, threads
-    ):
-        self.net, self.result, self.validation, self.epochs = net, result, validation, epochs
+        self, net, theta, sequence, optimizer, source, validation, epochs, patience, min_delta,
+        threads,
+    ):  # fmt: skip
+        """optimizer: of this run alone; None: L-BFGS."""
+        self.net, self.source, self.validation, self.epochs = net, source, validation, epochs
         self.patience, self.min_delta, self.threads = patience, min_delta, threads
-        self.on_epoch, self.on_step = on_epoch, on_step
+        self.rng = np.random.default_rng(sequence.spawn(1)[0])
+        self.result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
+        self.on_epoch, self.on_step = [], []
         self.checkpoint, self.every, self.fixed = None, 1, {}
         self.clock = 0.0
+        self.stop = None  # an event: as Ctrl-C, for a fit that does not run in the main thread
 
-    def train(self, source, rng, progress) -> FitResult:
+    def train(self, shown) -> FitResult:
+        if self.result.optimizer is None:
+            from ._core.lbfgs import fit_lbfgs
+
+            return fit_lbfgs(self, shown)
         result = self.result
-        stepper = Stepper(self.net, result.theta, result.optimizer, source.weighted, self.threads)
-        shown = Progress(progress, self.epochs, result.epochs)
+        stepper = Stepper(
+            self.net, result.theta, result.optimizer, self.source.weighted, self.threads
+        )
         self.start()
         try:
             while not result.stopped and result.epochs < self.epochs:
-                loss = self._epoch(stepper, source, rng)
+                loss = self._epoch(stepper)
                 if loss is None:  # a callback after a step said stop
                     break
                 last = result.optimizer.steps - 1
                 self.end_epoch(loss, result.optimizer.rate(max(0, last)), shown)
-                self._save(rng)
+                self._save()
         except KeyboardInterrupt:
             result.stopped = "interrupted"
         finally:
@@ -306,15 +311,21 @@ class _Run:
         result.stopped = result.stopped or "epochs"
         return result
 
+    def look_for_stop(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise KeyboardInterrupt
+
     def start(self):
         self.clock = time.perf_counter() - self.result.seconds
 
-    def _epoch(self, stepper, source, rng):
+    def _epoch(self, stepper):
         """All steps of an epoch; the mean loss, or None if a callback stopped it before its end."""
         total, weight, done, optimizer = NO_LOSS, 0.0, 0, self.result.optimizer
-        for x, y, s, order, m in source.epoch(self.result.epochs, rng):
+        source = self.source
+        for x, y, s, order, m in source.epoch(self.result.epochs, self.rng):
             rows = m if self.on_step else m * stepper.steps_per_call(m)
             for first in range(0, order.size, rows):
+                self.look_for_stop()
                 steps, done = optimizer.steps, done + min(rows, order.size - first)
                 total = stepper.run(total, x, y, s, order[first : first + rows], m)
                 if not self.on_step or optimizer.steps == steps:
@@ -354,7 +365,7 @@ class _Run:
         if any([hook(result) for hook in self.on_epoch]):
             result.stopped = "callback"
 
-    def _save(self, rng) -> None:
+    def _save(self) -> None:
         result = self.result
         if self.checkpoint is None:
             return
@@ -369,11 +380,11 @@ class _Run:
             self.checkpoint,
             store.Checkpoint(
                 self.net, result.theta, result.best_theta, result.optimizer.state_dict(),
-                result.history, rng.bit_generator.state, run,
+                result.history, self.rng.bit_generator.state, run,
             ),
         )  # fmt: skip
 
-    def restore(self, rng, unsaid) -> None:
+    def restore(self, unsaid) -> None:
         """Go on from the checkpoint, if there is one and it is of the same run.
 
         What `unsaid` names was not given, so it is the checkpoint's.
@@ -404,7 +415,7 @@ class _Run:
         result.history = saved.history
         result.best_epoch, result._best = saved.run["best_epoch"], saved.run["best"]
         result._waited, result.seconds = saved.run["waited"], saved.run["seconds"]
-        rng.bit_generator.state = saved.generator
+        self.rng.bit_generator.state = saved.generator
         if result.epochs and not np.isfinite(result.history.loss[-1]):
             result.stopped = "not finite"
         elif self.patience is not None and result._waited >= self.patience:
@@ -426,6 +437,13 @@ def _history(net, validation) -> History:
     if validation is not None:
         names += ["val_loss", f"val_{metrics.score_name(net)}"]
     return History({name: [] for name in [*names, "seconds"]})
+
+
+def _optimizer(value) -> Optimizer | None:
+    """A copy; None for L-BFGS."""
+    if isinstance(value, str) and value.lower() == "lbfgs":
+        return None
+    return get_optimizer(value).copy()
 
 
 def _start(net, theta, sequence) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
-from fastgrad import curvature, dense, jacobians, network, neuron, per_sample
+from fastgrad import curvature, dense, jacobians, network, neuron, per_sample, stack
 from fastgrad._core import calls, gram, stepper, workspace
 from fastgrad._core.stepper import NO_LOSS, Stepper
 from fastgrad.interop.numba import network as handle_of
@@ -112,6 +112,7 @@ def everything_guarded(after):
     with (
         patch.object(dense, "np", own), patch.object(network, "np", own),
         patch.object(neuron, "np", own), patch.object(workspace, "np", own),
+        patch.object(stack, "np", own),
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
         patch.object(calls, "np", own), patch.object(curvature, "np", own),
         patch.object(per_sample, "np", own), patch.object(gram, "np", own),

@@ -40,6 +40,10 @@ NAMES = {
     "bench_roofline.Machine.track_limit",
     "bench_roofline.Peer.track_ratio_to_numpy",
     "bench_roofline.Roofline.track_roofline_fraction",
+    "bench_stack.CrossValidation.time_ten_folds",
+    "bench_stack.Stack.time_loop_of_calls",
+    "bench_stack.Stack.time_loss_and_grad",
+    "bench_stack.Stack.time_predict",
     "bench_training.Training.time_epoch",
     "bench_training.Training.time_fit",
 }

@@ -512,3 +512,31 @@ def test_a_closed_pipe_is_no_traceback(folder, cli):
     process.stderr.close()
     process.wait()
     assert "Traceback" not in err
+
+
+def test_an_ensemble_by_networks(cli, rng):
+    X = rng.normal(size=(60, 3))
+    np.savetxt("t.csv", np.c_[X, X.sum(axis=1)], delimiter=",", header="a,b,c,y", comments="")
+    options = ["--layers", 5, "--epochs", 3, "--seed", 4, "--json"]
+    code, out, err = cli("train", "t.csv", "--networks", 3, "-o", "m.npz", *options)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["networks"] == 3 and found["best_epoch"] == [3, 3, 3]
+    assert cli("train", "t.csv", "-o", "0.npz", *options)[0] == 0
+    model = fg.load_model("m.npz")
+    alone = fg.load_model("0.npz")
+    assert model.theta.shape == (3, alone.theta.size)
+    assert model.theta[0].tobytes() == alone.theta.tobytes()
+    with open("m.history.csv") as file:
+        lines = file.read().splitlines()
+    assert lines[0].startswith("network,epoch,loss") and len(lines) == 10
+    assert [line[:3] for line in lines[1:5]] == ["1,1", "1,2", "1,3", "2,1"]
+    code, out, _ = cli("evaluate", "m.npz", "t.csv", "--json")
+    assert code == 0 and json.loads(out)["r2"] < 1
+    assert json.loads(cli("check", "m.npz", "t.csv", "--json")[1])["ok"]
+    code, out, _ = cli("predict", "m.npz", "t.csv")
+    assert np.array(out.split()[1:], float) == pytest.approx(model.predict(X)[:, 0], rel=1e-5)
+    code, _, err = cli("train", "t.csv", "--networks", 3, "--checkpoint", "c.npz")
+    assert code == 2 and "--checkpoint is for one network" in err
+    code, _, err = cli("train", "t.csv", "--networks", 0)
+    assert code == 2 and "--networks" in err

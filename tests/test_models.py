@@ -191,3 +191,35 @@ def test_row29_a_poisson_model_predicts_rates_and_evaluate_agrees(path, rng, dty
     for name in ("target_mean", "target_scale"):
         with pytest.raises(ValueError, match=f"{name} is for a regression whose outputs are targ"):
             Model(net, theta, **{name: 2.0})
+
+
+@pytest.mark.parametrize("loss", ["mse", "poisson", "cross_entropy"])
+def test_an_ensemble_in_a_file(path, rng, loss):
+    net = fg.MLP([3, 4, 2], loss)
+    thetas, X = fg.stack.init(net, range(5)), rng.standard_normal((9, 3))
+    scale = {"target_scale": 10.0} if loss == "mse" else {}
+    fg.save_model(path, net, thetas, mean=0.5, **scale)
+    model = fg.load_model(path)
+    assert model.theta.tobytes() == thetas.tobytes() and model.theta.shape == thetas.shape
+    alone = [Model(net, theta, mean=0.5, **scale) for theta in thetas]
+    if loss == "cross_entropy":
+        wanted = np.mean([one.predict_proba(X) for one in alone], axis=0)
+        np.testing.assert_allclose(model.predict_proba(X), wanted, rtol=1e-12)
+        assert model.classify(X).tolist() == wanted.argmax(axis=1).tolist()
+    else:
+        wanted = np.mean([one.predict(X) for one in alone], axis=0)
+        np.testing.assert_allclose(model.predict(X), wanted, rtol=1e-12)
+    for wrong in (thetas[:0], thetas[:, 1:], thetas.astype("f4")):
+        with pytest.raises((TypeError, ValueError), match="theta "):
+            fg.save_model(path, net, wrong, overwrite=True)
+
+
+def test_a_damaged_number_of_networks_is_named(path):
+    net = fg.MLP([3, 4, 2])
+    fg.save_model(path, net, fg.stack.init(net, range(5)))
+    header, arrays = files.read(path, "model")
+    header = {key: value for key, value in header.items() if key not in ("kind", "version")}
+    for wrong, words in ((0, "networks is 0"), (4, "theta has shape"), (None, "networks is None")):
+        files.write(path, "model", {**header, "networks": wrong}, arrays)
+        with pytest.raises(ValueError, match=rf"model\.npz is a damaged fastgrad model: {words}"):
+            fg.load_model(path)

@@ -21,7 +21,7 @@ def evaluate(args) -> int:
     X = model.inputs(table)
     scores = scores_of(model.net, model.theta, X, y, threads=args.threads)
     found = {"rows": table.rows, "loss": scores.loss, score_name(model.net): scores.score}
-    out = model.net.predict(model.theta, X, threads=args.threads)
+    out = model.outputs(X, threads=args.threads)
     out = model.net.spec.loss.values(out)
     if not np.isfinite(out).all():
         row = int(np.argmin(np.isfinite(out).all(axis=1)))

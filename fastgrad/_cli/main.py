@@ -190,6 +190,9 @@ def _train_arguments(sub) -> None:
     sub.add_argument("--batch-size", type=_count, default=32, help="rows of a step (32)")
     sub.add_argument("--seed", type=_seed, default=0,
                      help="of parameters, order of rows and what is held out (0)")  # fmt: skip
+    sub.add_argument("--networks", type=_count, default=1,
+                     help="of an ensemble, each with the next seed: the mean of what they predict "
+                     "is predicted (1)")  # fmt: skip
     sub.add_argument("--validation", type=_share, default=0.2, help="share of rows held out (0.2)")
     sub.add_argument("--patience", type=_count,
                      help="stop after so many epochs without a lower held-out loss")  # fmt: skip

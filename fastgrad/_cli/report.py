@@ -68,11 +68,12 @@ def announce(args, model: Model, parts) -> None:
         return
     sizes = "-".join(map(str, model.net.layer_sizes))
     kinds = f" ({len(model.classes)} classes)" if model.classes else ""
+    networks = "network" if args.networks == 1 else f"{args.networks} networks"
     held = f", {len(parts.rows[1])} held out" if len(parts.rows) > 1 else ""
     print(
         f"{parts.table.source}: {parts.task} of {', '.join(parts.table.targets)}{kinds}, "
         f"{len(parts.rows[0])} rows to train on{held}; "
-        f"network {sizes}, {args.optimizer}, seed {args.seed}",
+        f"{networks} {sizes}, {args.optimizer}, seed {args.seed}",
         file=sys.stderr,
     )
 
@@ -81,7 +82,7 @@ def summary(args, model: Model, parts, result) -> dict:
     net, theta = model.net, model.theta
     found = {
         "data": parts.table.source, "task": parts.task, "target": model.target,
-        "network": store.specification(net), "optimizer": args.optimizer,
+        "network": store.specification(net), "networks": args.networks, "optimizer": args.optimizer,
         "batch_size": args.batch_size, "seed": args.seed, "epochs": result.epochs,
         "best_epoch": result.best_epoch, "stopped": result.stopped,
         "seconds": round(result.seconds, 4), "rows": len(parts.rows[0]),
@@ -93,7 +94,7 @@ def summary(args, model: Model, parts, result) -> dict:
         found[f"{name}_loss"] = scores.loss
         found[f"{name}_{score_name(net)}"] = scores.score
         if model.classes is None:
-            values = net.spec.loss.values(net.predict(theta, part[0])).astype(np.float64)
+            values = net.spec.loss.values(model.outputs(part[0])).astype(np.float64)
             error = values - part[1].reshape(len(part[1]), -1)
             with np.errstate(over="ignore"):
                 root = np.sqrt(np.square(error).mean(axis=0)) * model.target_scale

@@ -19,10 +19,12 @@ from .._tables import encode, labels, roles
 from .._tables.table import Table
 from ..datasets.prepare import moments
 from ..losses import DEFAULTS, Loss, get_loss, parameters
+from ..many import fit_many
 from ..models import Model
 from ..network import MLP
 from ..training import fit
 from . import inputs, report
+from .ensemble import Ensemble
 from .errors import FAILED, INTERRUPTED, UserError
 from .output import finite_values, say
 
@@ -41,6 +43,8 @@ class Parts:
 def train(args) -> int:
     if args.optimizer == "lbfgs":
         _check_lbfgs(args)
+    if args.networks > 1 and args.checkpoint:
+        raise UserError("--checkpoint is for one network; expected no --networks beside it")
     layers, outputs = _layers(args.layers), report.outputs(args)
     table = inputs.load_table(
         args, roles.for_training(args.target, args.features, args.drop, args.keep_index)
@@ -232,6 +236,13 @@ def _fit(args, model: Model, parts: Parts):
         Path(args.checkpoint).unlink(missing_ok=True)
     with _patience_please(quiet) as started, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the last line says it
+        if args.networks > 1:
+            return Ensemble(fit_many(
+                model.net, *parts.training, optimizers=_optimizer(args), epochs=args.epochs,
+                batch_size=args.batch_size, seeds=range(args.seed, args.seed + args.networks),
+                validation=parts.held_out, patience=args.patience, progress=not quiet,
+                threads=args.threads,
+            ))  # fmt: skip
         return fit(
             model.net, *parts.training, optimizer=_optimizer(args), epochs=args.epochs,
             batch_size=args.batch_size, seed=args.seed, validation=parts.held_out,

@@ -136,6 +136,7 @@ HEADERS = {
     },
     "model": {
         "network": NETWORK,
+        "networks?": _whole(1, 2**31),  # of an ensemble
         "features": _either(NULL, _many(TEXT)),
         "target": _either(TEXT, _many(TEXT, least=1)),
         "encoding?": ANYTHING,  # checked by what makes it (`_tables/encode.py`)
@@ -161,7 +162,8 @@ def _checkpoint_arrays(header) -> dict:
 def _model_arrays(header) -> dict:
     p, dtype = _network(header)
     inputs = ((header["network"]["layer_sizes"][0],), "f8")
-    return {"theta": ((p,), dtype), "mean": inputs, "scale": inputs}
+    theta = (header["networks"], p) if "networks" in header else (p,)
+    return {"theta": (theta, dtype), "mean": inputs, "scale": inputs}
 
 
 ARRAYS = {"checkpoint": _checkpoint_arrays, "model": _model_arrays}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .progress import Progress
-
 EVALUATIONS = 20  # of the loss, for each epoch asked for
 _ENDS = {0: "converged", 1: "evaluations"}  # SciPy's status; its limit on iterations is _Stop
 
@@ -14,7 +12,7 @@ class _Stop(Exception):
     """Leaves SciPy's loop."""
 
 
-def fit_lbfgs(run, source, progress):
+def fit_lbfgs(run, shown):
     try:
         from scipy.optimize import minimize
     except ImportError:
@@ -22,11 +20,13 @@ def fit_lbfgs(run, source, progress):
             "optimizer 'lbfgs' needs SciPy: pip install \"fastgrad[scipy]\""
         ) from None
     net, result = run.net, run.result
-    X = np.ascontiguousarray(source.X, net.dtype)
-    y = source.y if net.spec.loss.labelled else source.y.reshape(X.shape[0], -1)
+    X, y, s = run.source.all()
+    X = np.ascontiguousarray(X, net.dtype)
+    y = y if net.spec.loss.labelled else y.reshape(X.shape[0], -1)
 
     def loss_and_grad(theta):
-        loss, grad = net.loss_and_grad(theta.astype(net.dtype), X, y, source.s, threads=run.threads)
+        run.look_for_stop()
+        loss, grad = net.loss_and_grad(theta.astype(net.dtype), X, y, s, threads=run.threads)
         return loss, grad.astype(np.float64)
 
     def after(intermediate_result):
@@ -35,7 +35,6 @@ def fit_lbfgs(run, source, progress):
         if result.stopped or result.epochs >= run.epochs:
             raise _Stop
 
-    shown = Progress(progress, run.epochs)
     run.start()
     options = {"maxiter": run.epochs, "maxfun": EVALUATIONS * (run.epochs + 1)}
     try:

@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from time import perf_counter
 
+import numpy as np
+
+from ..kernels import tuning
 from ..kernels.bind import REFUSED
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
+from ..kernels.records import CALL
+from ..kernels.stack import parallel_stack, serial_stack
 from . import threads as _threads
 
 NOT_OPEN = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
@@ -37,6 +42,50 @@ def run(plan, kernel, arrays, threads=None, beside=None):
         return (loss, beside(buffer, arrays[0])) if beside else loss
     finally:
         plan.free.append(buffer)
+
+
+def run_stack(plan, kernel, losses, flops, stride, arrays_of, threads=None) -> None:
+    """The plan's step for each network of a stack, whose loss goes to `losses` (m,).
+
+    kernel: as in `run`; flops: of one step; stride: of arrays, by positions of CALL, the bytes from
+    one network's to the next one's; arrays_of: the kernel's arrays of network i.
+
+    Threads take whole networks; a last round that would leave many of them idle is made one by one
+    with threads inside, where the plan has tasks for them. The bits are the same.
+    """
+    m, bound = len(losses), _threads.bound(threads)
+    whole = whole_rounds(m, bound, plan)
+    if whole:
+        _share(plan, kernel, losses[:whole], flops, stride, arrays_of(0), threads, bound)
+    for i in range(whole, m):
+        losses[i] = run(plan, kernel, arrays_of(i), threads)
+
+
+def whole_rounds(m: int, threads: int, plan) -> int:
+    """How many of m networks whose steps have this plan threads take whole; the rest are fewer than
+    the threads, who do better inside them."""
+    rest = m % threads
+    inside = plan.parallel and rest < tuning.INSIDE * min(threads, plan.workers)
+    return m - rest if inside else m
+
+
+def _share(plan, kernel, losses, flops, stride, arrays, threads, bound) -> None:
+    flops += tuning.STEP_FLOPS
+    least = tuning.ASLEEP_FLOPS if _threads.threads_sleep() else tuning.PARALLEL_FLOPS
+    workers = min(bound, losses.size) if losses.size * flops >= least else 1
+    count = max(1, min(losses.size // (4 * workers), int(tuning.PARALLEL_FLOPS // flops)))
+    strides = np.zeros(CALL.size, np.int64)
+    for field, step in stride.items():
+        strides[field] = step
+    buffers = [plan.lease() for _ in range(workers)]
+    try:
+        kernel(buffers[0], *arrays, False)
+        first = buffers[0].view(np.int64)[: CALL.size].copy()
+        places = np.array([buffer.__array_interface__["data"][0] for buffer in buffers])
+        args = losses, arrays[0], first, strides, np.zeros(1, np.int64), count, places
+        _threads.launch(serial_stack, parallel_stack, workers > 1, threads, args)
+    finally:
+        plan.free.extend(buffers)
 
 
 class FastPath:

@@ -7,6 +7,7 @@ given; data are converted once, or as they are read.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
 
@@ -32,7 +33,7 @@ class Arrays:
         self.weighted = sample_weight is not None
         self.s = sample_weight
         self.rows = min(batch_size, n)
-        self._shuffle = shuffle
+        self._shuffle, self._chosen = shuffle, None
         self._converted = isinstance(self.X, np.memmap)
         self._window = batches.window_rows(
             n, self.rows, net.dtype.itemsize * net.n_inputs,
@@ -43,9 +44,30 @@ class Arrays:
             "weighted": self.weighted,
         }  # fmt: skip
 
+    def subset(self, rows: np.ndarray, batch_size: int, sample_weight, name: str) -> Arrays:
+        """The source of X[rows], y[rows] and sample_weight[rows], without a copy of X."""
+        made = copy.copy(self)
+        made.size, made.rows, made._chosen = rows.size, min(batch_size, rows.size), rows
+        made._window = batches.window_rows(rows.size, made.rows, 1, False, False)
+        if self.weighted:
+            made.s = np.zeros_like(self.s)
+            made.s[rows] = check.scaled_weights(
+                sample_weight[rows], name, self._net.dtype, rows.size
+            )
+        return made
+
+    def all(self) -> tuple:
+        """X, y and weights or None, of all its rows."""
+        if self._chosen is None:
+            return self.X, self.y, self.s
+        y = self.y.reshape(self.X.shape[0], -1)[self._chosen].reshape(-1)
+        return self.X[self._chosen], y, self.s[self._chosen] if self.weighted else None
+
     def epoch(self, number: int, rng) -> Iterator[tuple]:
         n = self.size
         for order in batches.windows(n, self.rows, self._window, rng if self._shuffle else None):
+            if self._chosen is not None:
+                order = self._chosen[order]
             if not self._converted:
                 yield self.X, self.y, self.s, order, self.rows
             else:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from .. import metrics
-from .._core import check
+from .._core import check, stacked
 from ..network import MLP
 from . import encode
+
+
+def check_parameters(theta, net: MLP) -> np.ndarray:
+    """(p,), or (m, p) with m >= 1."""
+    array = check.as_array(theta, "theta")
+    if array.ndim != 2:
+        return check.vector(theta, "theta", net.dtype, net.n_parameters, ": one flat vector")
+    array = stacked.parameters(theta, net, "theta")
+    if not len(array):
+        raise ValueError("theta has 0 networks; expected one or more")
+    return array
 
 
 def check_finite(array: np.ndarray, name: str) -> np.ndarray:

@@ -341,6 +341,16 @@ def call_in(typingctx, buffer, like):
 
 
 @intrinsic
+def words_of(typingctx, record):
+    """A record's memory: its fields as int64."""
+
+    def codegen(context, builder, signature, args):
+        return args[0]
+
+    return types.CPointer(types.int64)(record), codegen
+
+
+@intrinsic
 def layer_of(typingctx, plan, index):
     """The LAYER of that index behind a PLAN."""
 

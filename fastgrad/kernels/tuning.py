@@ -54,6 +54,10 @@ UNIT_BYTES = 128 * 1024  # of rows' gradients along a unit: they stay in the L2 
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
 
+# Stacks (`_core/run.py`): what a step costs beside its products, as flops; threads go inside the
+# networks of the last round where these are fewer than this share of the threads.
+STEP_FLOPS, INSIDE = 40_000, 0.9
+
 # Products (`gemm.py`, `gemm_tn.py`, `gemv.py`, `blocks.py`).
 # Products of a block of k: columns of X lie far from each other (weight gradient), rows do not.
 KC_COLUMNS, KC_ROWS = 128, 1024

@@ -48,6 +48,17 @@ def count_one(typingctx, counter):
     return types.void(counter), codegen
 
 
+@intrinsic
+def take(typingctx, counter, count):
+    """What `counter[0]` (int64) was before this thread, and no other, added `count`."""
+
+    def codegen(context, builder, signature, args):
+        count = context.cast(builder, args[1], signature.args[1], types.int64)
+        return builder.atomic_rmw("add", args[0], count, "monotonic")
+
+    return types.int64(counter, count), codegen
+
+
 def _yield_core(builder):
     """Let another thread have this core."""
     name = "SwitchToThread" if os.name == "nt" else "sched_yield"

@@ -39,7 +39,7 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
     """
 
     _parameter_constraints = CLASSIFIER
-    __init__ = extended(FastMLP.__init__, class_weight=None)
+    __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
@@ -38,8 +36,8 @@ def weights(sample_weight, X):
     return check.weights(checked, "sample_weight", X.dtype, X.shape[0])
 
 
-def lbfgs(function, start, owner, max_iter: int, max_fun: int, ftol: float, depth: int):
-    """SciPy's L-BFGS-B; where it ends early a ConvergenceWarning, `depth` calls below the user."""
+def lbfgs(function, start, owner, max_iter: int, max_fun: int, ftol: float, note):
+    """SciPy's L-BFGS-B; where it ends early `note` is given the words and ConvergenceWarning."""
     result = minimize(
         function, start, jac=True, method="L-BFGS-B",
         options={"maxiter": max_iter, "maxfun": max_fun, "gtol": owner.tol, "ftol": ftol},
@@ -47,10 +45,9 @@ def lbfgs(function, start, owner, max_iter: int, max_fun: int, ftol: float, dept
     if not np.isfinite(result.fun):
         raise ValueError(NOT_FINITE)
     if not result.success:
-        warnings.warn(
+        note(
             f"{type(owner).__name__}: L-BFGS ended before it converged ({result.message}); "
             f"increase max_iter or scale the data",
             ConvergenceWarning,
-            stacklevel=depth + 1,
         )
     return result

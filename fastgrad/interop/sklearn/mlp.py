@@ -13,11 +13,13 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ... import stack
 from ..._core import check
 from ...losses import get_loss
 from ...network import MLP
 from ...optimizers import Adam, Momentum, Nesterov
 from ...training import fit as train
+from . import ensemble
 from .common import DTYPES, NOT_FINITE, finite, lbfgs, weights
 from .held_out import hold_out
 from .parameters import CONSTRAINTS, hidden_widths
@@ -40,6 +42,8 @@ class FastMLP(BaseEstimator):
 
     _parameter_constraints = CONSTRAINTS
     _sparse = None  # the kind of matrix that predictions are, where labels were one
+    _threads = _stop = None  # of a network of an ensemble: what bounds and ends its training
+    n_networks = 1
 
     def __init__(
         self,
@@ -100,6 +104,8 @@ class FastMLP(BaseEstimator):
     def _fitted(self):
         if not hasattr(self, "_theta"):
             raise AttributeError(f"{type(self).__name__} is not fitted; call fit first")
+        if self._theta.ndim == 2:
+            return ensemble.layers(self._net, self._theta)
         return self._net.unflatten(self._theta)
 
     @property
@@ -118,7 +124,9 @@ class FastMLP(BaseEstimator):
         return finite(self._forward(self._theta, X))
 
     def _forward(self, theta, X):
-        """What the network says of checked X."""
+        """What the network, or the ensemble, says of checked X."""
+        if theta.ndim == 2:
+            return stack.ensemble(self._net, theta, X)
         return self._net.predict(theta, X)
 
     def _labels(self, y):
@@ -164,20 +172,30 @@ class FastMLP(BaseEstimator):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _fit(self, X, y, sample_weight, incremental: bool, classes=None):
+        hidden_widths(self)  # checks all parameters
+        self._notes = []
+        train = ensemble.fit if self.n_networks > 1 else FastMLP._fit_one
+        try:
+            train(self, X, y, sample_weight, incremental, classes)
+        finally:
+            notes = self.__dict__.pop("_notes")
+        for message, category in dict.fromkeys(notes):
+            warnings.warn(message, category, stacklevel=3)
+        return self
+
+    def _note(self, message: str, category) -> None:
+        """A warning, once training has ended."""
+        self._notes.append((message, category))
+
+    def _interrupted(self) -> bool:
+        """Whether Ctrl-C came, for a network of an ensemble."""
+        return self._stop is not None and self._stop.is_set()
+
+    def _fit_one(self, X, y, sample_weight, incremental: bool, classes):
         hidden = hidden_widths(self)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        first = not hasattr(self, "_theta") or not (self.warm_start or incremental)
-        X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=is_regressor(self),
-            dtype=DTYPES if first else self._net.dtype, order="C", reset=first,
-        )  # fmt: skip
-        if first:
-            self._sparse = None
-        if issparse(y):
-            y = self._dense(y, first)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        X, y, first = self._data(X, y, incremental)
         y, sample_weight, outputs, loss = self._targets(
             X, y, weights(sample_weight, X), first, classes, incremental
         )
@@ -198,7 +216,28 @@ class FastMLP(BaseEstimator):
         run = self._fit_lbfgs if self.solver == "lbfgs" else self._fit_epochs
         start = self._initial(sizes) if first else self._theta
         run(X, y, sample_weight, sizes, loss, start, incremental)
-        return self
+
+    def _data(self, X, y, incremental: bool):
+        """(X, y, whether this is a first fit)."""
+        first = not hasattr(self, "_theta") or not (self.warm_start or incremental)
+        X, y = validate_data(
+            self, X, y, multi_output=True, y_numeric=is_regressor(self),
+            dtype=DTYPES if first else self._net.dtype, order="C", reset=first,
+        )  # fmt: skip
+        if first:
+            self._sparse = None
+            self.__dict__.pop("estimators_", None)
+        elif len(getattr(self, "estimators_", [0])) != self.n_networks:
+            raise ValueError(
+                f"n_networks is {self.n_networks}, the fitted ones are "
+                f"{len(getattr(self, 'estimators_', [0]))}; expected the same with warm_start and "
+                f"partial_fit"
+            )
+        if issparse(y):
+            y = self._dense(y, first)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y, first
 
     def _start_over(self):
         """Attributes of a first fit."""
@@ -265,12 +304,20 @@ class FastMLP(BaseEstimator):
         scale = self._gradient_scale
 
         def function(theta):
-            value, grad = net.loss_and_grad(theta, X, y, weight)
+            if self._interrupted():
+                raise KeyboardInterrupt
+            value, grad = net.loss_and_grad(theta, X, y, weight, threads=self._threads)
             grad /= scale
             return value / scale, grad
 
         result = lbfgs(
-            function, start.astype(np.float64), self, self.max_iter, self.max_fun, 2e-9, depth=4
+            function,
+            start.astype(np.float64),
+            self,
+            self.max_iter,
+            self.max_fun,
+            2e-9,
+            self._note,
         )
         self.n_iter_ = min(int(result.nit), self.max_iter)
         self.loss_ = float(result.fun) * scale / self._loss_scale + self._offset(y, weight)
@@ -286,10 +333,9 @@ class FastMLP(BaseEstimator):
         n = X.shape[0]
         rows = min(200, n) if self.batch_size == "auto" else self.batch_size
         if rows > n:
-            warnings.warn(
+            self._note(
                 f"batch_size is {rows}, the data have {n} rows: batches of {n} are taken",
                 UserWarning,
-                stacklevel=4,
             )
             rows = n
         mean = 1.0 if sample_weight is None else float(sample_weight.mean(dtype=np.float64))
@@ -306,18 +352,20 @@ class FastMLP(BaseEstimator):
             self._net, X, y, theta=start, optimizer=self._optimizer, batch_size=rows,
             epochs=1 if incremental else self.max_iter, sample_weight=sample_weight,
             seed=self._seed(), shuffle=self.shuffle, callbacks=watch, progress=False,
+            threads=self._threads,
         )  # fmt: skip
         diverged = result.stopped == "not finite"
         if diverged and not self.early_stopping:
             raise ValueError(NOT_FINITE)
-        if result.stopped == "interrupted":
-            warnings.warn("Training interrupted by user.", UserWarning, stacklevel=4)
+        if result.stopped == "interrupted" or self._interrupted():
+            if self._stop is not None:
+                self._stop.set()
+            self._note("Training interrupted by user.", UserWarning)
         elif result.stopped == "epochs" and not incremental:
-            warnings.warn(
+            self._note(
                 f"{type(self).__name__}: {self.max_iter} epochs (max_iter) done and the training "
                 f"has not converged yet",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         self._optimizer = result.optimizer
         last = start if diverged else result.theta  # as scikit-learn keeps the best parameters

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
+
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -96,7 +99,8 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
         start = min(
             (constant, self._least_squares(X, y, weight)), key=lambda theta: function(theta)[0]
         )
-        result = lbfgs(function, start, self, max_iter, 20 * max_iter, 1e-13, depth=2)
+        note = partial(warnings.warn, stacklevel=3)
+        result = lbfgs(function, start, self, max_iter, 20 * max_iter, 1e-13, note)
         self.coef_ = result.x[:-1].astype(dtype)
         self.intercept_ = float(result.x[-1])
         self.loss_ = float(result.fun)

@@ -39,6 +39,7 @@ CONSTRAINTS = {
     "epsilon": [_POSITIVE],
     "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
     "max_fun": [_COUNT],
+    "n_networks": [_COUNT],
 }
 CLASSIFIER = {**CONSTRAINTS, "class_weight": [dict, StrOptions({"balanced"}), None]}
 REGRESSOR = {
@@ -110,7 +111,11 @@ PARAMETERS = """
     n_iter_no_change : int
         Stop after more than so many epochs without a better one.
     max_fun : int
-        The most evaluations of "lbfgs"."""
+        The most evaluations of "lbfgs".
+    n_networks : int
+        Networks of an ensemble, each trained by itself from a `random_state` of its own, side by
+        side on the threads there are; the mean of what they predict is predicted (probabilities,
+        values, rates). By keyword only."""
 
 ATTRIBUTES = """
     Attributes
@@ -125,7 +130,11 @@ ATTRIBUTES = """
     loss_curve_ : list of float
         The loss of each epoch (not with "lbfgs").
     validation_scores_, best_validation_score_
-        With `early_stopping`."""
+        With `early_stopping`.
+    estimators_ : list
+        With several networks, an estimator of each: `loss_` is then their mean, `n_iter_` their
+        most, `coefs_` and `intercepts_` have an axis of networks before the others, and curves and
+        scores are those of each alone."""
 
 NOTES = """
     Notes

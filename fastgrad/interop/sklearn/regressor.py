@@ -40,7 +40,7 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     """
 
     _parameter_constraints = REGRESSOR
-    __init__ = extended(FastMLP.__init__, loss="squared_error", quantile=0.5)
+    __init__ = extended(FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1)
 
     def _dense(self, y, first: bool):
         raise TypeError("y is a sparse matrix; expected a dense array: use y.toarray()")

@@ -28,6 +28,8 @@ class Watch:
         if owner.solver == "sgd" and owner.learning_rate == "invscaling":
             rate = owner.learning_rate_init / (owner.t_ + 1) ** owner.power_t
             result.optimizer.lr = as_schedule(rate / owner._gradient_scale)
+        if owner._interrupted():
+            return True
         if self.incremental or owner._no_improvement_count <= owner.n_iter_no_change:
             return False
         if self._slowed(result.optimizer):

@@ -1,0 +1,314 @@
+"""Many fits in one call: seeds, grids of learning rates and penalties, cross-validation.
+
+check -> runs -> threads over them -> results. What the fits have in common is checked and converted
+once; each is then a `training.Run` like that of `fit` alone, so it has the same bits.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from . import metrics
+from ._core import check
+from ._core.pool import run_all
+from ._core.progress import Together
+from ._core.run import whole_rounds
+from ._core.sources import Arrays
+from ._core.threads import check_threads
+from .kernels import records as at
+from .network import MLP
+from .optimizers import Optimizer
+from .runtime import get_num_threads
+from .stack import as_list
+from .training import Run, _optimizer, _seed, _validation, ended
+
+__all__ = ["FitResults", "Setting", "fit_many"]
+
+
+class Setting(NamedTuple):
+    """What one of many fits was made with.
+
+    Attributes
+    ----------
+    net : MLP
+        With its own l2.
+    optimizer : Optimizer or str
+        As given.
+    seed
+        As given.
+    train, held_out : ndarray or None
+        Numbers of rows, of a cross-validation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> results = fg.fit_many(fg.MLP([1, 1]), np.ones((8, 1)), np.ones(8), seeds=[0, 7], epochs=1)
+    >>> results.settings[1].seed
+    7
+    """
+
+    net: MLP
+    optimizer: Optimizer | str
+    seed: object
+    train: np.ndarray | None
+    held_out: np.ndarray | None
+
+
+class FitResults(list):
+    """What `fit_many` returns: a list of `FitResult`.
+
+    Attributes
+    ----------
+    shape : tuple of 4 int
+        Numbers of optimizers, of l2, of seeds and of folds, in the order of the list: the last
+        changes fastest.
+    settings : list of Setting
+        What each was made with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> X = np.linspace(-1, 1, 40)[:, None]
+    >>> results = fg.fit_many(fg.MLP([1, 1]), X, X, seeds=range(3), folds=4, epochs=2)
+    >>> results.shape, results.last("val_loss").mean(axis=-1).shape
+    ((1, 1, 3, 4), (1, 1, 3))
+    """
+
+    def __init__(self, results, shape, settings):
+        super().__init__(results)
+        self.shape, self.settings = shape, settings
+
+    @property
+    def thetas(self) -> np.ndarray:
+        """(m, p): the last parameters of each, as `fastgrad.stack` takes them."""
+        return np.stack([result.theta for result in self])
+
+    @property
+    def best_thetas(self) -> np.ndarray:
+        """(m, p): the best parameters of each."""
+        return np.stack([result.best_theta for result in self])
+
+    def last(self, name: str) -> np.ndarray:
+        """A column of the history of each after its last epoch, as an array of `shape`; NaN before
+        the first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> X = np.ones((8, 1))
+        >>> fg.fit_many(fg.MLP([1, 1]), X, X, seeds=range(5), epochs=1).last("loss").shape
+        (1, 1, 5, 1)
+        """
+        values = [r.history[name][-1] if r.epochs else np.nan for r in self]
+        return np.array(values).reshape(self.shape)
+
+
+def fit_many(
+    net: MLP,
+    X,
+    y,
+    *,
+    seeds,
+    optimizers="adam",
+    folds=None,
+    l2=None,
+    epochs: int = 20,
+    batch_size: int = 32,
+    sample_weight=None,
+    validation=None,
+    shuffle: bool = True,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    progress: bool | None = None,
+    threads: int | None = None,
+) -> FitResults:
+    """Train a network for every combination of optimizers, penalties, seeds and folds, each as
+    `fit` alone would.
+
+    Threads go over the fits; where there are fewer than threads and the networks are large, inside
+    them.
+
+    Parameters
+    ----------
+    net : MLP
+    X : array (n, d)
+        As for `fit`, but no batches; with `folds` a memory map is read into memory.
+    y : array (n,) or (n, k)
+    seeds : sequence
+        Of what `fit` takes for `seed`, as ``range(10)``.
+    optimizers : Optimizer or str, or a sequence of them
+        As ``[fg.Adam(rate) for rate in (1e-2, 1e-3, 1e-4)]``; each fit has a copy.
+    folds : int or sequence of (train, held out), optional
+        Cross-validation: a fit learns from the rows ``train`` and is validated after every epoch on
+        the rows ``held_out``, arrays of row numbers, as scikit-learn's splitters make them. An
+        integer K: the rows in an order that is always the same, in K parts, of which each is held
+        out once. `settings` has the rows.
+    l2 : float or sequence of float, optional
+        In the place of the network's.
+    epochs, batch_size, sample_weight, validation, shuffle, patience, min_delta
+        Of each fit, as for `fit`; early stopping is each fit's own. `validation` is not for
+        `folds`.
+    progress : bool, optional
+        As for `fit`: one bar for all fits, or a line now and then when one has ended.
+    threads : int, optional
+        The most threads.
+
+    Returns
+    -------
+    results : FitResults
+        A list of `FitResult` with `shape`, `settings`, `thetas` and `last`. Ctrl-C ends all fits
+        after a whole step and returns what there is (`interrupted`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, before the first step of any; the message names it.
+
+    Warns
+    -----
+    RuntimeWarning
+        As `fit`, with the number of the fit in the list.
+
+    Notes
+    -----
+    Formula 39: ``results[i]`` has the bits of ``fit(net, X, y, optimizer=..., seed=...)``, or with
+    folds of ``fit(net, X[train], y[train], validation=(X[held_out], y[held_out]), ...)``, weights
+    split alike. X is not copied for folds, but for the rows held out.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> digits = fg.datasets.load_digits()
+    >>> net = fg.MLP([64, 32, 10], loss="cross_entropy", dtype="float32")
+    >>> rates = [fg.Adam(1e-2), fg.Adam(1e-3)]
+    >>> results = fg.fit_many(net, digits.X / 16, digits.y, seeds=range(2), optimizers=rates,
+    ...                       folds=3, epochs=10)
+    >>> len(results), results.last("val_accuracy").mean(axis=(2, 3)).shape
+    (12, (2, 1))
+    """
+    metrics.require_network(net)
+    epochs = check.integer(epochs, "epochs", least=0)
+    batch_size = check.integer(batch_size, "batch_size")
+    if patience is not None:
+        patience = check.integer(patience, "patience")
+    min_delta = check.non_negative(min_delta, "min_delta")
+    shuffle = check.boolean(shuffle, "shuffle")
+    progress = None if progress is None else check.boolean(progress, "progress")
+    bound = get_num_threads() if threads is None else check_threads(threads)
+    seeds = as_list(seeds, "seeds", "range(10)")
+    single = isinstance(optimizers, (str, Optimizer))
+    optimizers = [optimizers] if single else as_list(optimizers, "optimizers", "[fg.Adam(0.01)]")
+    nets = _networks(net, l2)
+    if folds is not None:
+        if validation is not None:
+            raise ValueError("validation is given beside folds, which hold out rows of X")
+        if isinstance(X, np.memmap) and X.dtype.kind in "biuf":
+            X = np.array(X, net.dtype, order="C", subok=False)
+    source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
+    if sample_weight is not None:
+        sample_weight = np.asarray(metrics._converted(sample_weight, "sample_weight", check.F64))
+    if folds is None:
+        parts = [(source, _validation(net, validation), None, None)]
+    else:
+        parts = [_part(net, source, sample_weight, batch_size, i, *rows)
+                 for i, rows in enumerate(_folds(folds, source.size))]  # fmt: skip
+    starts = []
+    for seed in seeds:
+        sequence = _seed(seed)
+        starts.append((seed, sequence, net.init(sequence)))
+    runs, settings = [], []
+    for optimizer, own, (seed, sequence, theta), (rows, held, train, held_out) in product(
+        optimizers, nets, starts, parts
+    ):
+        runs.append(Run(own, theta.copy(), _seed(sequence), _optimizer(optimizer), rows, held,
+                        epochs, patience, min_delta, 1))  # fmt: skip
+        settings.append(Setting(own, optimizer, seed, train, held_out))
+    shape = len(optimizers), len(nets), len(seeds), len(parts)
+    _train(runs, bound, Together(progress, len(runs), epochs))
+    for i, run in enumerate(runs):
+        ended(run.result, f"fit {i}: ")
+    return FitResults([run.result for run in runs], shape, settings)
+
+
+def _train(runs, bound: int, shown) -> None:
+    """Threads over the runs; over the last ones, where these are few and large, inside them."""
+    stop = threading.Event()
+    for run in runs:
+        run.stop = stop
+    whole = len(runs)
+    if runs:
+        source = runs[0].source
+        plan = runs[0].net._plan(source.rows, at.LOSS | at.GRADIENT, source.weighted)
+        whole = whole_rounds(len(runs), bound, plan)
+    for run in runs[whole:]:
+        run.threads = bound
+    try:
+        run_all([partial(_one, run, shown, stop) for run in runs[:whole]], bound, stop)
+        for run in runs[whole:]:
+            _one(run, shown, stop)
+    finally:
+        shown.close()
+
+
+def _one(run, shown, stop) -> None:
+    if run.train(shown.part()).interrupted:  # by Ctrl-C in the main thread, or by `stop`
+        stop.set()
+
+
+def _networks(net: MLP, l2) -> list[MLP]:
+    """The network, or one for each penalty."""
+    if l2 is None:
+        return [net]
+    values = [l2] if np.ndim(l2) == 0 else as_list(l2, "l2", "[0.0, 1e-4]")
+    settings = net.spec.settings()
+    numbers = [check.non_negative(v, f"l2[{i}]") for i, v in enumerate(values)]
+    return [MLP(**{**settings, "l2": number}) for number in numbers]
+
+
+def _folds(folds, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(rows to train on, rows held out) of each fold."""
+    if isinstance(folds, (int, np.integer)):
+        count = check.integer(folds, "folds", least=2)
+        if count > n:
+            raise ValueError(f"folds is {count}; expected at most {n}, the rows of X")
+        order, rows = np.random.default_rng(0).permutation(n), np.arange(n)
+        held = [np.sort(part) for part in np.array_split(order, count)]
+        return [(np.delete(rows, part), part) for part in held]
+    found = []
+    for i, pair in enumerate(as_list(folds, "folds", "[(train, held_out), ...]")):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"folds[{i}] is no pair (train, held_out) of row numbers")
+        names = f"train of folds[{i}]", f"held_out of folds[{i}]"
+        found.append(tuple(_rows(rows, name, n) for rows, name in zip(pair, names)))
+    return found
+
+
+def _rows(value, name: str, n: int) -> np.ndarray:
+    rows = check.as_array(value, name)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
+        raise TypeError(
+            f"{name} has shape {rows.shape} and dtype {rows.dtype}; expected row numbers, one or "
+            f"more"
+        )
+    bad = (rows < 0) | (rows >= n)
+    if bad.any():
+        raise ValueError(f"{name} has the row {rows[bad][0]}; expected 0 to {n - 1}")
+    return rows.astype(np.int64)
+
+
+def _part(net, source, sample_weight, batch_size, number, train, held_out):
+    """(source, validation, train, held_out) of a fold."""
+    name = f"sample_weight of the train rows of folds[{number}]"
+    s = None if sample_weight is None else sample_weight[held_out]
+    y = source.y.reshape(source.size, -1)[held_out]
+    y = y[:, 0] if net.spec.loss.labelled else y
+    held = source.X[held_out], *metrics.targets(net, held_out.size, y, s, f"folds[{number}]: ")
+    return source.subset(train, batch_size, sample_weight, name), held, train, held_out
