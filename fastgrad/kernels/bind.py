@@ -64,11 +64,45 @@ bind_targets_source = _bind_by_dtype(
 )
 
 
+def _bind_rows(name: str, doc: str):
+    """An intrinsic (call, x) that binds X: an array to the field `name`, or the parts of a sparse
+    X (`_core/csr.py`) to theirs."""
+
+    @intrinsic
+    def bind(typingctx, call, x):
+        def data(context, builder, kind, value):
+            return context.make_array(kind)(context, builder, value=value).data
+
+        def codegen(context, builder, signature, args):
+            if isinstance(x, types.Array):
+                write_field(builder, args[0], CALL, name, data(context, builder, x, args[1]))
+                return context.get_dummy_value()
+            for i, (field, kind) in enumerate(zip(SPARSE_PARTS, x.types)):
+                value = builder.extract_value(args[1], i)
+                if isinstance(kind, types.Array):
+                    value = data(context, builder, kind, value)
+                else:
+                    value = context.cast(builder, value, kind, types.int64)
+                write_field(builder, args[0], CALL, field, value)
+            return context.get_dummy_value()
+
+        return types.void(call, x), codegen
+
+    bind.__doc__ = doc
+    return bind
+
+
+# Of a sparse X, in their order: its arrays as bytes but for the values, room, and sizes.
+SPARSE_PARTS = ("x", "indices", "indptr", "entries", "index_bytes", "indptr_bytes", "last_entry")
+bind_rows = _bind_rows("x", "X of a step.")
+bind_rows_source = _bind_rows("x_source", "What rows of X are taken from in training.")
+
+
 @inner
 def bind_step(call, theta, x, y, s, out, dx):
     """A network's loss, with what is wanted beside it."""
     call.theta = call.bias = pointer(theta)
-    call.x = pointer(x)
+    bind_rows(call, x)
     bind_targets(call, y)
     call.weights = pointer_or_null(s, theta)
     call.out = pointer_or_null(out, theta)
@@ -79,7 +113,8 @@ def bind_step(call, theta, x, y, s, out, dx):
 def bind_forward(call, w, b, x, out):
     """Outputs of a network (b is theta) or of a layer."""
     call.theta, call.bias = pointer(w), pointer(b)
-    call.x, call.out = pointer(x), pointer(out)
+    bind_rows(call, x)
+    call.out = pointer(out)
 
 
 @inner
