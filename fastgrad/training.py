@@ -18,6 +18,7 @@ import numpy as np
 from . import checkpoint as store
 from . import metrics
 from ._core import check, files
+from ._core.csr import Csr
 from ._core.progress import Progress
 from ._core.sources import Arrays, Batches
 from ._core.stepper import NO_LOSS, Stepper
@@ -113,7 +114,8 @@ def fit(
     net : MLP
     X : array (n, d), or batches
         Numbers of any dtype, converted to the network's once; a `numpy.memmap` is read piece by
-        piece and never copied whole. Batches: a function that makes an iterator of (X, y) or
+        piece and never copied whole; rows of a sparse X (`scipy.sparse`, CSR without a copy) are
+        read where they are, in the order of the epoch. Batches: a function that makes an iterator of (X, y) or
         (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0, if it takes an
         argument), or an object that can be iterated once an epoch.
     y : array (n,) or (n, k)
@@ -182,6 +184,12 @@ def fit(
 
     Notes
     -----
+    With a sparse X every parameter is updated at every step, as if X were dense: l2, momentum and
+    Adam's averages move the weights of columns that do not occur in a batch too. So the result is
+    that of the dense X to rounding, and a step costs the memory traffic of all parameters. A lazy
+    update, of the columns that occur alone, would be another algorithm, unless there is neither l2
+    nor momentum: an absent column's weights would neither decay nor go on moving.
+
     A callback's exception is passed on: the result that it was given stays at a whole step, the
     checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.
 
@@ -287,7 +295,7 @@ class _Run:
 
     def train(self, source, rng, progress) -> FitResult:
         result = self.result
-        stepper = Stepper(self.net, result.theta, result.optimizer, source.weighted, self.threads)
+        stepper = self._stepper(source.weighted, source.sparse)
         shown = Progress(progress, self.epochs, result.epochs)
         self.start()
         try:
@@ -306,6 +314,11 @@ class _Run:
         result.stopped = result.stopped or "epochs"
         return result
 
+    def _stepper(self, weighted: bool, sparse: bool) -> Stepper:
+        return Stepper(
+            self.net, self.result.theta, self.result.optimizer, weighted, self.threads, sparse
+        )
+
     def start(self):
         self.clock = time.perf_counter() - self.result.seconds
 
@@ -313,6 +326,8 @@ class _Run:
         """All steps of an epoch; the mean loss, or None if a callback stopped it before its end."""
         total, weight, done, optimizer = NO_LOSS, 0.0, 0, self.result.optimizer
         for x, y, s, order, m in source.epoch(self.result.epochs, rng):
+            if stepper.sparse != (type(x) is Csr):
+                stepper = self._stepper(source.weighted, not stepper.sparse)
             rows = m if self.on_step else m * stepper.steps_per_call(m)
             for first in range(0, order.size, rows):
                 steps, done = optimizer.steps, done + min(rows, order.size - first)

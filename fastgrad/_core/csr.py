@@ -23,6 +23,11 @@ class Csr:
         self.shape = (indptr.size - 1, columns)
         self.dtype = data.dtype
 
+    @classmethod
+    def of_no_entries(cls, rows: int, columns: int, dtype) -> Csr:
+        indptr = np.zeros(rows + 1, np.int64)
+        return cls(np.zeros(0, dtype), indptr[:0], indptr, columns)
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -54,6 +59,11 @@ class Csr:
         return int(np.add.reduceat(lengths, np.arange(0, order.size, rows)).max())
 
 
+def sorts_entries(plan) -> bool:
+    """Whether a step needs room for the entries of a chunk."""
+    return plan.vector[PLAN.columns] > 0
+
+
 def _room(plan, entries: int) -> np.ndarray:
     """An array of those that the plan keeps, or a larger one in its place."""
     if entries >= _MOST:
@@ -78,7 +88,7 @@ def bound(plan, X, order=None, rows: int = 0):
         yield X
         return
     room = np.empty(0, plan.dtype)
-    needed = plan.vector[PLAN.columns] > 0
+    needed = sorts_entries(plan)
     if needed:
         room = _room(plan, X.most_entries(rows or int(plan.vector[PLAN.chunk_rows]), order))
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..metrics import rows_of
 from .progress import Progress
 
 EVALUATIONS = 20  # of the loss, for each epoch asked for
@@ -22,7 +23,7 @@ def fit_lbfgs(run, source, progress):
             "optimizer 'lbfgs' needs SciPy: pip install \"fastgrad[scipy]\""
         ) from None
     net, result = run.net, run.result
-    X = np.ascontiguousarray(source.X, net.dtype)
+    X = rows_of(source.X, net.dtype)
     y = source.y if net.spec.loss.labelled else source.y.reshape(X.shape[0], -1)
 
     def loss_and_grad(theta):
