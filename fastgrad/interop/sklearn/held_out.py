@@ -20,7 +20,7 @@ def hold_out(X, y, sample_weight, labels, fraction: float, random_state):
     )
     if parts[1].shape[0] < 2:
         raise ValueError(
-            f"The validation set is too small ({parts[1].shape[0]} rows of {len(X)}; expected 2 or "
+            f"The validation set is too small ({parts[1].shape[0]} rows of {X.shape[0]}; expected 2 or "
             f"more). Increase 'validation_fraction' or the size of your dataset."
         )
     trained, held = parts[4:] or (None, None)
