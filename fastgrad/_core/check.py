@@ -114,7 +114,9 @@ def sparse_rows(value, name: str, dtype, columns: int, convert: bool = False) ->
     )
     n = value.shape[0]
     if indptr.size != n + 1:
-        raise ValueError(f"{name}.indptr has {indptr.size} numbers; expected {n + 1}, rows plus one")
+        raise ValueError(
+            f"{name}.indptr has {indptr.size} numbers; expected {n + 1}, rows plus one"
+        )
     if indptr[0] != 0:
         raise ValueError(f"{name}.indptr begins with {indptr[0]}; expected 0")
     back = validate.first_step_back(indptr)

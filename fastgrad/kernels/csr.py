@@ -345,9 +345,7 @@ def scattered_gradient(call, plan, worker, sums, db, delta, ld, row, m, fresh):
     for i in range(m):
         start, stop = _entries_of(call, worker, row + i)
         if k > 1:
-            scatter_row(
-                shift(delta, i * ld), k, sums, call.x, call.indices, stride, start, stop
-            )
+            scatter_row(shift(delta, i * ld), k, sums, call.x, call.indices, stride, start, stop)
             continue
         slope = float(delta[i])
         for p in range(start, stop):
