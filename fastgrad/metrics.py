@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._core import check
+from ._core.csr import Csr
 from .network import MLP
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
@@ -51,7 +52,8 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
         Of the network; or of an ensemble, whose outputs (`fastgrad.stack.ensemble`) are scored:
         its loss has no l2.
     X : array (n, d)
-        Numbers of any dtype, converted to the network's a block at a time; may be a memory map.
+        Numbers of any dtype, converted to the network's a block at a time; may be a memory map, or
+        sparse (`scipy.sparse`, CSR without a copy).
     y : array
         As for `MLP.loss_and_grad`.
     sample_weight : array (n,), optional
@@ -89,7 +91,11 @@ def require_network(net) -> None:
 
 
 def inputs(X, name: str, net) -> np.ndarray:
-    """(n, d) of the network's dtype; a memory map stays one, whatever its dtype."""
+    """(n, d) of the network's dtype; a memory map stays one, whatever its dtype; what is sparse
+    becomes CSR."""
+    if check.is_sparse(X):
+        X = check.sparse_rows(X, name, net.dtype, net.n_inputs, convert=True)
+        return check.inputs(X, name, net.dtype, net.n_inputs, True)
     if isinstance(X, np.memmap) and X.dtype.kind in "biuf":
         if X.ndim != 2 or X.shape[1] != net.n_inputs or not X.shape[0]:
             raise ValueError(
@@ -114,6 +120,11 @@ def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True
         kind, checked = (check.F64, check.scaled_weights) if scaled else (net.dtype, check.weights)
         sample_weight = checked(_converted(sample_weight, name, kind), name, net.dtype, n)
     return y, sample_weight
+
+
+def rows_of(X, dtype):
+    """Checked rows as a kernel takes them."""
+    return X if type(X) is Csr else np.ascontiguousarray(X, dtype)
 
 
 def _converted(value, name: str, dtype):
@@ -149,7 +160,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     n, d = X.shape
     if threads is None:
         threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
-    rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * (d + net.n_outputs)))
+    row = net.n_outputs + (X.indptr[-1] // n if type(X) is Csr else d)
+    rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * row)))
     loss = net.spec.loss
     counted = loss.score == "accuracy"
     y = y.reshape(n, -1)
@@ -157,7 +169,7 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     losses, weights, right = [], [], 0.0
     left = np.zeros(y.shape[1])
     for block in blocks:
-        x = np.ascontiguousarray(X[block], net.dtype)
+        x = rows_of(X[block], net.dtype)
         target = y[block]
         s = None if sample_weight is None else sample_weight[block]
         share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check, spec
+from ._core.csr import Csr, bound
 from ._core.plan import network_plan
 from ._core.run import NOT_OPEN, FastPath, run
 from ._core.threads import check_threads
@@ -305,28 +306,32 @@ class MLP:
 
     # what every method does
 
-    def _plan(self, n: int, want: int, weighted: bool):
-        plan = self._plans.get((n, want, weighted))
+    def _plan(self, n: int, want: int, weighted: bool, sparse: bool = False):
+        plan = self._plans.get((n, want, weighted, sparse))
         if plan is not None:
             return plan
         if len(self._plans) >= 32:
             self._plans.clear()
             self._fast.clear()
-        plan = self._plans[n, want, weighted] = network_plan(self.spec, n, want, weighted)
+        plan = network_plan(self.spec, n, want, weighted, sparse)
+        self._plans[n, want, weighted, sparse] = plan
         return plan
 
-    def _inputs(self, theta, X, nonempty: bool):
+    def _inputs(self, theta, X, nonempty: bool, sparse: bool = True):
+        """`sparse`: whether X may be."""
         theta = check.vector(theta, "theta", self.dtype, self.n_parameters, ": one flat vector")
-        return theta, check.matrix(X, "X", self.dtype, self.n_inputs, nonempty)
+        checked = check.inputs if sparse else check.matrix
+        return theta, checked(X, "X", self.dtype, self.n_inputs, nonempty)
 
     def _run(self, want, theta, X, y, sample_weight, out, dx, threads):
         """Checked arrays to the loss; `out` and `dx` are written where they are not None."""
-        plan = self._plan(len(X), at.LOSS | want, sample_weight is not None)
-        return run(plan, run_step, (theta, X, y, sample_weight, out, dx), threads)
+        plan = self._plan(len(X), at.LOSS | want, sample_weight is not None, type(X) is Csr)
+        with bound(plan, X) as rows:
+            return run(plan, run_step, (theta, rows, y, sample_weight, out, dx), threads)
 
     def _open_fast_path(self, theta, X, y, grad):
         """After a call of this size was checked in Python: the next may take the fast path."""
-        plan = self._plans.get((len(X), at.LOSS | at.GRADIENT, False))
+        plan = self._plans.get((len(X), at.LOSS | at.GRADIENT, False, False))
         if plan is None:  # another thread made room for other sizes
             return
         shapes = [y] if self._loss.labelled else [y.reshape(len(X), -1)]
@@ -340,9 +345,9 @@ class MLP:
         finally:
             plan.free.append(buffer)
 
-    def _checked(self, theta, X, y, sample_weight):
+    def _checked(self, theta, X, y, sample_weight, sparse: bool = True):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
-            theta, X = self._inputs(theta, X, nonempty=True)
+            theta, X = self._inputs(theta, X, True, sparse)
         n = len(X)
         y = self._loss.targets(y, "y", self.dtype, n, self.n_outputs)
         if y.ndim != 1:
@@ -388,8 +393,9 @@ class MLP:
         if threads is not None:
             check_threads(threads)
         if X.shape[0]:
-            plan = self._plan(len(X), at.OUTPUTS, False)
-            run(plan, run_forward, (theta, theta, X, out, None), threads)
+            plan = self._plan(len(X), at.OUTPUTS, False, type(X) is Csr)
+            with bound(plan, X) as rows:
+                run(plan, run_forward, (theta, theta, rows, out, None), threads)
         return out
 
     def predict_proba(self, theta, X, *, threads: int | None = None) -> np.ndarray:
@@ -556,10 +562,10 @@ class MLP:
             check.output(
                 out, "out", theta.shape, self.dtype,
                 *zip(given, ("theta", "X", "y", "sample_weight")),
-                (theta, "theta"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"),
+                (theta, "theta"), *_arrays_of(X), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, None, threads)
-        if sample_weight is None and threads is None:
+        if sample_weight is None and threads is None and type(X) is _ndarray:
             self._open_fast_path(theta, X, y, out)
         return loss, out
 
@@ -577,10 +583,17 @@ class MLP:
         array([[ 6.],
                [-4.]])
         """
+        if check.is_sparse(X):
+            raise TypeError("X is sparse, but its gradient is not: use X.toarray()")
         theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
         dx = np.empty(X.shape, self.dtype)
         self._run(at.INPUT_GRADIENT, theta, X, y, sample_weight, None, dx, threads)
         return dx
+
+
+def _arrays_of(X):
+    """The arrays of checked inputs, with their names."""
+    return X.arrays() if type(X) is Csr else [(X, "X")]
 
 
 def _restored(kind, settings: dict) -> MLP:

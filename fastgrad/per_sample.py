@@ -217,7 +217,7 @@ def clipped_loss_and_grad(
             return done
     given = theta, X, y, sample_weight
     checked_network(net)
-    checked = net._checked(*given)
+    checked = net._checked(*given, sparse=False)
     most = check.scalar(max_norm, "max_norm")
     if not most > 0:
         raise ValueError(f"max_norm is {most}; expected a number above 0, infinity to clip nothing")

@@ -18,6 +18,7 @@ import numpy as np
 from . import checkpoint as store
 from . import metrics
 from ._core import check, files
+from ._core.csr import Csr
 from ._core.progress import Progress
 from ._core.sources import Arrays, Batches
 from ._core.stepper import NO_LOSS, Stepper
@@ -113,9 +114,10 @@ def fit(
     net : MLP
     X : array (n, d), or batches
         Numbers of any dtype, converted to the network's once; a `numpy.memmap` is read piece by
-        piece and never copied whole. Batches: a function that makes an iterator of (X, y) or
-        (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0, if it takes an
-        argument), or an object that can be iterated once an epoch.
+        piece and never copied whole; rows of a sparse X (`scipy.sparse`, CSR without a copy) are
+        read where they are, in the order of the epoch. Batches: a function that makes an iterator
+        of (X, y) or (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0,
+        if it takes an argument), or an object that can be iterated once an epoch.
     y : array (n,) or (n, k)
         As for `MLP.loss_and_grad`; not given beside batches.
     theta : array (p,), optional
@@ -182,6 +184,12 @@ def fit(
 
     Notes
     -----
+    With a sparse X every parameter is updated at every step, as if X were dense: l2, momentum and
+    Adam's averages move the weights of columns that do not occur in a batch too. So the result is
+    that of the dense X to rounding, and a step costs the memory traffic of all parameters. A lazy
+    update, of the columns that occur alone, would be another algorithm, unless there is neither l2
+    nor momentum: an absent column's weights would neither decay nor go on moving.
+
     A callback's exception is passed on: the result that it was given stays at a whole step, the
     checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.
 
@@ -291,9 +299,7 @@ class Run:
 
             return fit_lbfgs(self, shown)
         result = self.result
-        stepper = Stepper(
-            self.net, result.theta, result.optimizer, self.source.weighted, self.threads
-        )
+        stepper = self._stepper(self.source.sparse)
         self.start()
         try:
             while not result.stopped and result.epochs < self.epochs:
@@ -315,6 +321,12 @@ class Run:
         if self.stop is not None and self.stop.is_set():
             raise KeyboardInterrupt
 
+    def _stepper(self, sparse: bool) -> Stepper:
+        result = self.result
+        return Stepper(
+            self.net, result.theta, result.optimizer, self.source.weighted, self.threads, sparse
+        )
+
     def start(self):
         self.clock = time.perf_counter() - self.result.seconds
 
@@ -323,6 +335,8 @@ class Run:
         total, weight, done, optimizer = NO_LOSS, 0.0, 0, self.result.optimizer
         source = self.source
         for x, y, s, order, m in source.epoch(self.result.epochs, self.rng):
+            if stepper.sparse != (type(x) is Csr):
+                stepper = self._stepper(not stepper.sparse)
             rows = m if self.on_step else m * stepper.steps_per_call(m)
             for first in range(0, order.size, rows):
                 self.look_for_stop()

@@ -19,7 +19,7 @@ def inputs(net, theta, X):
     checked_network(net)
     if check.plain_step(theta, net.n_parameters, X, net.n_inputs, net.dtype):
         return theta, X
-    return net._inputs(theta, X, nonempty=False)
+    return net._inputs(theta, X, nonempty=False, sparse=False)
 
 
 def tangent_of_theta(net, value, name: str) -> np.ndarray:

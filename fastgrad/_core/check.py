@@ -15,6 +15,7 @@ import numpy as np
 
 from ..kernels import validate
 from . import frames
+from .csr import Csr
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
@@ -59,6 +60,8 @@ def as_array(value, name: str) -> np.ndarray:
             f"{name} is a sparse {type(value).__name__}; expected a dense array: use "
             f"{name}.toarray()"
         )
+    if type(value) is Csr:
+        raise TypeError(f"{name} is sparse; expected a dense array")
     try:
         array = np.asarray(value)
     except MemoryError:
@@ -76,6 +79,77 @@ def as_array(value, name: str) -> np.ndarray:
 
 def _is_sparse(value) -> bool:
     return str(type(value).__module__).startswith("scipy.sparse")
+
+
+def is_sparse(value) -> bool:
+    """Whether `sparse_rows` is for it."""
+    return type(value) is Csr or (type(value) is not _ndarray and _is_sparse(value))
+
+
+def sparse_rows(value, name: str, dtype, columns: int, convert: bool = False) -> Csr:
+    """(n, columns) of `dtype` in CSR, in any order, with duplicates and zeros as they are.
+
+    `convert`: other formats and dtypes are converted too.
+    """
+    if type(value) is Csr:  # checked before
+        return value
+    kind = type(value).__name__
+    if convert and getattr(value, "format", "") != "csr" and value.ndim == 2:
+        value = value.tocsr()
+    if getattr(value, "format", "") != "csr":
+        raise TypeError(f"{name} is a sparse {kind}; expected CSR: use {name}.tocsr()")
+    if value.ndim != 2 or value.shape[1] != columns:
+        raise ValueError(
+            f"{name} has shape {value.shape}; expected (n, {columns}): "
+            f"{columns} columns, one for each input"
+        )
+    if columns >= 2**31:
+        raise ValueError(f"{name} has {columns} columns; expected fewer than {2**31} of a sparse X")
+    data = as_array(value.data, f"{name}.data")
+    if convert and data.dtype.kind in "biuf":
+        data = data.astype(dtype, copy=False)
+    data = float_array(data, f"{name}.data", dtype, 1)
+    indices, indptr = (
+        _row_structure(getattr(value, part), f"{name}.{part}") for part in ("indices", "indptr")
+    )
+    n = value.shape[0]
+    if indptr.size != n + 1:
+        raise ValueError(
+            f"{name}.indptr has {indptr.size} numbers; expected {n + 1}, rows plus one"
+        )
+    if indptr[0] != 0:
+        raise ValueError(f"{name}.indptr begins with {indptr[0]}; expected 0")
+    back = validate.first_step_back(indptr)
+    if back >= 0:
+        raise ValueError(
+            f"{name}.indptr goes back from {indptr[back]} to {indptr[back + 1]} at row {back}; "
+            f"expected numbers that never fall"
+        )
+    stored = int(indptr[-1])
+    for array, part in ((data, "data"), (indices, "indices")):
+        if array.size < stored:
+            raise ValueError(
+                f"{name}.{part} has {array.size} numbers; expected {stored}, the last of "
+                f"{name}.indptr"
+            )
+    bad = validate.first_index_outside(indices[:stored], columns)
+    if bad >= 0:
+        row = int(np.searchsorted(indptr, bad, side="right")) - 1
+        raise ValueError(
+            f"{name}.indices has the column {indices[bad]} in row {row}; expected 0 to "
+            f"{columns - 1}"
+        )
+    return Csr(data, indices, indptr, columns)
+
+
+def _row_structure(value, name: str) -> np.ndarray:
+    """(size,) int32 or int64."""
+    array = as_array(value, name)
+    if array.dtype.newbyteorder("=") not in (np.int32, np.int64):
+        raise TypeError(f"{name} has dtype {array.dtype}; expected int32 or int64")
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}; expected one dimension")
+    return _plain(array)
 
 
 def is_float(dtype) -> bool:
@@ -196,6 +270,20 @@ def rows(array: np.ndarray, name: str, n: int, other: str = "X") -> np.ndarray:
 def matrix(value, name: str, dtype, columns: int, nonempty: bool = False) -> np.ndarray:
     """(n, columns); `nonempty`: at least one row, as a mean needs."""
     array = float_array(value, name, dtype, 2)
+    _check_rows(array, name, columns, nonempty)
+    return array
+
+
+def inputs(value, name: str, dtype, columns: int, nonempty: bool = False):
+    """As `matrix`, or a `Csr` of what is sparse."""
+    if not is_sparse(value):
+        return matrix(value, name, dtype, columns, nonempty)
+    rows = sparse_rows(value, name, dtype, columns)
+    _check_rows(rows, name, columns, nonempty)
+    return rows
+
+
+def _check_rows(array, name: str, columns: int, nonempty: bool) -> None:
     if array.shape[1] != columns:
         raise ValueError(
             f"{name} has shape {array.shape}; expected (n, {columns}): "
@@ -203,7 +291,6 @@ def matrix(value, name: str, dtype, columns: int, nonempty: bool = False) -> np.
         )
     if nonempty and array.shape[0] == 0:
         raise ValueError(f"{name} has 0 rows; the loss is a mean over rows and needs at least one")
-    return array
 
 
 def vector(value, name: str, dtype, size: int, unit: str = "") -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..metrics import rows_of
+
 EVALUATIONS = 20  # of the loss, for each epoch asked for
 _ENDS = {0: "converged", 1: "evaluations"}  # SciPy's status; its limit on iterations is _Stop
 
@@ -21,7 +23,7 @@ def fit_lbfgs(run, shown):
         ) from None
     net, result = run.net, run.result
     X, y, s = run.source.all()
-    X = np.ascontiguousarray(X, net.dtype)
+    X = rows_of(X, net.dtype)
     y = y if net.spec.loss.labelled else y.reshape(X.shape[0], -1)
 
     def loss_and_grad(theta):

@@ -128,16 +128,38 @@ def _one_pass_cut(n, row_bytes):
 
 
 @jitable
+def _sparse_cut(n, d, k, row_bytes, itemsize, gathered, tuned):
+    """(rows of a chunk, of a task, of a block) where X is sparse.
+
+    GATHERED: a chunk, of which entries and deltas are kept, is a sixth of the rows where there are
+    many, so that they are little beside X; a task has a count of every column, so there are few.
+    SCATTERED: a task has a gradient of float64.
+    """
+    low, high = tuning.BLOCK_ROWS
+    block = min(high, max(low, tuned.rows // row_bytes // low * low))
+    chunk, least = n, tuning.SPARSE_TASK_ROWS
+    if gathered:
+        chunk = min(n, max(tuning.CHUNK_ROWS, -(-n // tuning.SPARSE_CHUNKS)))
+        most = min(tuning.SPARSE_TASKS, max(2, k * itemsize // 32))
+    else:
+        most = min(tuning.MAX_TASKS, max(4, tuning.SCATTERED_BYTES // (8 * d * k)))
+    tasks = max(1, min(most, chunk // least))
+    rows = -(-chunk // tasks)
+    return min(n, round_up(chunk, rows)), rows, min(rows, block)
+
+
+@jitable
 def write_plan(
     vector, sizes, n, itemsize, want, loss, labelled, targets, averaged, activation,
-    output_activation, weighted, flat, threads, tuned,
+    output_activation, weighted, flat, threads, tuned, sparse=False,
 ):  # fmt: skip
     """Write a step's PLAN and LAYERs, zeros before; (work, elements, doubles, cleared, workers) of
     its `Plan`.
 
     `work`: its flops, as if in float32, if threads can share it, else 0. `averaged`: what the loss
     of a row is divided by; `flat`: biases lie in theta behind their weights, else on their own;
-    `threads`: the most ever; `tuned`: a `tuning.Tuning`.
+    `threads`: the most ever; `tuned`: a `tuning.Tuning`; `sparse`: X is CSR, of which some
+    TYPICAL_ENTRIES a row are expected.
     """
     lanes = VECTOR_BYTES // itemsize
     layers = len(sizes) - 1
@@ -148,6 +170,8 @@ def write_plan(
     matrix = want & at.MATRIX != 0
     copies = 2 if tangent else 1  # rows that are kept for each row: its own, and their tangents
     one_pass = layers == 1 and sizes[1] == 1 and not labelled and want | at.GRADIENT == _BOTH
+    one_pass = one_pass and not sparse
+    dense_inputs = min(sizes[0], tuning.TYPICAL_ENTRIES) if sparse else sizes[0]
     # No gaps between narrow outputs: the loss takes the block as one long row.
     gapless = want & at.LOSS != 0 and not labelled and not weighted and sizes[layers] < lanes
     products = inputs = width = widest = outputs = squares = 0
@@ -157,10 +181,15 @@ def write_plan(
         outputs += sizes[layer + 1]
     parameters = products + outputs
     ways = copies * (sizes[layers] if seeded else outputs if matrix else 1)
-    flops = 2 * n * products * (3 if back else 1) * ways * itemsize // 4  # as if in float32
+    met = products - (sizes[0] - dense_inputs) * sizes[1]
+    flops = 2 * n * met * (3 if back else 1) * ways * itemsize // 4  # as if in float32
+    scattered_bytes = 8 * sizes[0] * sizes[1] if sparse else 0
+    if scattered_bytes > tuning.SCATTERED_BYTES // 2:  # dW is written whatever there is in X
+        flops += tuning.WRITE_FLOPS * parameters if back else 0
     wide = parameters * itemsize >= tuned.wide or parameters >= tuning.WIDE_RATIO * n
     wide = wide and back and not factors and flops >= tuning.PARALLEL_FLOPS
-    wide = wide or matrix
+    gathered = sparse and (wide or scattered_bytes > tuning.SCATTERED_BYTES // 2)
+    wide = wide or matrix or (gathered and back)
     added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
     extra = 0.0 if added_up else tuning.ADD_COST * parameters
     rearranged = False
@@ -170,9 +199,14 @@ def write_plan(
         ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
         skinny = _is_skinny(d, k, lanes) and not (tangent or matrix)
         transposed = one_pass or _is_transposed(d, k, n, skinny, lanes, extra)
+        if sparse and layer == 0:
+            skinny = transposed = False
         record[LAYER.d], record[LAYER.k], record[LAYER.ld] = d, k, ld
         record[LAYER.transposed] = transposed
         record[LAYER.forward] = at.DOT_PRODUCTS if skinny else at.PACKED
+        if sparse and layer == 0:
+            record[LAYER.forward] = at.SPARSE
+            d = k
         record[LAYER.activation] = output_activation if layer == layers - 1 else activation
         rearranged = rearranged or (transposed and k > 1)
         inputs += d
@@ -187,9 +221,16 @@ def write_plan(
         chunk, task_rows = _wide_cut(n, (2 if matrix else copies) * width, itemsize, tuned)
         block_rows = task_rows
     else:
-        row_bytes = itemsize * (sizes[0] + copies * width)
+        row_bytes = itemsize * (dense_inputs + copies * width)
         gradient_bytes = itemsize * (squares if factors else parameters)
         task_rows, block_rows = _row_cut(n, row_bytes, back, gradient_bytes, flops, tuned)
+    if sparse:
+        row_bytes = itemsize * (2 * dense_inputs + width)
+        chunk, task_rows, block_rows = _sparse_cut(
+            n, sizes[0], sizes[1], row_bytes, itemsize, gathered, tuned
+        )
+        if not back:
+            task_rows, block_rows = _row_cut(n, row_bytes, back, 1, flops, tuned)
     # Otherwise the same row tasks, so the loss has the same bits; but nothing is kept.
     if not gradient and not matrix:
         wide, chunk = False, n
@@ -205,7 +246,7 @@ def write_plan(
     elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
         float64_blocks = tuning.FLOAT64_ROWS // block_rows
     direct = gradient and gradients == 1 and float64_blocks == 0
-    direct = direct and not (rearranged or factors)
+    direct = direct and not (rearranged or factors or (sparse and not gathered))
     slices = 1 if one_pass else _slices(parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
     if one_pass:
@@ -215,6 +256,7 @@ def write_plan(
 
     own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
 
+    columns = max(1, -(-sizes[0] // tuning.SPARSE_WEIGHT_TASKS)) if sparse else 0
     kept_rows, activations = chunk if wide else block_rows, 0
     unit_rows, unit_ld = 0, 0
     if matrix:
@@ -226,6 +268,7 @@ def write_plan(
         d, k = sizes[layer], sizes[layer + 1]
         record = vector[PLAN.size + layer * LAYER.size :]
         padded, transposed = round_up(k, lanes), record[LAYER.transposed] != 0
+        unpacked = sparse and layer == 0  # neither W nor its transpose is packed
         weight_rows = _weight_rows(d, inputs, kc, itemsize, tuned) if wide else max(d, 1)
         few_back = n <= (
             tuning.FEW_ROWS[1] if k >= tuning.FEW_VECTORS * lanes else tuning.FEW_ROWS[0]
@@ -240,7 +283,9 @@ def write_plan(
             record[LAYER.forward] = at.IN_PLACE
         if one_pass:  # nothing is packed
             record[LAYER.forward], record[LAYER.input_gradient] = at.IN_PLACE, at.DOT_ROWS
-        if transposed:
+        if unpacked:
+            record[LAYER.weight_gradient] = at.GATHERED if gathered else at.SCATTERED
+        elif transposed:
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
         elif (
             wide
@@ -257,8 +302,10 @@ def write_plan(
         theta += k
         record[LAYER.panels] = panels
         skinny = record[LAYER.forward] == at.DOT_PRODUCTS
-        panels += round_up(d * k, lanes) if skinny else d * padded
-        if want & (at.INPUT_GRADIENT | at.SEEDED | at.MATRIX | at.OF_ROWS) != 0 or gradient:
+        if not unpacked:
+            panels += round_up(d * k, lanes) if skinny else d * padded
+        back_wanted = want & (at.INPUT_GRADIENT | at.SEEDED | at.MATRIX | at.OF_ROWS) != 0
+        if not unpacked and (back_wanted or gradient):
             record[LAYER.panels_t] = panels
             panels += k * round_up(d, lanes)
         if tangent:
@@ -296,18 +343,19 @@ def write_plan(
             gradient_size += (d + 1) ** 2 + k**2
         elif gradient or one_pass:
             ld_dw = round_up(d, lanes) if transposed else padded
-            bias = gradient_size + ld_dw * (k if transposed else d)
+            kept = 0 if unpacked else d  # rows of dW; those of a sparse X have a place of their own
+            bias = gradient_size + ld_dw * (k if transposed else kept)
             record[LAYER.ld_dw], record[LAYER.task_dw] = ld_dw, gradient_size
             record[LAYER.task_db] = bias
             gradient_size = bias + padded
         record[LAYER.first_weight_task], record[LAYER.weight_rows] = weight_tasks, weight_rows
-        weight_tasks += k if matrix else -(-d // weight_rows)
+        weight_tasks += k if matrix else -(-d // (columns if unpacked else weight_rows))
     if seeded or matrix:
         vector[PLAN.roots] = part
         part += activations  # of the last layer
         vector[PLAN.squares] = part
-        columns = round_up(widest + 1, lanes) + lanes if factors or matrix else sizes[0]
-        part += round_up(kept_rows * columns + lanes, lanes)
+        in_row = round_up(widest + 1, lanes) + lanes if factors or matrix else sizes[0]
+        part += round_up(kept_rows * in_row + lanes, lanes)
     if not direct:
         for layer in range(layers):
             record = vector[PLAN.size + layer * LAYER.size :]
@@ -325,7 +373,13 @@ def write_plan(
     if matrix:
         in_scratch, gradient_size = along_unit, parameters * parameters
     scratch_stride = round_up(in_scratch, lanes) + lanes if gradient or matrix else 0
-    losses = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
+    scattered = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
+    counts = losses = scattered
+    if sparse and gradient:
+        if wide:  # of int32: for each task of a chunk, and one more
+            losses += ((-(-chunk // task_rows) + 1) * sizes[0] + 1) // 2
+        else:
+            losses += tasks * sizes[0] * sizes[1]
     queue = round_up(losses + tasks + slices + at.LINE, at.LINE)
     vector[PLAN.parameters] = parameters
     vector[PLAN.unit_rows], vector[PLAN.unit_ld] = unit_rows, unit_ld
@@ -344,6 +398,8 @@ def write_plan(
     vector[PLAN.queue], vector[PLAN.queue_tasks], vector[PLAN.scratch] = queue, queue_tasks, scratch
     vector[PLAN.scratch_stride], vector[PLAN.workers] = scratch_stride, workers
     vector[PLAN.panel_stride] = panel_stride
+    vector[PLAN.sparse], vector[PLAN.counts], vector[PLAN.scattered] = sparse, counts, scattered
+    vector[PLAN.columns] = columns if wide else 0
     elements, doubles = scratch + workers * scratch_stride, queue + (1 + queue_tasks) * at.LINE
     vector[PLAN.row_norms] = doubles
     if want & at.ROW_NORMS != 0:
@@ -352,16 +408,15 @@ def write_plan(
 
 
 @lru_cache(maxsize=256)
-def network_plan(spec, n: int, want: int, weighted: bool) -> Plan:
-    """The plan of one step of a network (`spec.Network`)."""
+def network_plan(spec, n: int, want: int, weighted: bool, sparse: bool = False) -> Plan:
+    """The plan of one step of a network (`spec.Network`); `sparse`: X is CSR."""
     vector = np.zeros(PLAN.size + (len(spec.layer_sizes) - 1) * LAYER.size, np.int64)
     loss = spec.loss
     sizes, itemsize = spec.layer_sizes, spec.dtype.itemsize
     work, *size = write_plan(
         vector, sizes, n, itemsize, want, loss.code, loss.labelled,
         loss.target_kind, sizes[-1] if loss.mean_over_outputs else 1, spec.activation.code,
-        spec.output_activation.code, weighted, True, max_threads(),
-        tuned(),
+        spec.output_activation.code, weighted, True, max_threads(), tuned(), sparse,
     )  # fmt: skip
     return _plan(vector, work, spec.dtype, size, spec.numbers)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import metrics
 from . import batches, check
+from .csr import Csr
 
 
 class Arrays:
@@ -27,6 +28,7 @@ class Arrays:
                 f"X is a {type(X).__name__} of batches, beside y; expected batches (X, y) and no y"
             )
         self.X = metrics.inputs(X, "X", net)
+        self.sparse = type(self.X) is Csr
         self.size = n = self.X.shape[0]
         y, sample_weight = metrics.targets(net, n, y, sample_weight)
         self.y = y.reshape(-1)
@@ -89,6 +91,7 @@ class Batches:
     """Ready batches (X, y) or (X, y, sample_weight) from a function or an iterable."""
 
     weighted = True  # may be; without weights they are 1
+    sparse = False  # unless a batch is
     size = None  # rows of an epoch: nobody knows
 
     def __init__(self, net, make, epochs: int):
@@ -100,7 +103,7 @@ class Batches:
             except (TypeError, ValueError):
                 parameters = ()
             self._numbered = any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters)
-        elif not hasattr(make, "__iter__") or isinstance(make, np.ndarray):
+        elif not hasattr(make, "__iter__") or isinstance(make, np.ndarray) or check.is_sparse(make):
             raise TypeError("y is missing; expected fit(net, X, y), or batches in place of X")
         elif iter(make) is make and epochs > 1:
             raise TypeError(
@@ -121,7 +124,7 @@ class Batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {index} is not (X, y) or (X, y, sample_weight)")
             x = metrics.inputs(batch[0], f"X of batch {index}", self._net)
-            x = np.ascontiguousarray(x, self._net.dtype)
+            x = metrics.rows_of(x, self._net.dtype)
             n = x.shape[0]
             prefix, s = f"batch {index}: ", None
             if len(batch) == 3 and batch[2] is not None:

@@ -14,6 +14,8 @@ from ..kernels.jit import place_of
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
 from .choice import TrainingChoice
+from .csr import Csr, sorts_entries
+from .csr import bound as bind_csr
 from .threads import bound, launch, max_threads
 
 NO_LOSS = (0.0, 0.0)  # to begin a running total with
@@ -26,9 +28,11 @@ _MOST_CHOICES = 256
 class Stepper:
     """Updates `theta` in place; holds the buffers for it."""
 
-    def __init__(self, net, theta, optimizer, weighted: bool, threads: int | None):
+    def __init__(
+        self, net, theta, optimizer, weighted: bool, threads: int | None, sparse: bool = False
+    ):
         self.net, self.theta, self.optimizer = net, theta, optimizer
-        self.weighted, self.threads = weighted, threads
+        self.weighted, self.threads, self.sparse = weighted, threads, sparse
         self.gradient = np.empty_like(theta)
         self._state, self._hyper = self._prepared()
         labelled = net.spec.loss.labelled
@@ -48,6 +52,8 @@ class Stepper:
         args = (self.theta, self.gradient, self._state, self._hyper)
         self._update = address_of(self.optimizer.kernel, args)
         x, y, s = self._batch(1)
+        if self.sparse:
+            x = Csr.of_no_entries(1, self.net.n_inputs, self.net.dtype)
         self._call(False, NO_LOSS, x, y, s, np.zeros(0, np.int64), 1)
 
     def compile_parallel(self, x, y, s, m: int):
@@ -62,7 +68,7 @@ class Stepper:
             if len(self._buffers) >= 4:
                 self._buffers.clear()
             batch = self._buffers[m] = (
-                np.empty((m, self.net.n_inputs), self.net.dtype),
+                np.empty((m, 0 if self.sparse else self.net.n_inputs), self.net.dtype),
                 np.zeros(m * self._targets[0], self._targets[1]),
                 np.empty(m, self.net.dtype) if self.weighted else None,
             )
@@ -105,20 +111,20 @@ class Stepper:
         net = self.net
         spec = net.spec
         network = spec.layer_sizes, spec.loss, spec.activation, spec.dtype
-        key = network, self.weighted, m, self.threads
+        key = network, self.weighted, m, self.threads, self.sparse
         if len(_choices) >= _MOST_CHOICES:
             _choices.clear()
         return _choices.setdefault(key, TrainingChoice())
 
     def _plan(self, m: int):
-        return self.net._plan(m, at.LOSS | at.GRADIENT, self.weighted)
+        return self.net._plan(m, at.LOSS | at.GRADIENT, self.weighted, self.sparse)
 
     def _place(self, x, y, s, m: int) -> str:
         """Where the parallel kernel's code is."""
         buffer, order = np.zeros(1), np.zeros(0, np.int64)
-        return place_of(
-            train_steps_parallel, self._arguments(NO_LOSS, x, y, s, order, m, buffer, buffer)
-        )
+        with bind_csr(self._plan(m), x, order, m) as rows:
+            args = self._arguments(NO_LOSS, rows, y, s, order, m, buffer, buffer)
+        return place_of(train_steps_parallel, args)
 
     def _arguments(self, total, x, y, s, order, m, buffer, last_buffer) -> tuple:
         """Of `train_steps` and its parallel twin."""
@@ -141,9 +147,10 @@ class Stepper:
         plans = [self._plan(m), self._plan(last)] if last else [self._plan(m)]
         buffers = [plan.lease() for plan in plans]
         try:
-            args = self._arguments(total, x, y, s, order, m, buffers[0], buffers[-1])
-            parallel = parallel and plans[0].parallel
-            return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
+            with bind_csr(max(plans, key=sorts_entries), x, order, m) as rows:
+                args = self._arguments(total, rows, y, s, order, m, buffers[0], buffers[-1])
+                parallel = parallel and plans[0].parallel
+                return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
         finally:
             for plan, buffer in zip(plans, buffers):
                 plan.free.append(buffer)

@@ -64,6 +64,7 @@ class Plan:
     scalars: tuple[float, ...] = ()
     free: list = field(default_factory=list)  # a lease ends with `free.append(workspace)`
     choice: CallChoice = field(default_factory=CallChoice)
+    entries: list = field(default_factory=list)  # room for those of sparse rows (`csr.py`)
 
     def lease(self) -> np.ndarray:
         """A workspace that nobody else uses."""
@@ -119,6 +120,7 @@ def _let_go(plan: Plan, size: int) -> None:
     for place, reference in enumerate(reversed(list(_makers.values()))):
         other = reference()
         if other is not None:
-            idle += sum(buffer.nbytes for buffer in list(other.free))
+            idle += sum(buffer.nbytes for buffer in [*other.free, *other.entries])
             if idle > tuning.IDLE_BYTES and place >= tuning.KEPT_PLANS:
                 other.free.clear()
+                other.entries.clear()

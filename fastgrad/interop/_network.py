@@ -18,7 +18,7 @@ def with_dtype(net, dtype) -> MLP:
 
 def loss_and_grads(net, theta, X, y, sample_weight=None):
     """The loss, its gradient (p,) and its gradient with respect to X (n, d), in one pass."""
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight)
+    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
     grad, dx = np.empty_like(theta), np.empty_like(X)
     want = at.GRADIENT | at.INPUT_GRADIENT
     loss = net._run(want, theta, X, y, sample_weight, grad, dx, None)

@@ -75,11 +75,45 @@ bind_targets_source = _bind_by_dtype(
 )
 
 
+def _bind_rows(name: str, doc: str):
+    """An intrinsic (call, x) that binds X: an array to the field `name`, or the parts of a sparse
+    X (`_core/csr.py`) to theirs."""
+
+    @intrinsic
+    def bind(typingctx, call, x):
+        def data(context, builder, kind, value):
+            return context.make_array(kind)(context, builder, value=value).data
+
+        def codegen(context, builder, signature, args):
+            if isinstance(x, types.Array):
+                write_field(builder, args[0], CALL, name, data(context, builder, x, args[1]))
+                return context.get_dummy_value()
+            for i, (field, kind) in enumerate(zip(SPARSE_PARTS, x.types)):
+                value = builder.extract_value(args[1], i)
+                if isinstance(kind, types.Array):
+                    value = data(context, builder, kind, value)
+                else:
+                    value = context.cast(builder, value, kind, types.int64)
+                write_field(builder, args[0], CALL, field, value)
+            return context.get_dummy_value()
+
+        return types.void(call, x), codegen
+
+    bind.__doc__ = doc
+    return bind
+
+
+# Of a sparse X, in their order: its arrays as bytes but for the values, room, and sizes.
+SPARSE_PARTS = ("x", "indices", "indptr", "entries", "index_bytes", "indptr_bytes", "last_entry")
+bind_rows = _bind_rows("x", "X of a step.")
+bind_rows_source = _bind_rows("x_source", "What rows of X are taken from in training.")
+
+
 @inner
 def bind_step(call, theta, x, y, s, out, dx):
     """A network's loss, with what is wanted beside it."""
     call.theta = call.bias = pointer(theta)
-    call.x = pointer(x)
+    bind_rows(call, x)
     bind_targets(call, y)
     call.weights = pointer_or_null(s, theta)
     call.out = pointer_or_null(out, theta)
@@ -90,7 +124,8 @@ def bind_step(call, theta, x, y, s, out, dx):
 def bind_forward(call, w, b, x, out):
     """Outputs of a network (b is theta) or of a layer."""
     call.theta, call.bias = pointer(w), pointer(b)
-    call.x, call.out = pointer(x), pointer(out)
+    bind_rows(call, x)
+    call.out = pointer(out)
 
 
 @inner
@@ -152,7 +187,7 @@ def run_step(buffer, theta, x, y, s, out, dx, serial):
 
 
 @inner
-def bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm):
+def bind_of_rows(call, theta, x, y, s, out, norms, gradients, max_norm):
     """What is of each row in a network's loss; `out`: the mean of clipped gradients."""
     bind_step(call, theta, x, y, s, out, None)
     call.norms = pointer_or_null(norms, theta)
@@ -171,7 +206,7 @@ def bind_factors(call, theta, activations, deltas, channels, channel):
 @kernel
 def run_rows(buffer, theta, x, y, s, out, norms, gradients, max_norm, serial):
     call = call_in(buffer, pointer(theta))
-    bind_rows(call, theta, x, y, s, out, norms, gradients, max_norm)
+    bind_of_rows(call, theta, x, y, s, out, norms, gradients, max_norm)
     return run_bound(call, serial)
 
 
@@ -339,7 +374,7 @@ def quick_rows(theta, x, y, out, max_norm, buffer):
     call = call_in(buffer, pointer(theta))
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
-    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    bind_of_rows(call, theta, x, y, None, out, out, None, max_norm)
     return step(call, worker_of(call, 0))
 
 
@@ -351,7 +386,7 @@ def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
         return REFUSED
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
-    bind_rows(call, theta, x, y, None, out, out, None, max_norm)
+    bind_of_rows(call, theta, x, y, None, out, out, None, max_norm)
     if bound <= 1:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))

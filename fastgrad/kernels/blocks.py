@@ -12,6 +12,7 @@ from numba import types
 
 from . import losses
 from .activations import apply_activation, apply_slope
+from .csr import scattered_gradient, sparse_forward
 from .gemm import NV, PANELS, RELU, RELU_BACKWARD, STORE, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
@@ -32,7 +33,9 @@ from .records import (
     PLAN,
     SCALE,
     SCALED_ROWS,
+    SCATTERED,
     SECOND,
+    SPARSE,
     TRANSPOSED,
     RecordType,
     layer_of,
@@ -43,7 +46,7 @@ from .tuning import AHEAD_LINES, BAND_PRODUCTS, BAND_ROWS
 
 
 @inner
-def forward(call, plan, x, m, place, part, out, panels):
+def forward(call, plan, worker, row, x, m, place, part, out, panels):
     """Every layer of one block, stored from row `place` on; the last goes to `out` if wanted."""
     a, lda = x, layer_of(plan, 0).d
     # The next block of X: processors foresee rows of less than a line, and of many, by themselves.
@@ -57,7 +60,9 @@ def forward(call, plan, x, m, place, part, out, panels):
             c, ldc = out, k
         epilogue = RELU if layer.activation == RELU else STORE
         w, b = shift(panels, layer.panels), shift(call.bias, layer.bias)
-        if layer.forward == DOT_PRODUCTS:
+        if layer.forward == SPARSE:
+            sparse_forward(call, plan, worker, c, ldc, row, m, epilogue)
+        elif layer.forward == DOT_PRODUCTS:
             skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
@@ -251,14 +256,23 @@ def pack_deltas(plan, place, m, part, chunk):
 
 
 @inner
-def backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels):
+def backward(
+    call, plan, worker, row, x, beyond, m, place, part, grad, dx, fresh, scratch, panels, scattered
+):
     """From the output delta of one block to those below it, and to the weights unless wide.
 
+    `scattered`: the task's float64 gradient of the first layer, where X is sparse.
     Each delta goes where the plan says: over the activation whose ReLU it passed, or beside it.
     """
     for index in range(plan.layers - 1, -1, -1):
-        if plan.want & GRADIENT and plan.wide == 0:
-            start, d = types.int64(0), layer_of(plan, index).d  # a literal would be compiled again
+        layer = layer_of(plan, index)
+        d, ld = layer.d, layer.ld
+        if layer.weight_gradient == SCATTERED:
+            if plan.want & GRADIENT:
+                delta, db = shift(part, layer.delta + place * ld), shift(grad, layer.task_db)
+                scattered_gradient(call, plan, worker, scattered, db, delta, ld, row, m, fresh)
+        elif plan.want & GRADIENT and plan.wide == 0:
+            start = types.int64(0)  # as a literal it would be compiled again
             weight_gradient(
                 call, plan, index, start, d, x, beyond, place, m, m, part, grad, fresh, scratch
             )

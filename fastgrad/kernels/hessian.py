@@ -21,7 +21,7 @@ from .gemm import RELU, RELU_BACKWARD, STORE, gemm
 from .gemv import sum_rows
 from .jit import inner
 from .outer import outer_sums
-from .records import CALL, PLAN, SCALE, SECOND, WORKER, RecordType, layer_of
+from .records import CALL, PLAN, SCALE, SECOND, WORKER, RecordType, layer_of, worker_of
 from .routines import procedure
 from .simd import null_like, shift
 from .tangents import product_with_weights
@@ -42,7 +42,8 @@ def matrix_block(call, plan, panels, part, row, m, place):
     are labels, their softmax; for a Hessian deltas and how an activation's bend turns them."""
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
     k, ld = top.k, top.ld
-    forward(call, plan, shift(call.x, row * bottom.d), m, place, part, call.out, panels)
+    x, worker = shift(call.x, row * bottom.d), worker_of(call, 0)  # which only a sparse X asks for
+    forward(call, plan, worker, row, x, m, place, part, call.out, panels)
     z, delta = shift(part, top.output + place * ld), shift(part, top.delta + place * ld)
     curvature, scale = shift(part, plan.roots + place * ld), call.sums[SCALE]
     if plan.labelled:

@@ -226,7 +226,7 @@ def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh):
     """A block of rows from `row` on, stored from row `place` of the task's part on; its loss."""
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
     x = shift(call.x, row * bottom.d)
-    forward(call, plan, x, m, place, part, part, panels)
+    forward(call, plan, worker, row, x, m, place, part, part, panels)
     loss = output_delta(call, plan, shift(part, top.delta + place * top.ld), row, m)
     block = (plan.block_rows + LINE - 1) // LINE * LINE
     norms = shift(call.sums, plan.row_norms + worker.number * block)

@@ -137,6 +137,10 @@ PLAN = Record(
     squares=INT,  # task's part: the squares of X
     queue_tasks=INT,  # the most tasks of a stage
     row_norms=INT,  # sums: the norms of a block's rows, and their factors, of each worker
+    sparse=INT,  # 1: X is CSR (`csr.py`)
+    counts=INT,  # sums, as int32: of a chunk's columns, where the first layer's dW is GATHERED
+    scattered=INT,  # sums: the first task's float64 dW, where that is SCATTERED
+    columns=INT,  # rows of W of a weight task of the first layer, where dW is GATHERED
 )
 
 WORKER = Record(
@@ -174,6 +178,12 @@ CALL = Record(
     x_source=REALS,  # what rows of X, and of y, are gathered from
     targets_source=REALS,
     labels_source=INTS,
+    indices=BYTES,  # X in CSR, whose values are x: column numbers and row pointers, and the bytes
+    indptr=BYTES,  # of one of each
+    index_bytes=INT,
+    indptr_bytes=INT,
+    last_entry=INT,  # of X
+    entries=REALS,  # a chunk's entries sorted by column, if GATHERED: two elements for each
     plan=PLAN,
     worker=WORKER,  # the first of `plan.workers`
     sums=FLOATS,  # the workspace: float64
@@ -227,13 +237,15 @@ OF_ROWS = ROW_NORMS | ROW_GRADIENTS | ROW_FACTORS
 # Which targets a loss takes
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
 
-# Variants of a layer's forward: W in panels; in place; dot products with the rows of its transpose.
-PACKED, IN_PLACE, DOT_PRODUCTS = 0, 1, 2
+# Variants of a layer's forward: W in panels; in place; dot products with the rows of its transpose;
+# sums of the rows of W that a sparse row of X names.
+PACKED, IN_PLACE, DOT_PRODUCTS, SPARSE = 0, 1, 2, 3
 # Of its input gradient: the transpose of W in panels; dot products with the rows of W in place.
 PACKED_T, DOT_ROWS = 0, 1
 # Of its weight gradient: X^T dZ in bands of rows of W; with both operands packed; its transpose
-# dZ^T X; that of one output, as a sum of scaled rows.
-BANDS, PACKED_BOTH, TRANSPOSED, SCALED_ROWS = 0, 1, 2, 3
+# dZ^T X; that of one output, as a sum of scaled rows; of a sparse X, row by row in float64 or
+# column by column.
+BANDS, PACKED_BOTH, TRANSPOSED, SCALED_ROWS, SCATTERED, GATHERED = 0, 1, 2, 3, 4, 5
 
 # sums: numbers of the network, before all others
 LOSS_PARAMETER, L2 = 0, 1

@@ -33,6 +33,7 @@ from .records import (
     SCALE,
     RecordType,
     layer_of,
+    worker_of,
 )
 from .routines import procedure, routine
 from .simd import I1, I64, VOID, lanes, null_like, shift
@@ -164,7 +165,8 @@ def seeded_block(call, plan, panels, part, grad, scratch, row, m, place, fresh):
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
     d, k, ld, relu = bottom.d, top.k, top.ld, top.activation == RELU
     x = shift(call.x, row * d)
-    forward(call, plan, x, m, place, part, call.out, panels)
+    worker = worker_of(call, 0)  # which only a sparse X asks for
+    forward(call, plan, worker, row, x, m, place, part, call.out, panels)
     z, seed, roots = shift(part, top.output + place * ld), shift(part, top.seed + place * ld), part
     is_curvature = plan.want & (DIAGONAL | FACTORS) != 0
     if is_curvature:

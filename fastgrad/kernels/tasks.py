@@ -20,8 +20,9 @@ from .blocks import (
     tangent_rows,
     weight_gradient,
 )
+from .csr import count_entries, fill_entries, gathered_gradient
 from .gather import gather_labels, gather_rows
-from .gemv import pack_skinny
+from .gemv import pack_skinny, sum_rows
 from .hessian import matrix_block, mirror_slice
 from .jit import inner
 from .norms import penalty, sum_of_squares
@@ -34,6 +35,7 @@ from .records import (
     DOT_PRODUCTS,
     DOT_ROWS,
     FACTORS,
+    GATHERED,
     GRADIENT,
     INPUT_GRADIENT,
     L2,
@@ -44,6 +46,7 @@ from .records import (
     OUTPUTS,
     PACKED,
     PLAN,
+    SCATTERED,
     SEEDED,
     TANGENT,
     WORKER,
@@ -94,7 +97,8 @@ def pack_slice(call, plan, panels, index, slices):
 def gather_block(call, plan, worker, row, m, d, k):
     """The rows of a block, in the order that the worker was given."""
     order = shift(worker.order, row)
-    gather_rows(shift(call.x, row * d), call.x_source, order, m, d)
+    if plan.sparse == 0:  # else a row is found where it is
+        gather_rows(shift(call.x, row * d), call.x_source, order, m, d)
     if plan.labelled:
         gather_labels(shift(call.labels, row), call.labels_source, order, m)
     else:
@@ -110,13 +114,13 @@ def write_mask(call, row, m, k):
 
 
 @inner
-def _block(call, plan, panels, part, grad, scratch, row, m, place, fresh):
+def _block(call, plan, worker, panels, part, grad, scratch, row, m, place, fresh, scattered):
     """Rows row..row+m through the network and back; returns their sum of losses."""
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
     d, k = bottom.d, top.k
-    x = shift(call.x, row * d)
+    x = shift(call.x, 0 if plan.sparse else row * d)
     if plan.want & (LOSS | OUTPUTS | COTANGENT):
-        forward(call, plan, x, m, place, part, shift(call.out, row * k), panels)
+        forward(call, plan, worker, row, x, m, place, part, shift(call.out, row * k), panels)
     if plan.want & OUTPUTS:
         if plan.want & MASK:
             write_mask(call, row, m, k)
@@ -125,7 +129,10 @@ def _block(call, plan, panels, part, grad, scratch, row, m, place, fresh):
     if plan.want & (GRADIENT | INPUT_GRADIENT):
         beyond = (plan.n - row - m) * d
         dx = shift(call.dx, row * d)
-        backward(call, plan, x, beyond, m, place, part, grad, dx, fresh, scratch, panels)
+        backward(
+            call, plan, worker, row, x, beyond, m, place, part, grad, dx, fresh, scratch, panels,
+            scattered,
+        )  # fmt: skip
     return value
 
 
@@ -146,12 +153,16 @@ def rows_task(call, plan, worker, panels, index, origin):
     if float64_blocks and not wide:
         for i in range(size):
             sums[i] = 0.0
+    scattered = shift(call.sums, plan.scattered + index * d * bottom.k)
+    if bottom.weight_gradient == SCATTERED and plan.want & GRADIENT:
+        for i in range(d * bottom.k):
+            scattered[i] = 0.0
     loss, lost, blocks = 0.0, 0.0, 0
     for row in range(first, stop, plan.block_rows):
         m = min(plan.block_rows, stop - row)
         if is_given(worker.order):
             gather_block(call, plan, worker, row, m, d, k)
-        x = shift(call.x, row * d)
+        x = shift(call.x, 0 if plan.sparse else row * d)
         place = row - origin if wide else 0
         if plan.one_pass:
             value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
@@ -169,7 +180,10 @@ def rows_task(call, plan, worker, panels, index, origin):
                 call, plan, panels, part, grad, scratch, row, m, place, blocks == 0
             )  # fmt: skip
         else:
-            value = _block(call, plan, panels, part, grad, scratch, row, m, place, blocks == 0)
+            value = _block(
+                call, plan, worker, panels, part, grad, scratch, row, m, place, blocks == 0,
+                scattered,
+            )  # fmt: skip
         loss, lost = add_exactly(loss, lost, value)
         if wide:
             pack_deltas(plan, place, m, part, chunk_end - origin)
@@ -178,7 +192,33 @@ def rows_task(call, plan, worker, panels, index, origin):
             for i in range(size):
                 sums[i] += gradient[i]
             blocks = 0
+    if bottom.weight_gradient == GATHERED and wide:
+        count_entries(call, plan, worker, index, first, stop)
     return rounded_sum(loss, lost)
+
+
+@procedure(types.none, lambda real: (*_records(real), *[types.int64] * 2))
+def fill_task(call, plan, worker, index, origin):
+    """The entries of a row task to their columns."""
+    first = origin + index * plan.task_rows
+    stop = min(plan.n, origin + plan.chunk_rows, first + plan.task_rows)
+    fill_entries(call, plan, worker, index, origin, first, stop)
+
+
+@inner
+def _gathered_task(call, plan, index, origin):
+    """As `weights_task`, of a sparse first layer."""
+    layer = layer_of(plan, 0)
+    start, m = index * plan.columns, min(plan.chunk_rows, plan.n - origin)
+    part, fresh = shift(call.work, plan.task_base), origin == 0
+    delta = shift(part, layer.delta)
+    if index == 0:
+        grad = call.out if plan.direct else part
+        sum_rows(shift(grad, layer.task_db), delta, layer.ld, layer.k, True, m)
+        if plan.float64_blocks:
+            _add_to_sums(call, plan, part, layer.task_db, layer.k, layer.task_dw, fresh)
+    tasks, stop = (m + plan.task_rows - 1) // plan.task_rows, min(layer.d, start + plan.columns)
+    gathered_gradient(call, plan, delta, layer.ld, tasks, start, stop, fresh)
 
 
 @procedure(types.none, lambda real: (*_records(real), *[types.int64] * 2))
@@ -189,6 +229,9 @@ def weights_task(call, plan, worker, index, origin):
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
+    if layer.weight_gradient == GATHERED:
+        _gathered_task(call, plan, index, origin)
+        return
     start = (index - layer.first_weight_task) * layer.weight_rows
     count = min(layer.weight_rows, layer.d - start)
     m = min(plan.chunk_rows, plan.n - origin)
@@ -275,7 +318,12 @@ def reduce_slice(call, plan, index):
         d, k, ld_dw = layer.d, layer.k, layer.ld_dw
         start, stop = d * index // slices, d * (index + 1) // slices
         offset = layer.weight + start * k
-        if add_up:
+        if add_up and layer.weight_gradient >= SCATTERED:
+            if layer.weight_gradient == SCATTERED:
+                sums = shift(call.sums, plan.scattered + start * k)
+                out = shift(call.out, offset)
+                add_float64_gradients(out, k, 1, sums, k, stop - start, k, d * k, plan.tasks)
+        elif add_up:
             out, first = shift(call.out, offset), layer.task_dw
             if layer.transposed:
                 _sum_task_gradients(call, plan, out, one, k, first + start, ld_dw, k, stop - start)
@@ -283,9 +331,9 @@ def reduce_slice(call, plan, index):
                 _sum_task_gradients(
                     call, plan, out, k, one, first + start * ld_dw, ld_dw, stop - start, k
                 )
-            if index == 0:
-                db = shift(call.out, layer.flat_db) if plan.flat else call.bias_gradient
-                _sum_task_gradients(call, plan, db, k, one, layer.task_db, k, one, k)
+        if add_up and index == 0:
+            db = shift(call.out, layer.flat_db) if plan.flat else call.bias_gradient
+            _sum_task_gradients(call, plan, db, k, one, layer.task_db, k, one, k)
         if l2 != 0.0:
             w, count = shift(penalised, offset), (stop - start) * k
             if plan.want & GRADIENT:

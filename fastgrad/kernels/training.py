@@ -16,7 +16,7 @@ import math
 from numba import prange, types
 
 from . import optimizers as opt
-from .bind import bind_step, bind_targets_source
+from .bind import bind_rows_source, bind_step, bind_targets_source
 from .calls import call_address
 from .engine import batch_scale, join, leave, open_queue, step, step_loss, task_in_turn, work_queue
 from .jit import inner, kernel, parallel_kernel
@@ -63,10 +63,11 @@ def _weight(s_out, s, order, first, m):
 
 @inner
 def _bind(buffer, theta, grad, x, y, x_batch, y_batch, s_batch):
-    """The CALL in a workspace, for steps whose rows are gathered from x and y."""
+    """The CALL in a workspace, for steps whose rows are gathered from x and y; those of a sparse x
+    are read where they are."""
     call = call_in(buffer, pointer(theta))
     bind_step(call, theta, x_batch, y_batch, s_batch, grad, None)
-    call.x_source = pointer(x)
+    bind_rows_source(call, x)
     bind_targets_source(call, y)
     return call
 

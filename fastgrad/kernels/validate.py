@@ -1,4 +1,5 @@
-"""Scans of values that must be right before anything is written: labels, targets, weights.
+"""Scans of values that must be right before anything is written: labels, targets, weights, the
+structure of sparse rows.
 
 Each returns the position of the first offender, -1 where there is none. NaN offends nowhere: it is
 never hidden, it shows in the loss.
@@ -60,3 +61,29 @@ def weight_bounds(itemsize):
 def total(values):
     """The sum in float64."""
     return sum_of(pointer(values), values.size)
+
+
+@kernel
+def first_index_outside(indices, columns):
+    """Of the column numbers of a sparse array."""
+    outside = 0
+    for i in range(indices.size):
+        outside |= (indices[i] < 0) | (indices[i] >= columns)
+    if outside:
+        for i in range(indices.size):
+            if indices[i] < 0 or indices[i] >= columns:
+                return i
+    return -1
+
+
+@kernel
+def first_step_back(indptr):
+    """The first row that ends before it begins."""
+    back = 0
+    for i in range(indptr.size - 1):
+        back |= indptr[i + 1] < indptr[i]
+    if back:
+        for i in range(indptr.size - 1):
+            if indptr[i + 1] < indptr[i]:
+                return i
+    return -1

@@ -9,6 +9,7 @@ from numba import types
 from numba.extending import overload_method, register_jitable
 
 from ..._core import check
+from ..._core.csr import sorts_entries
 from ..._core.threads import max_threads
 from ...kernels import records as at
 from ...kernels.bind import bind_forward, bind_step, greatest_target
@@ -27,6 +28,7 @@ from .checks import (
 )
 from .lazy import check_version
 from .locks import LINE, free_after_fork, give_back, take
+from .rows import checked, keep, require_disjoint_rows, require_rows, rows_of
 from .steps import run_step
 
 
@@ -47,33 +49,38 @@ class Network(NamedTuple):
     parameters: int
     weighted: bool
     targets: int
+    sparse: bool
+    sorts: bool
 
 
 class _Network(Network):
     """Remembers what it was made from; the methods are those of compiled code."""
 
     def loss_and_grad(self, theta, X, y, sample_weight=None, out=None):
+        X = checked(self, X)
         return self.net.loss_and_grad(theta, X, y, sample_weight, out=out, threads=1)
 
     def predict(self, theta, X, out=None):
-        result = self.net.predict(theta, X, threads=1)
+        result = self.net.predict(theta, checked(self, X), threads=1)
         if out is None:
             return result
         out[...] = result
         return out
 
     def __reduce__(self):
-        return network, (self.net, self.rows, self.weighted, self.gradient.shape[0])
+        copies = self.gradient.shape[0]
+        return network, (self.net, self.rows, self.weighted, copies, self.sparse)
 
 
-def _workspaces(net, n: int, want: int, weighted: bool, copies: int) -> np.ndarray:
+def _workspaces(net, plan, copies: int) -> np.ndarray:
     """(copies, words): a workspace with its plan for each caller at a time."""
-    plan = net._plan(n, want, weighted)
     check.addressable(copies * plan.words, np.dtype(np.float64), "copies")
     return plan.workspaces(copies)
 
 
-def network(net, n: int, weighted: bool = False, copies: int | None = None) -> Network:
+def network(
+    net, n: int, weighted: bool = False, copies: int | None = None, sparse: bool = False
+) -> Network:
     """A network for compiled code, for batches of n rows.
 
     Parameters
@@ -85,6 +92,10 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
         Whether `loss_and_grad` will be given `sample_weight`.
     copies : int, optional
         How many threads may be inside at once without waiting for each other; as many as Numba has.
+    sparse : bool
+        Whether X will be CSR, which compiled code takes as a tuple of its three arrays,
+        ``(X.data, X.indices, X.indptr)``, the latter two int32 or int64; what their entries are
+        sorted in is allocated anew by each call.
 
     Returns
     -------
@@ -124,12 +135,13 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
     """
     checked_network(net)
     n = check.integer(n, "n")
-    check.addressable(n * (net.n_inputs + net.n_outputs), net.dtype, "n")
+    check.addressable(n * ((0 if sparse else net.n_inputs) + net.n_outputs), net.dtype, "n")
     copies = max_threads() if copies is None else check.integer(copies, "copies")
-    weighted = bool(weighted)
+    weighted, sparse = bool(weighted), bool(sparse)
+    plan = net._plan(n, at.LOSS | at.GRADIENT, weighted, sparse)
     handle = _Network(
-        gradient=_workspaces(net, n, at.LOSS | at.GRADIENT, weighted, copies),
-        forward=_workspaces(net, n, at.OUTPUTS, False, copies),
+        gradient=_workspaces(net, plan, copies),
+        forward=_workspaces(net, net._plan(n, at.OUTPUTS, False, sparse), copies),
         busy=np.zeros(copies * LINE, np.int64),
         like=np.zeros(1, net.dtype),
         targets_like=np.zeros(1, np.int64 if net.spec.loss.labelled else net.dtype),
@@ -139,6 +151,8 @@ def network(net, n: int, weighted: bool = False, copies: int | None = None) -> N
         parameters=net.n_parameters,
         weighted=weighted,
         targets=net.spec.loss.target_kind,
+        sparse=sparse,
+        sorts=bool(sorts_entries(plan)),
     )
     handle.net = net
     free_after_fork(handle.busy)
@@ -165,13 +179,9 @@ def _is_network(kind) -> bool:
 
 
 @register_jitable
-def _check_sizes(net, theta, X):
+def _check_size(net, theta):
     if theta.size != net.parameters:
         raise ValueError("theta has the wrong size for this network")
-    if X.shape[0] != net.rows:
-        raise ValueError("X has another number of rows than the network was prepared for")
-    if X.shape[1] != net.inputs:
-        raise ValueError("X has the wrong number of columns for this network")
 
 
 @overload_method(types.NamedTuple, "loss_and_grad", jit_options=OPTIONS)
@@ -182,7 +192,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
     dtype, labels = fields["like"].dtype, fields["targets_like"].dtype
     is_labelled = isinstance(labels, types.Integer)
     require(theta, "theta", dtype, 1)
-    require(X, "X", dtype, 2)
+    require_rows(X, dtype)
     require(y, "y", labels, *((1,) if is_labelled else (2, 1)))
     if given(sample_weight):
         require(sample_weight, "sample_weight", dtype, 1)
@@ -221,9 +231,9 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
 
     def implementation(net, theta, X, y, sample_weight=None, out=None):
         check_version()
-        _check_sizes(net, theta, X)
+        _check_size(net, theta)
         require_native(theta, "theta")
-        require_native(X, "X")
+        rows = rows_of(net, X)
         require_native(y, "y")
         check_targets(net, y)
         weight = weights_of(net, sample_weight)
@@ -232,13 +242,14 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
             raise ValueError("out has the wrong size for this network")
         require_native(out, "out")
         require_disjoint(out, "out", theta, "theta")
-        require_disjoint(out, "out", X, "X")
+        require_disjoint_rows(out, X)
         require_disjoint(out, "out", y, "y")
         require_disjoint(out, "out", sample_weight, "sample_weight")
         number = _acquire(net.busy)
         call = call_in(net.gradient[number], pointer(theta))
-        bind_step(call, theta, X, y, weight, grad, None)
+        bind_step(call, theta, rows, y, weight, grad, None)
         loss = run_step(call)
+        keep(rows)
         _release(net.busy, number)
         return loss, grad
 
@@ -251,24 +262,25 @@ def _predict(net, theta, X, out=None):
         return None
     dtype = dict(zip(net.fields, net.types))["like"].dtype
     require(theta, "theta", dtype, 1)
-    require(X, "X", dtype, 2)
+    require_rows(X, dtype)
     require_output(out, "out", dtype, 2)
 
     def implementation(net, theta, X, out=None):
         check_version()
-        _check_sizes(net, theta, X)
+        _check_size(net, theta)
         require_native(theta, "theta")
-        require_native(X, "X")
+        rows = rows_of(net, X)
         outputs = np.empty((net.rows, net.outputs), theta.dtype) if out is None else out
         if outputs.shape != (net.rows, net.outputs):
             raise ValueError("out has the wrong shape for X and this network")
         require_native(out, "out")
         require_disjoint(out, "out", theta, "theta")
-        require_disjoint(out, "out", X, "X")
+        require_disjoint_rows(out, X)
         number = _acquire(net.busy)
         call = call_in(net.forward[number], pointer(theta))
-        bind_forward(call, theta, theta, X, outputs)
+        bind_forward(call, theta, theta, rows, outputs)
         run_step(call)
+        keep(rows)
         _release(net.busy, number)
         return outputs
 

@@ -109,7 +109,7 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
 
         Parameters
         ----------
-        X : array-like (n, d)
+        X : array-like or sparse (n, d)
         y : array-like (n,) or (n, k)
         classes : array-like, optional
         sample_weight : array-like (n,), optional

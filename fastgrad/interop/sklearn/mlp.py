@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ... import stack
 from ..._core import check
 from ...losses import get_loss
+from ...metrics import inputs
 from ...network import MLP
 from ...optimizers import Adam, Momentum, Nesterov
 from ...training import fit as train
@@ -96,6 +97,11 @@ class FastMLP(BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     # what was learnt
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -120,7 +126,9 @@ class FastMLP(BaseEstimator):
 
     def _outputs(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=self._net.dtype, order="C", reset=False)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=self._net.dtype, order="C", reset=False
+        )
         return finite(self._forward(self._theta, X))
 
     def _forward(self, theta, X):
@@ -139,7 +147,7 @@ class FastMLP(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like (n, d)
+        X : array-like or sparse (n, d)
         y : array-like (n,) or (n, k)
             For a classifier labels of any kind, or columns of 0 and 1.
         sample_weight : array-like (n,), optional
@@ -161,7 +169,7 @@ class FastMLP(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like (n, d)
+        X : array-like or sparse (n, d)
         y : array-like (n,) or (n, k)
         sample_weight : array-like (n,), optional
 
@@ -221,7 +229,7 @@ class FastMLP(BaseEstimator):
         """(X, y, whether this is a first fit)."""
         first = not hasattr(self, "_theta") or not (self.warm_start or incremental)
         X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=is_regressor(self),
+            self, X, y, accept_sparse="csr", multi_output=True, y_numeric=is_regressor(self),
             dtype=DTYPES if first else self._net.dtype, order="C", reset=first,
         )  # fmt: skip
         if first:
@@ -298,7 +306,7 @@ class FastMLP(BaseEstimator):
         dtype = X.dtype
         total = X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
         net = self._network(sizes, loss, np.float64, total)
-        X = X.astype(np.float64, copy=False)
+        X = inputs(X.astype(np.float64, copy=False), "X", net)  # checked once where it is sparse
         y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
         weight = None if sample_weight is None else sample_weight.astype(np.float64)
         scale = self._gradient_scale

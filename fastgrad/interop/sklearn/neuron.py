@@ -6,10 +6,13 @@ import warnings
 from functools import partial
 
 import numpy as np
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator, lsqr
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...dense import affine_relu
+from ...network import MLP
 from ...neuron import neuron_loss_and_grad
 from .common import DTYPES, finite, lbfgs, weights
 from .parameters import NEURON
@@ -66,6 +69,7 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         # Negative targets, half of scikit-learn's test problem, are out of a ReLU's reach.
         tags.regressor_tags.poor_score = True
+        tags.input_tags.sparse = True
         return tags
 
     def fit(self, X, y, sample_weight=None):
@@ -73,7 +77,7 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like (n, d)
+        X : array-like or sparse (n, d)
         y : array-like (n,)
         sample_weight : array-like (n,), optional
 
@@ -83,16 +87,26 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
         """
         self._validate_params()
         alpha, max_iter = float(self.alpha), int(self.max_iter)
-        X, y = validate_data(self, X, y, dtype=DTYPES, order="C", y_numeric=True)
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=DTYPES, order="C", y_numeric=True
+        )
         sample_weight = weights(sample_weight, X)
         dtype = X.dtype
         X, y = X.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
         weight = None if sample_weight is None else sample_weight.astype(np.float64)
 
-        def function(theta):
-            w, b = theta[:-1], float(theta[-1])
-            loss, gw, gb = neuron_loss_and_grad(w, b, X, y, weight)
-            return loss + 0.5 * alpha * float(w @ w), np.append(gw + alpha * w, gb)
+        if issparse(X):
+            net = MLP([X.shape[1], 1], output_activation="relu", l2=alpha)
+
+            def function(theta):
+                return net.loss_and_grad(theta, X, y, weight)
+
+        else:
+
+            def function(theta):
+                w, b = theta[:-1], float(theta[-1])
+                loss, gw, gb = neuron_loss_and_grad(w, b, X, y, weight)
+                return loss + 0.5 * alpha * float(w @ w), np.append(gw + alpha * w, gb)
 
         constant = np.zeros(X.shape[1] + 1)
         constant[-1] = np.average(np.maximum(y, 0), weights=weight)
@@ -109,14 +123,35 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
 
     @staticmethod
     def _least_squares(X, y, weight):
-        mean_x = np.average(X, axis=0, weights=weight)
         mean_y = np.average(y, weights=weight)
+        if issparse(X):
+            return ReLURegressor._sparse_least_squares(X, y, mean_y, weight)
+        mean_x = np.average(X, axis=0, weights=weight)
         root = np.ones(1) if weight is None else np.sqrt(weight)
         w = np.linalg.lstsq((X - mean_x) * root[:, None], (y - mean_y) * root, rcond=None)[0]
+        return np.append(w, mean_y - mean_x @ w)
+
+    @staticmethod
+    def _sparse_least_squares(X, y, mean_y, weight):
+        """By LSQR, which centres X without making it dense."""
+        share = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
+        mean_x, root = X.T @ share, np.sqrt(share)
+        centred = LinearOperator(
+            X.shape,
+            matvec=lambda w: root * (X @ w.ravel() - mean_x @ w.ravel()),
+            rmatvec=lambda r: X.T @ (root * r.ravel()) - mean_x * (root @ r.ravel()),
+        )
+        w = lsqr(centred, (y - mean_y) * root, atol=1e-12, btol=1e-12)[0]
         return np.append(w, mean_y - mean_x @ w)
 
     def predict(self, X):
         """max(0, X @ w + b), (n,); a row's prediction has the same bits in any batch."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=self.coef_.dtype, order="C", reset=False)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=self.coef_.dtype, order="C", reset=False
+        )
+        if issparse(X):
+            net = MLP([X.shape[1], 1], output_activation="relu", dtype=self.coef_.dtype)
+            theta = np.append(self.coef_, self.coef_.dtype.type(self.intercept_))
+            return finite(net.predict(theta, X)[:, 0])
         return finite(affine_relu(X, self.coef_, self.intercept_)[0])

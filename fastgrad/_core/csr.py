@@ -1,0 +1,98 @@
+"""A sparse X as kernels take it: three arrays that were checked (`check.sparse_rows`), and views.
+
+Rows are found by their pointers, so some rows of an X are the same arrays with fewer pointers, and
+rows in another order need no copy at all.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..kernels.records import PLAN
+
+_MOST = 2**31  # entries of a chunk, which are counted in int32
+
+
+class Csr:
+    """X (n, d) in CSR; `data`, `indices` and `indptr` are plain arrays."""
+
+    def __init__(self, data, indices, indptr, columns: int):
+        self.data, self.indices, self.indptr = data, indices, indptr
+        self.shape = (indptr.size - 1, columns)
+        self.dtype = data.dtype
+
+    @classmethod
+    def of_no_entries(cls, rows: int, columns: int, dtype) -> Csr:
+        indptr = np.zeros(rows + 1, np.int64)
+        return cls(np.zeros(0, dtype), indptr[:0], indptr, columns)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Csr:
+        """Consecutive rows."""
+        start, stop, _ = rows.indices(len(self))
+        return Csr(self.data, self.indices, self.indptr[start : stop + 1], self.shape[1])
+
+    def arrays(self):
+        """With their names, as errors show them."""
+        names = ("X.data", "X.indices", "X.indptr")
+        return zip((self.data, self.indices, self.indptr), names)
+
+    def parts(self, entries: np.ndarray) -> tuple:
+        """`kernels.bind.SPARSE_PARTS`; one machine code whatever the integers are."""
+        return (
+            self.data, self.indices.view(np.uint8), self.indptr.view(np.uint8), entries,
+            self.indices.itemsize, self.indptr.itemsize, int(self.indptr[-1]) - 1,
+        )  # fmt: skip
+
+    def most_entries(self, rows: int, order=None) -> int:
+        """Of so many consecutive rows, of `order` where it is given."""
+        if order is None:
+            bounds = np.append(self.indptr[:-1:rows], self.indptr[-1])
+            return int(np.diff(bounds).max(initial=0))
+        if not order.size:
+            return 0
+        lengths = (self.indptr[order + 1] - self.indptr[order]).astype(np.int64, copy=False)
+        return int(np.add.reduceat(lengths, np.arange(0, order.size, rows)).max())
+
+
+def sorts_entries(plan) -> bool:
+    """Whether a step needs room for the entries of a chunk."""
+    return plan.vector[PLAN.columns] > 0
+
+
+def _room(plan, entries: int) -> np.ndarray:
+    """An array of those that the plan keeps, or a larger one in its place."""
+    if entries >= _MOST:
+        raise ValueError(
+            f"X has {entries} stored entries in {plan.vector[PLAN.chunk_rows]} rows; expected "
+            f"fewer than {_MOST}: pass fewer rows at a time"
+        )
+    try:
+        room = plan.entries.pop()
+    except IndexError:
+        room = None
+    if room is None or room.size < 2 * entries:
+        room = np.empty(2 * entries + entries // 4, plan.dtype)
+    return room
+
+
+@contextmanager
+def bound(plan, X, order=None, rows: int = 0):
+    """X as a kernel's argument: an array itself, or a `Csr`'s parts with room for the entries of a
+    chunk where dW needs it; in training of `rows` of `order` at a time."""
+    if type(X) is not Csr:
+        yield X
+        return
+    room = np.empty(0, plan.dtype)
+    needed = sorts_entries(plan)
+    if needed:
+        room = _room(plan, X.most_entries(rows or int(plan.vector[PLAN.chunk_rows]), order))
+    try:
+        yield X.parts(room)
+    finally:
+        if needed:
+            plan.entries.append(room)
