@@ -1,6 +1,7 @@
-"""Every block size and threshold, of plans, kernels and training: the one table of tuning numbers.
+"""Thresholds of plans, kernels and training that are the same on every machine.
 
-What is part of a kernel's register tile (rows of a tile, sums side by side) stays in the kernel.
+What follows from the caches is `_core/tuning.py`'s; what is part of a kernel's register tile (rows
+of a tile, sums side by side) stays in the kernel.
 
 Measured 2026-11 on two cores with AVX-512: Zen 5 (48 KiB L1, 1 MiB L2), an Intel Xeon (48 KiB,
 2 MiB), where those of few-row and threaded plans were set anew, and Zen 4 (32 KiB, 1 MiB), where
