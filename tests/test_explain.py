@@ -94,7 +94,7 @@ def test_a_formula_takes_the_readers_own_numbers(number):
     assert explanation.ok
 
 
-def test_formulas_are_those_of_the_readme():
+def test_no_formula_is_without_numbers_to_compare():
     assert list(ROWS) == list(EXPECTED)
 
 

@@ -117,7 +117,7 @@ def formula(number, **values) -> Explanation:
     Parameters
     ----------
     number : int
-        1 to 29 and 30 to 35; `table` lists them.
+        1 to 35; `table` lists them.
     **values
         The example's numbers by name, as in ``formula(13, x=2.0)`` or ``formula(19, w=w, b=b, X=X,
         y=y)``; what is not given is the example's.
