@@ -1,8 +1,9 @@
 """Shapes to a plan: blocks, tasks, variants, where everything lies in the workspace.
 
-Plain arithmetic on shapes, which compiled code calls too (`jitable`). Nothing here depends on the
-number of threads, so neither do the results. The plan decides every variant of a product; kernels
-look at no shape to choose one.
+Plain arithmetic on shapes, which compiled code calls too (`jitable`): what a step is cut into
+(`cuts.py`), what becomes of each layer (`places.py`), and here the step as a whole. Nothing here
+depends on the number of threads, so neither do the results. The plan decides every variant of a
+product; kernels look at no shape to choose one.
 """
 
 from __future__ import annotations
@@ -13,139 +14,28 @@ import numpy as np
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import MR, NV, RELU
+from ..kernels.gemm import RELU
 from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
+from .cuts import Job, count, cut_rows, kind_of
+from .places import (
+    choose_products,
+    place_activations,
+    place_gradients,
+    place_panels,
+    place_parameters,
+    place_units,
+    shape_layers,
+)
 from .threads import max_threads, threads_sleep
-from .tuning import block_of_k, tuned
+from .tuning import tuned
 from .workspace import Plan, round_up
 
 _BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
 jitable(scratch_elements)
-
-
-@jitable
-def _leading_dimension(k: int, lanes: int) -> int:
-    """Whole vectors, and never a multiple of 64 of them, which would share few cache sets."""
-    if k == 1:
-        return 1
-    padded = round_up(k, lanes)
-    return padded + lanes if padded % (8 * lanes) == 0 else padded
-
-
-@jitable
-def _is_skinny(d: int, k: int, lanes: int) -> bool:
-    """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
-    return (
-        2 * k <= lanes and k * (-(-d // lanes) + tuning.SKINNY_OVERHEAD) < tuning.SKINNY_FACTOR * d
-    )
-
-
-@jitable
-def _slices(parameters: int, flops: int) -> int:
-    """Tasks of packing and of adding up: an even number, or one."""
-    if flops < tuning.PARALLEL_FLOPS or parameters < tuning.LEAST_SLICED:
-        return 1
-    return min(tuning.MAX_SLICES, max(2, parameters // tuning.SLICE_PARAMETERS // 2 * 2))
-
-
-@jitable
-def _is_transposed(d: int, k: int, n: int, skinny: bool, lanes: int, extra: float) -> bool:
-    """Whether the weight gradient is computed as its transpose: fewer vectors in (k, d).
-
-    `extra`: cycles that one transpose costs the whole step.
-    """
-    across, along = d * -(-k // lanes), (k + 1) * -(-d // lanes)
-    return skinny or n * (across - along) > tuning.TRANSPOSE_COST * d * k + extra
-
-
-@jitable
-def _even_cut(n: int, most: int, unit: int) -> int:
-    """Rows of each of the fewest equal parts of n that have at most `most` rows."""
-    parts = -(-n // most)
-    return min(n, round_up(-(-n // parts), unit))
-
-
-@jitable
-def _wide_task_rows(rows: int) -> int:
-    """An even number of row tasks, for two threads; one where there are few rows."""
-    tasks = -(-rows // tuning.WIDE_TASK_ROWS)
-    if tasks % 2 and rows >= 2 * tuning.WIDE_LEAST_ROWS:
-        tasks += 1
-    return -(-rows // tasks)
-
-
-@jitable
-def _wide_cut(n, width, itemsize, tuned):
-    """(rows of a chunk, of a task): `width` of all layers."""
-    row_bytes = 2 * itemsize * width  # activations and deltas
-    chunk = _even_cut(
-        n, min(tuning.CHUNK_ROWS, max(tuning.WIDE_TASK_ROWS, tuned.chunk // row_bytes)), 24
-    )
-    rows = _even_cut(chunk, _wide_task_rows(chunk), MR)
-    return min(n, round_up(chunk, rows)), rows
-
-
-@jitable
-def _weight_rows(d: int, inputs: int, kc: int, itemsize: int, tuned) -> int:
-    """Rows of W of each of a layer's weight tasks; `inputs` of all layers."""
-    most = max(tuning.LEAST_WEIGHT_ROWS, inputs // tuning.WEIGHT_TASKS)
-    most = max(MR, min(most, tuned.weights // (kc * itemsize)) // MR * MR)
-    return _even_cut(d, most, MR)
-
-
-@jitable
-def _row_cut(n, row_bytes, back, gradient_bytes, flops, tuned):
-    """(rows of a task, of a block)."""
-    low, high = tuning.BLOCK_ROWS
-    block = min(high, max(low, tuned.rows // row_bytes // low * low))
-    tasks = 1
-    if flops >= tuning.PARALLEL_FLOPS:
-        few = max(
-            2 if n >= tuning.PAIR_ROWS else 1,
-            min(n // tuning.SMALL_TASKS[0], tuning.SMALL_TASKS[1]),
-        )
-        power = 1  # even shares for 2 and 4 threads
-        while 2 * power <= few:
-            power *= 2
-        tasks = min(tuning.MAX_TASKS, max(power, n // tuning.TASK_ROWS // 4 * 4))
-        if back:
-            tasks = max(1, min(tasks, tuning.TASK_GRADIENT_BYTES // gradient_bytes))
-    rows = -(-n // tasks)
-    return rows, _even_cut(rows, block, 2 if rows <= high else 24)
-
-
-@jitable
-def _one_pass_cut(n, row_bytes):
-    """(rows of a task, of a block)."""
-    tasks = 1
-    if n * row_bytes >= tuning.NEURON_PARALLEL_BYTES:
-        tasks = min(tuning.MAX_TASKS, -(-n // tuning.NEURON_BLOCK_ROWS))
-    return round_up(-(-n // tasks), 8), tuning.NEURON_BLOCK_ROWS
-
-
-@jitable
-def _sparse_cut(n, d, k, row_bytes, itemsize, gathered, tuned):
-    """(rows of a chunk, of a task, of a block) where X is sparse.
-
-    GATHERED: a chunk, of which entries and deltas are kept, is a sixth of the rows where there are
-    many, so that they are little beside X; a task has a count of every column, so there are few.
-    SCATTERED: a task has a gradient of float64.
-    """
-    low, high = tuning.BLOCK_ROWS
-    block = min(high, max(low, tuned.rows // row_bytes // low * low))
-    chunk, least = n, tuning.SPARSE_TASK_ROWS
-    if gathered:
-        chunk = min(n, max(tuning.CHUNK_ROWS, -(-n // tuning.SPARSE_CHUNKS)))
-        most = min(tuning.SPARSE_TASKS, max(2, k * itemsize // 32))
-    else:
-        most = min(tuning.MAX_TASKS, max(4, tuning.SCATTERED_BYTES // (8 * d * k)))
-    tasks = max(1, min(most, chunk // least))
-    rows = -(-chunk // tasks)
-    return min(n, round_up(chunk, rows)), rows, min(rows, block)
 
 
 @jitable
@@ -158,253 +48,80 @@ def write_plan(
 
     `work`: its flops, as if in float32, if threads can share it, else 0. `averaged`: what the loss
     of a row is divided by; `flat`: biases lie in theta behind their weights, else on their own;
-    `threads`: the most ever; `tuned`: a `tuning.Tuning`; `sparse`: X is CSR, of which some
-    TYPICAL_ENTRIES a row are expected.
+    `threads`: the most ever; `tuned`: a `tuning.Tuning`; `sparse`: X is CSR.
     """
-    lanes = VECTOR_BYTES // itemsize
-    layers = len(sizes) - 1
-    gradient = want & at.GRADIENT != 0
-    back = want & at.OUTPUTS == 0
-    tangent, second = want & at.TANGENT != 0, want & at.SECOND != 0
-    seeded, factors = want & at.SEEDED != 0, want & at.FACTORS != 0
-    matrix = want & at.MATRIX != 0
-    copies = 2 if tangent else 1  # rows that are kept for each row: its own, and their tangents
-    one_pass = layers == 1 and sizes[1] == 1 and not labelled and want | at.GRADIENT == _BOTH
-    one_pass = one_pass and not sparse
-    dense_inputs = min(sizes[0], tuning.TYPICAL_ENTRIES) if sparse else sizes[0]
-    # No gaps between narrow outputs: the loss takes the block as one long row.
-    gapless = want & at.LOSS != 0 and not labelled and not weighted and sizes[layers] < lanes
-    products = inputs = width = widest = outputs = squares = 0
-    for layer in range(layers):
-        products += sizes[layer] * sizes[layer + 1]
-        squares += (sizes[layer] + 1) ** 2 + sizes[layer + 1] ** 2
-        outputs += sizes[layer + 1]
-    parameters = products + outputs
-    ways = copies * (sizes[layers] if seeded else outputs if matrix else 1)
-    met = products - (sizes[0] - dense_inputs) * sizes[1]
-    flops = 2 * n * met * (3 if back else 1) * ways * itemsize // 4  # as if in float32
-    scattered_bytes = 8 * sizes[0] * sizes[1] if sparse else 0
-    if scattered_bytes > tuning.SCATTERED_BYTES // 2:  # dW is written whatever there is in X
-        flops += tuning.WRITE_FLOPS * parameters if back else 0
-    wide = parameters * itemsize >= tuned.wide or parameters >= tuning.WIDE_RATIO * n
-    wide = wide and back and not factors and flops >= tuning.PARALLEL_FLOPS
-    gathered = sparse and (wide or scattered_bytes > tuning.SCATTERED_BYTES // 2)
-    wide = wide or matrix or (gathered and back)
-    added_up = not wide and flops >= tuning.PARALLEL_FLOPS and n >= tuning.PAIR_ROWS
-    extra = 0.0 if added_up else tuning.ADD_COST * parameters
-    rearranged = False
-    for layer in range(layers):
-        d, k = sizes[layer], sizes[layer + 1]
-        record = vector[PLAN.size + layer * LAYER.size :]
-        ld = k if gapless and layer == layers - 1 else _leading_dimension(k, lanes)
-        skinny = _is_skinny(d, k, lanes) and not (tangent or matrix)
-        transposed = one_pass or _is_transposed(d, k, n, skinny, lanes, extra)
-        if sparse and layer == 0:
-            skinny = transposed = False
-        record[LAYER.d], record[LAYER.k], record[LAYER.ld] = d, k, ld
-        record[LAYER.transposed] = transposed
-        record[LAYER.forward] = at.DOT_PRODUCTS if skinny else at.PACKED
-        if sparse and layer == 0:
-            record[LAYER.forward] = at.SPARSE
-            d = k
-        record[LAYER.activation] = output_activation if layer == layers - 1 else activation
-        rearranged = rearranged or (transposed and k > 1)
-        inputs += d
-        width += ld
-        widest = max(widest, d, k)
-
-    chunk, kc = n, block_of_k(tuned.panel, itemsize)
-    if one_pass:
-        wide = False
-        task_rows, block_rows = _one_pass_cut(n, sizes[0] * itemsize)
-    elif wide:
-        chunk, task_rows = _wide_cut(n, (2 if matrix else copies) * width, itemsize, tuned)
-        block_rows = task_rows
-    else:
-        row_bytes = itemsize * (dense_inputs + copies * width)
-        gradient_bytes = itemsize * (squares if factors else parameters)
-        task_rows, block_rows = _row_cut(n, row_bytes, back, gradient_bytes, flops, tuned)
-    if sparse:
-        row_bytes = itemsize * (2 * dense_inputs + width)
-        chunk, task_rows, block_rows = _sparse_cut(
-            n, sizes[0], sizes[1], row_bytes, itemsize, gathered, tuned
-        )
-        if not back:
-            task_rows, block_rows = _row_cut(n, row_bytes, back, 1, flops, tuned)
-    # Otherwise the same row tasks, so the loss has the same bits; but nothing is kept.
-    if not gradient and not matrix:
-        wide, chunk = False, n
-    tasks = n // chunk * -(-chunk // task_rows) + -(-(n % chunk) // task_rows)
-    gradients = 1 if wide else tasks
-    float64_blocks = 0
-    if one_pass:
-        float64_blocks = 1 if task_rows > block_rows else 0
-    elif matrix:
-        float64_blocks = 1 if itemsize == 4 else 0
-    elif wide:
-        float64_blocks = 1 if n > chunk else 0
-    elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
-        float64_blocks = tuning.FLOAT64_ROWS // block_rows
-    direct = gradient and gradients == 1 and float64_blocks == 0
-    direct = direct and not (rearranged or factors or (sparse and not gathered))
-    slices = 1 if one_pass else _slices(parameters, flops)
-    parallel = flops >= tuning.PARALLEL_FLOPS and (tasks > 1 or slices > 1)
-    if one_pass:
-        parallel = tasks > 1
-    elif matrix:
-        parallel = flops >= tuning.PARALLEL_FLOPS
-
-    own = parallel and not wide and tasks <= tuning.OWN_TASKS and parameters <= tuning.OWN_PANELS
-
-    columns = max(1, -(-sizes[0] // tuning.SPARSE_WEIGHT_TASKS)) if sparse else 0
-    kept_rows, activations = chunk if wide else block_rows, 0
-    unit_rows, unit_ld = 0, 0
-    if matrix:
-        unit_ld = _leading_dimension(parameters, lanes)
-        unit_rows = max(8, min(96, tuning.UNIT_BYTES // (unit_ld * itemsize) // 8 * 8))
-    along_unit = unit_rows * unit_ld + lanes
-    theta = panels = part = gradient_size = weight_tasks = most_weight_rows = 0
-    for layer in range(layers):
-        d, k = sizes[layer], sizes[layer + 1]
-        record = vector[PLAN.size + layer * LAYER.size :]
-        padded, transposed = round_up(k, lanes), record[LAYER.transposed] != 0
-        unpacked = sparse and layer == 0  # neither W nor its transpose is packed
-        weight_rows = _weight_rows(d, inputs, kc, itemsize, tuned) if wide else max(d, 1)
-        few_back = n <= (
-            tuning.FEW_ROWS[1] if k >= tuning.FEW_VECTORS * lanes else tuning.FEW_ROWS[0]
-        )
-        record[LAYER.input_gradient] = at.DOT_ROWS if few_back and not second else at.PACKED_T
-        # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
-        inside = flat and theta + d * k + lanes <= parameters
-        few = (task_rows if own else n) <= (
-            tuning.NARROW_ROWS if k <= NV * lanes else tuning.IN_PLACE_ROWS
-        )
-        if record[LAYER.forward] == at.PACKED and few and (inside or k % lanes == 0):
-            record[LAYER.forward] = at.IN_PLACE
-        if one_pass:  # nothing is packed
-            record[LAYER.forward], record[LAYER.input_gradient] = at.IN_PLACE, at.DOT_ROWS
-        if unpacked:
-            record[LAYER.weight_gradient] = at.GATHERED if gathered else at.SCATTERED
-        elif transposed:
-            record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
-        elif (
-            wide
-            and not matrix
-            and weight_rows >= tuning.COPY_ROWS
-            and min(chunk, n) >= tuning.COPY_PRODUCTS
-        ):
-            record[LAYER.weight_gradient] = at.PACKED_BOTH
-            most_weight_rows = max(most_weight_rows, weight_rows)
-        record[LAYER.weight] = theta
-        theta += d * k
-        record[LAYER.flat_db] = theta
-        record[LAYER.bias] = theta if flat else 0
-        theta += k
-        record[LAYER.panels] = panels
-        skinny = record[LAYER.forward] == at.DOT_PRODUCTS
-        if not unpacked:
-            panels += round_up(d * k, lanes) if skinny else d * padded
-        back_wanted = want & (at.INPUT_GRADIENT | at.SEEDED | at.MATRIX | at.OF_ROWS) != 0
-        if not unpacked and (back_wanted or gradient):
-            record[LAYER.panels_t] = panels
-            panels += k * round_up(d, lanes)
-        if tangent:
-            record[LAYER.tangent_panels] = panels
-            panels += d * padded
-        if second:
-            record[LAYER.tangent_panels_t] = panels
-            panels += k * round_up(d, lanes)
-        activations = round_up(copies * kept_rows * int(record[LAYER.ld]) + lanes, lanes)
-        if matrix:
-            record[LAYER.unit_tangent] = along_unit
-            along_unit += unit_rows * int(record[LAYER.ld]) + lanes
-            record[LAYER.unit_delta] = along_unit
-            along_unit += unit_rows * int(record[LAYER.ld]) + lanes
-        record[LAYER.output] = record[LAYER.delta] = part
-        part += activations
-        # The slope of ReLU is read before it is overwritten; that of others after the product. What
-        # is of each row looks back at both.
-        beside = wide or want & at.OF_ROWS != 0 or record[LAYER.activation] > RELU
-        if (beside and layer < layers - 1) or (tangent and back) or seeded or matrix:
-            record[LAYER.delta] = part
-            part += activations
-        if seeded or matrix:
-            record[LAYER.seed] = part
-            part += activations
-        if record[LAYER.weight_gradient] == at.PACKED_BOTH:
-            record[LAYER.delta_panels] = part
-            part += copies * kept_rows * padded
-        if direct:
-            record[LAYER.ld_dw] = d if transposed else k
-            record[LAYER.task_dw], record[LAYER.task_db] = theta - d * k - k, theta - k
-        elif factors:
-            record[LAYER.task_dw] = gradient_size
-            record[LAYER.task_db] = gradient_size + (d + 1) ** 2
-            gradient_size += (d + 1) ** 2 + k**2
-        elif gradient or one_pass:
-            ld_dw = round_up(d, lanes) if transposed else padded
-            kept = 0 if unpacked else d  # rows of dW; those of a sparse X have a place of their own
-            bias = gradient_size + ld_dw * (k if transposed else kept)
-            record[LAYER.ld_dw], record[LAYER.task_dw] = ld_dw, gradient_size
-            record[LAYER.task_db] = bias
-            gradient_size = bias + padded
-        record[LAYER.first_weight_task], record[LAYER.weight_rows] = weight_tasks, weight_rows
-        weight_tasks += k if matrix else -(-d // (columns if unpacked else weight_rows))
-    if seeded or matrix:
-        vector[PLAN.roots] = part
-        part += activations  # of the last layer
-        vector[PLAN.squares] = part
-        in_row = round_up(widest + 1, lanes) + lanes if factors or matrix else sizes[0]
-        part += round_up(kept_rows * in_row + lanes, lanes)
-    if not direct:
-        for layer in range(layers):
-            record = vector[PLAN.size + layer * LAYER.size :]
-            record[LAYER.task_dw] += part
-            record[LAYER.task_db] += part
-
-    stride = 0 if wide else round_up(part + gradient_size, 64) + lanes  # in other cache sets
-    base = panels + round_up((parameters if matrix else widest) + lanes, lanes)
-    panel_stride = round_up(base, 64) + lanes if own else 0
-    base = max(base, tasks * panel_stride)
-    scratch = base + (part + gradient_size if wide else tasks * stride) + lanes
-    queue_tasks = max(tasks, slices, weight_tasks) if parallel else 0
-    workers = min(threads, queue_tasks) if parallel else 1  # more threads would find nothing to do
-    in_scratch = scratch_elements(lanes, kc, most_weight_rows)
-    if matrix:
-        in_scratch, gradient_size = along_unit, parameters * parameters
-    scratch_stride = round_up(in_scratch, lanes) + lanes if gradient or matrix else 0
-    scattered = at.SCALARS + (gradients * gradient_size if float64_blocks else 0)
-    counts = losses = scattered
-    if sparse and gradient:
-        if wide:  # of int32: for each task of a chunk, and one more
-            losses += ((-(-chunk // task_rows) + 1) * sizes[0] + 1) // 2
-        else:
-            losses += tasks * sizes[0] * sizes[1]
-    queue = round_up(losses + tasks + slices + at.LINE, at.LINE)
-    vector[PLAN.parameters] = parameters
-    vector[PLAN.unit_rows], vector[PLAN.unit_ld] = unit_rows, unit_ld
-    vector[PLAN.n], vector[PLAN.layers], vector[PLAN.want] = n, layers, want
+    job = Job(n, itemsize, want, labelled, weighted, flat, sparse, tuned)
+    totals = count(sizes, job)
+    kind = kind_of(sizes, job, totals)
+    widths = shape_layers(vector, sizes, job, totals, kind, activation, output_activation)
+    cut = cut_rows(sizes, job, totals, kind, widths)
+    vector[PLAN.n], vector[PLAN.layers], vector[PLAN.want] = n, len(sizes) - 1, want
     vector[PLAN.loss], vector[PLAN.labelled], vector[PLAN.averaged] = loss, labelled, averaged
-    vector[PLAN.targets], vector[PLAN.one_pass] = targets, one_pass
-    vector[PLAN.weighted], vector[PLAN.flat] = weighted, flat
-    vector[PLAN.wide], vector[PLAN.chunk_rows] = wide, chunk
-    vector[PLAN.task_rows], vector[PLAN.tasks] = task_rows, tasks
-    vector[PLAN.block_rows], vector[PLAN.slices] = block_rows, slices
-    vector[PLAN.direct], vector[PLAN.float64_blocks] = direct, float64_blocks
-    vector[PLAN.kc], vector[PLAN.weight_tasks] = kc, weight_tasks
+    vector[PLAN.targets], vector[PLAN.one_pass] = targets, kind.one_pass
+    vector[PLAN.weighted], vector[PLAN.flat], vector[PLAN.sparse] = weighted, flat, sparse
+    vector[PLAN.wide], vector[PLAN.chunk_rows] = cut.wide, cut.chunk
+    vector[PLAN.task_rows], vector[PLAN.tasks] = cut.task_rows, cut.tasks
+    vector[PLAN.block_rows], vector[PLAN.slices] = cut.block_rows, cut.slices
+    vector[PLAN.direct], vector[PLAN.float64_blocks] = cut.direct, cut.float64_blocks
+    vector[PLAN.parameters] = totals.parameters
+
+    place_parameters(vector, sizes, flat)
+    weight_tasks, packed_rows = choose_products(vector, sizes, job, totals, kind, widths, cut)
+    panels = place_panels(vector, sizes, job)
+    part = place_activations(vector, sizes, job, totals, widths, cut)
+    gradient_size = place_gradients(vector, sizes, job, kind, cut, part)
+    in_scratch = scratch_elements(VECTOR_BYTES // itemsize, vector[PLAN.kc], packed_rows)
+    queue_tasks = max(cut.tasks, cut.slices, weight_tasks) if cut.parallel else 0
+    workers = min(threads, queue_tasks) if cut.parallel else 1  # more would find nothing to do
+    widest = widths.widest
+    if want & at.MATRIX:
+        in_scratch, widest = place_units(vector, sizes, job, totals), totals.parameters
+    if want & (at.GRADIENT | at.MATRIX) == 0:
+        in_scratch = 0
+    cleared, elements = _place_work(
+        vector, job, cut, panels, part, gradient_size, widest, in_scratch, workers
+    )
+    if want & at.MATRIX:
+        gradient_size = totals.parameters * totals.parameters
+    vector[PLAN.task_gradient_size] = gradient_size
+    doubles = _place_sums(vector, sizes, job, cut, gradient_size, queue_tasks, workers)
+    return totals.flops if cut.parallel else 0, elements, doubles, cleared, workers
+
+
+@jitable
+def _place_work(vector, job, cut, panels, part, gradient_size, widest, in_scratch, workers):
+    """Numbers of the parameters' type; (those that begin as zeros, in all)."""
+    lanes = VECTOR_BYTES // job.itemsize
+    stride = 0 if cut.wide else round_up(part + gradient_size, 64) + lanes  # in other cache sets
+    base = panels + round_up(widest + lanes, lanes)
+    panel_stride = round_up(base, 64) + lanes if cut.own else 0
+    base = max(base, cut.tasks * panel_stride)
+    scratch = base + (part + gradient_size if cut.wide else cut.tasks * stride) + lanes
+    scratch_stride = round_up(in_scratch, lanes) + lanes if in_scratch else 0
     vector[PLAN.zeros], vector[PLAN.task_base], vector[PLAN.task_stride] = panels, base, stride
-    vector[PLAN.task_gradient_size], vector[PLAN.gradient_sums] = gradient_size, at.SCALARS
-    vector[PLAN.losses] = losses
-    vector[PLAN.queue], vector[PLAN.queue_tasks], vector[PLAN.scratch] = queue, queue_tasks, scratch
-    vector[PLAN.scratch_stride], vector[PLAN.workers] = scratch_stride, workers
-    vector[PLAN.panel_stride] = panel_stride
-    vector[PLAN.sparse], vector[PLAN.counts], vector[PLAN.scattered] = sparse, counts, scattered
-    vector[PLAN.columns] = columns if wide else 0
-    elements, doubles = scratch + workers * scratch_stride, queue + (1 + queue_tasks) * at.LINE
+    vector[PLAN.panel_stride], vector[PLAN.workers] = panel_stride, workers
+    vector[PLAN.scratch], vector[PLAN.scratch_stride] = scratch, scratch_stride
+    return scratch, scratch + workers * scratch_stride
+
+
+@jitable
+def _place_sums(vector, sizes, job, cut, gradient_size, queue_tasks, workers):
+    """Numbers of float64, and the work queue; in all."""
+    vector[PLAN.gradient_sums] = at.SCALARS
+    after = at.SCALARS + (cut.gradients * gradient_size if cut.float64_blocks else 0)
+    vector[PLAN.counts] = vector[PLAN.scattered] = after
+    if job.sparse and job.want & at.GRADIENT:
+        if cut.wide:  # of int32: for each task of a chunk, and one more
+            after += ((-(-cut.chunk // cut.task_rows) + 1) * sizes[0] + 1) // 2
+        else:
+            after += cut.tasks * sizes[0] * sizes[1]
+    queue = round_up(after + cut.tasks + cut.slices + at.LINE, at.LINE)
+    doubles = queue + (1 + queue_tasks) * at.LINE
+    vector[PLAN.losses], vector[PLAN.queue], vector[PLAN.queue_tasks] = after, queue, queue_tasks
     vector[PLAN.row_norms] = doubles
-    if want & at.ROW_NORMS != 0:
-        doubles += workers * round_up(block_rows, at.LINE)
-    return flops if parallel else 0, elements, doubles, scratch, workers
+    if job.want & at.ROW_NORMS:
+        doubles += workers * round_up(cut.block_rows, at.LINE)
+    return doubles
 
 
 @lru_cache(maxsize=256)

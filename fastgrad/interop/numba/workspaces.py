@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic, register_jitable
 
-from ..._core import plan, tuning, workspace
+from ..._core import cuts, places, plan, tuning, workspace
 from ..._core.plan import MSE, write_plan
 from ..._core.tuning import Tuning
 from ..._core.workspace import workspace_layout, write_workspace
@@ -141,7 +141,7 @@ def _prepare(slots, number, n, d, k, itemsize, want, flag):
     return True
 
 
-_SOURCES = [Path(module.__file__) for module in (plan, tuning, workspace, locks)]
+_SOURCES = [Path(module.__file__) for module in (cuts, places, plan, tuning, workspace, locks)]
 
 
 @partial(kernel, sources=[*_SOURCES, Path(__file__)])
