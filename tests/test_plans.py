@@ -98,7 +98,7 @@ def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):
     made = []
     for n in range(360, 400):
         net.loss_and_grad(theta, X[:n], y[:n])
-        made.append(net._plans[n, LOSS | GRADIENT, False])
+        made.append(net._plan(n, LOSS | GRADIENT, False))
     kept = [sum(buffer.nbytes for buffer in plan.free) for plan in made]
     sizes = [8 * plan.elements for plan in made]
     assert sum(kept) < 2**21 + tuning.KEPT_PLANS * max(sizes) < sum(sizes)
@@ -120,8 +120,8 @@ def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
         net._fast.clear()
         loss, grad = net.loss_and_grad(theta, X, y)
         found.append((loss, grad.tobytes()))
-        vectors.append(net._plans[200, LOSS | GRADIENT, False].vector.tolist())
-        parallel.append(net._plans[200, LOSS | GRADIENT, False].parallel)
+        vectors.append(net._plan(200, LOSS | GRADIENT, False).vector.tolist())
+        parallel.append(net._plan(200, LOSS | GRADIENT, False).parallel)
         large = fg.MLP([900, 900, 9]).spec
         parallel.append(plans.network_plan(large, 900, LOSS | GRADIENT, False).parallel)
         parallel.append(plans.neuron_plan(10_000, 20, net.dtype, False).parallel)

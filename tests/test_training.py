@@ -253,7 +253,7 @@ def test_a_second_fit_begins_where_a_single_row_is_worth_threads(monkeypatch):
     try:
         net = fg.MLP([64, 128, 10], loss="cross_entropy", dtype="float32")
         first = Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
-        assert net._plans[1, LOSS | GRADIENT, False].parallel
+        assert net._plan(1, LOSS | GRADIENT, False).parallel
         first._choice(1).ran(100.0, 1)  # threads are due
         Stepper(net, net.init(seed=0), fg.Adam(), False, threads=2)
     finally:
