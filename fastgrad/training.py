@@ -115,9 +115,9 @@ def fit(
     X : array (n, d), or batches
         Numbers of any dtype, converted to the network's once; a `numpy.memmap` is read piece by
         piece and never copied whole; rows of a sparse X (`scipy.sparse`, CSR without a copy) are
-        read where they are, in the order of the epoch. Batches: a function that makes an iterator of (X, y) or
-        (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0, if it takes an
-        argument), or an object that can be iterated once an epoch.
+        read where they are, in the order of the epoch. Batches: a function that makes an iterator
+        of (X, y) or (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0,
+        if it takes an argument), or an object that can be iterated once an epoch.
     y : array (n,) or (n, k)
         As for `MLP.loss_and_grad`; not given beside batches.
     theta : array (p,), optional

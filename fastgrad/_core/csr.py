@@ -68,8 +68,8 @@ def _room(plan, entries: int) -> np.ndarray:
     """An array of those that the plan keeps, or a larger one in its place."""
     if entries >= _MOST:
         raise ValueError(
-            f"X has {entries} stored entries in {plan.vector[PLAN.chunk_rows]} rows; expected fewer "
-            f"than {_MOST}: pass fewer rows at a time"
+            f"X has {entries} stored entries in {plan.vector[PLAN.chunk_rows]} rows; expected "
+            f"fewer than {_MOST}: pass fewer rows at a time"
         )
     try:
         room = plan.entries.pop()

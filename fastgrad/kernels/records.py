@@ -183,8 +183,8 @@ PACKED, IN_PLACE, DOT_PRODUCTS, SPARSE = 0, 1, 2, 3
 # Of its input gradient: the transpose of W in panels; dot products with the rows of W in place.
 PACKED_T, DOT_ROWS = 0, 1
 # Of its weight gradient: X^T dZ in bands of rows of W; with both operands copied side by side; its
-# transpose dZ^T X; that of one output, as a sum of scaled rows; of a sparse X, row by row in float64
-# or column by column.
+# transpose dZ^T X; that of one output, as a sum of scaled rows; of a sparse X, row by row in
+# float64, or column by column.
 BANDS, COPIED, TRANSPOSED, SCALED_ROWS, SCATTERED, GATHERED = 0, 1, 2, 3, 4, 5
 
 # sums: numbers of the network, before all others

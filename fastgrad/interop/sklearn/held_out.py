@@ -20,8 +20,8 @@ def hold_out(X, y, sample_weight, labels, fraction: float, random_state):
     )
     if parts[1].shape[0] < 2:
         raise ValueError(
-            f"The validation set is too small ({parts[1].shape[0]} rows of {X.shape[0]}; expected 2 or "
-            f"more). Increase 'validation_fraction' or the size of your dataset."
+            f"The validation set is too small ({parts[1].shape[0]} rows of {X.shape[0]}; expected "
+            f"2 or more). Increase 'validation_fraction' or the size of your dataset."
         )
     trained, held = parts[4:] or (None, None)
     for name, s in (("held out for", held), ("left to train on beside", trained)):
