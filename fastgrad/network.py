@@ -83,8 +83,9 @@ class MLP:
     Notes
     -----
     Formulas 23 and 24 of the table in the README (Parr & Howard, arXiv 1802.01528, extended to
-    layers). ReLU'(0) = 0; NaN passes every ReLU and shows in the loss. The same call gives the same
-    bits on any number of threads. Methods take `threads=`, the most threads of that call.
+    layers), 38 where X is sparse. ReLU'(0) = 0; NaN passes every ReLU and shows in the loss. The
+    same call gives the same bits on any number of threads. Methods take `threads=`, the most
+    threads of that call.
 
     Examples
     --------
@@ -495,8 +496,12 @@ class MLP:
         ----------
         theta : array (p,)
             Parameters, of the network's dtype.
-        X : array (n, d)
-            Inputs, n >= 1; any layout (C order needs no copy).
+        X : array (n, d), or sparse
+            Inputs, n >= 1; any layout (C order needs no copy). CSR of `scipy.sparse`, matrix or
+            array, in any order, with duplicates (which add up) and explicit zeros, is read where
+            it is: Z = sum over stored entries of x_ij W_j, and dW beyond the columns that occur is
+            l2's alone (formula 38). Entries that are not stored are not multiplied, so NaN in
+            their weights stays there.
         y : array
             (n, k) values, or (n,) for k = 1 ("logistic": labels 0/1 or probabilities; "poisson":
             0 or more); (n,) integer labels 0 to k-1 ("cross_entropy").
@@ -583,9 +588,9 @@ class MLP:
         array([[ 6.],
                [-4.]])
         """
-        if check.is_sparse(X):
-            raise TypeError("X is sparse, but its gradient is not: use X.toarray()")
         theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
+        if type(X) is Csr:
+            raise TypeError("X is sparse, but its gradient is not: use X.toarray()")
         dx = np.empty(X.shape, self.dtype)
         self._run(at.INPUT_GRADIENT, theta, X, y, sample_weight, None, dx, threads)
         return dx

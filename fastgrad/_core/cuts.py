@@ -182,7 +182,7 @@ def _one_pass_cut(n, row_bytes):
 def _sparse_cut(n, d, k, row_bytes, itemsize, gathered, tuned):
     """(rows of a chunk, of a task, of a block) where X is sparse.
 
-    GATHERED: a chunk, of which entries and deltas are kept, is a sixth of the rows where there are
+    GATHERED: a chunk, of which entries and deltas are kept, is a quarter of the rows where they are
     many, so that they are little beside X; a task has a count of every column, so there are few.
     SCATTERED: a task has a gradient of float64.
     """

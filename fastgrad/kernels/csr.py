@@ -2,8 +2,7 @@
 
 In: values, column numbers and row pointers as SciPy keeps them, in any order and with duplicates,
 which add up. Out: rows of Z = X W + b; or dW = X^T dZ, of which only the columns that occur are
-more than zeros. Formula 38. Nothing of X's dense shape is made, and no entry is copied but for
-GATHERED.
+more than zeros. Formula 38. Nothing of X's dense shape is made.
 
 A row of Z is the sum of its entries' rows of W, x_ij W_j, held in registers: loop order entries,
 vectors. Rows of W lie anywhere, so the line of the entry `AHEAD` ones on is asked for meanwhile
@@ -341,16 +340,17 @@ def _dot(values, indices, stride, start, stop, w):
 )  # fmt: skip
 def scattered_gradient(call, plan, worker, sums, db, delta, ld, row, m, fresh):
     """SCATTERED: what rows row..row+m add to dW, in the task's float64 sums (d, k); and db."""
-    k, stride = layer_of(plan, 0).k, call.index_bytes
+    # Fields once: the compiler cannot know that no store meets the record.
+    k, stride, x, indices = layer_of(plan, 0).k, call.index_bytes, call.x, call.indices
     sum_rows(db, delta, ld, k, fresh, m)
     for i in range(m):
         start, stop = _entries_of(call, worker, row + i)
         if k > 1:
             scatter_row(shift(delta, i * ld), k, sums, call.x, call.indices, stride, start, stop)
             continue
-        slope = float(delta[i])
+        slope = float(delta[i * ld])
         for p in range(start, stop):
-            sums[index_at(call.indices, stride, p)] += slope * float(call.x[p])
+            sums[index_at(indices, stride, p)] += slope * float(x[p])
 
 
 # GATHERED: the counts of a row task's columns, one array after the other, then the ends of columns.
@@ -364,13 +364,13 @@ def _counts(call, plan, task):
 @procedure(types.none, lambda real: (*_records(real), *[types.int64] * 3))
 def count_entries(call, plan, worker, task, first, stop):
     """How many entries each column has in rows first..stop."""
-    counts, stride = _counts(call, plan, task), call.index_bytes
+    counts, stride, indices = _counts(call, plan, task), call.index_bytes, call.indices
     for j in range(layer_of(plan, 0).d):
         counts[j] = 0
     for row in range(first, stop):
         start, end = _entries_of(call, worker, row)
         for p in range(start, end):
-            counts[index_at(call.indices, stride, p)] += 1
+            counts[index_at(indices, stride, p)] += 1
 
 
 @procedure(types.none, lambda real: (*_records(real)[:2], types.int64))
@@ -401,14 +401,15 @@ def place_entries(call, plan, tasks):
 def fill_entries(call, plan, worker, task, origin, first, stop):
     """Rows first..stop to their columns: pairs of the row's number in the chunk, and the value."""
     places, stride, entries = _counts(call, plan, task), call.index_bytes, call.entries
+    x, indices = call.x, call.indices
     for row in range(first, stop):
         start, end = _entries_of(call, worker, row)
         for p in range(start, end):
-            j = index_at(call.indices, stride, p)
+            j = index_at(indices, stride, p)
             place = types.int64(places[j])
             places[j] += 1
             _put_index(entries, 2 * place, row - origin)
-            entries[2 * place + 1] = call.x[p]
+            entries[2 * place + 1] = x[p]
 
 
 @procedure(
@@ -422,10 +423,12 @@ def gathered_gradient(call, plan, delta, ld, tasks, start, stop, fresh):
     in float64 until they are stored."""
     k, entries, ends = layer_of(plan, 0).k, call.entries, _counts(call, plan, tasks)
     stride, last = 2 * VECTOR_BYTES // lanes(entries), ends[layer_of(plan, 0).d - 1] - 1
-    zeros = shift(call.work, plan.zeros)
+    zeros, out = shift(call.work, plan.zeros), shift(call.out, layer_of(plan, 0).weight)
     for j in range(start, stop):
         begin = types.int64(ends[j - 1]) if j else types.int64(0)
-        dw = shift(call.out, layer_of(plan, 0).weight + j * k)
+        if begin == ends[j] and not fresh:
+            continue
+        dw = shift(out, j * k)
         wide_row_product(
             dw, zeros if fresh else dw, shift(entries, 1), 2, _bytes(entries), stride, begin,
             ends[j], last, delta, ld, k, STORE,

@@ -57,7 +57,7 @@ UNIT_BYTES = 128 * 1024  # of rows' gradients along a unit: they stay in the L2 
 # tasks (on Zen 5; 47,236-64-1, 20,000 rows).
 TYPICAL_ENTRIES = 64
 SCATTERED_BYTES, WRITE_FLOPS = 2 * 2**20, 8
-SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, SPARSE_WEIGHT_TASKS = 8, 48, 6, 192
+SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, SPARSE_WEIGHT_TASKS = 8, 48, 4, 192
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4

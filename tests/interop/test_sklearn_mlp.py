@@ -34,7 +34,6 @@ DIFFERENCES = {
         "expects ties in predict_log_proba where predict_proba is rounded to 1; ours are computed "
         "from the logits, so they still tell which is the largest",
     ),
-    "test_sparse_matrices": (TypeError, "sparse X is refused, with the advice to use toarray()"),
     "test_early_stopping_stratified": (
         AssertionError,
         "expects the name 'True', the encoded label, for a class with too few rows; ours is the "
