@@ -57,6 +57,10 @@ class CallChoice:
         self._next = 0.0  # when the pause, or the time until the next serial call, is over
         self._paused, self._calls = False, 0
 
+    @property
+    def is_new(self) -> bool:
+        return self._calls == 0
+
     def parallel(self) -> bool:
         """Whether the next call is to be."""
         if not self._serial:

@@ -121,6 +121,9 @@ def launch(serial, parallel, worth_it: bool, threads, args, choice=None):
         check_threads(threads)
     if count > 1 and (choice is None or choice.parallel()) and _parallel.acquire(blocking=False):
         try:
+            if choice is not None and choice.is_new:
+                # Compiled later, it would be at a time of `choice`'s own, maybe while a fork waits.
+                calls.address_of(serial, args)
             return _on_threads(parallel, count, args, choice)
         finally:
             _parallel.release()
