@@ -81,7 +81,7 @@ class Plan:
     @property
     def words(self) -> int:
         """Of a workspace."""
-        return self._layout[4]
+        return int(self._layout[4])
 
     def _new_workspace(self) -> np.ndarray:
         _let_go(self, 8 * self.words)
