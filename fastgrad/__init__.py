@@ -20,6 +20,7 @@ from .runtime import (
     set_num_threads,
     show_config,
 )
+from .second_order import LevenbergMarquardt, NewtonCG
 
 if TYPE_CHECKING:
     from . import calculus, curvature, datasets, jacobians, per_sample
@@ -66,8 +67,10 @@ __all__ = [
     "FitResult",
     "GradientCheck",
     "History",
+    "LevenbergMarquardt",
     "Momentum",
     "Nesterov",
+    "NewtonCG",
     "RMSprop",
     "__version__",
     "affine",

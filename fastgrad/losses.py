@@ -93,6 +93,7 @@ class Loss:
     link: str = "identity"  # what turns outputs into what they predict
     score: str = "r2"
     labelled: bool = False  # targets are classes, one a row
+    least_squares: bool = False  # the formula is (z - y)^2
     least_outputs: int = 1
     parameter: Parameter | None = None  # of its formula
     code: int = field(init=False)
@@ -145,7 +146,7 @@ _KINDS = {
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("mse", _mse, check.targets, True),
+        Loss("mse", _mse, check.targets, True, least_squares=True),
         Loss(
             "huber", _huber, check.targets, True,
             parameter=Parameter("huber_delta", 1.0, check.positive),

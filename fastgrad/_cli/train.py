@@ -21,7 +21,7 @@ from ..datasets.prepare import moments
 from ..losses import LOSSES, Loss, parameters
 from ..models import Model
 from ..network import MLP
-from ..training import fit
+from ..training import BATCH_SIZE, fit
 from . import inputs, report
 from .errors import FAILED, INTERRUPTED, UserError
 from .output import finite_values
@@ -39,8 +39,7 @@ class Parts:
 
 
 def train(args) -> int:
-    if args.optimizer == "lbfgs":
-        _check_lbfgs(args)
+    _check_optimizer(args)
     layers, outputs = _layers(args.layers), report.outputs(args)
     table = inputs.load_table(
         args, roles.for_training(args.target, args.features, args.drop, args.keep_index)
@@ -74,13 +73,21 @@ def train(args) -> int:
     return 0
 
 
-def _check_lbfgs(args) -> None:
-    if args.checkpoint:
+def _check_optimizer(args) -> None:
+    """An error where an option is not for this optimizer; the batch size, where it has one."""
+    lbfgs = args.optimizer == "lbfgs"
+    kind = optimizers.BY_NAME.get(args.optimizer)
+    if kind and issubclass(kind, optimizers.Optimizer) and args.batch_size is None:
+        args.batch_size = BATCH_SIZE
+    if lbfgs and args.checkpoint:
         raise UserError("--checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
+    numbers = kind().settings() if kind else {}
     for name in ("lr", "weight_decay", "clip_norm"):
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and name not in numbers:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} is not for lbfgs; expected another --optimizer beside it")
+            raise UserError(
+                f"{option} is not for {args.optimizer}; expected another --optimizer beside it"
+            )
 
 
 def _layers(text: str) -> list[int]:
