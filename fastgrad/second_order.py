@@ -184,8 +184,9 @@ class LevenbergMarquardt(SecondOrder):
 
     Notes
     -----
-    For the loss "mse" alone, `sample_weight` and `l2` included. `threads` does not change the bits;
-    LAPACK's own threads may, for systems of some hundred unknowns on.
+    For the loss "mse" alone, `sample_weight` and `l2` included. `threads` does not change the bits.
+    What NumPy's BLAS is given (``OPENBLAS_NUM_THREADS``) does, where the system has more than some
+    hundred unknowns or is that of residuals: fix it where runs are to be equal to the last bit.
 
     Examples
     --------

@@ -399,7 +399,10 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "--optimizer", "lbfgs", "--checkpoint", "c.npz"], "cannot resume"),
         (["train", "digits", "--optimizer", "lbfgs", "--lr", "1"], "--lr is not for lbfgs"),
         (["train", "digits", "--optimizer", "newtoncg", "--lr", "1"], "--lr is not for newtoncg"),
-        (["train", "digits", "--optimizer", "newtoncg", "--batch-size", "9"], "takes all rows at"),
+        (
+            ["train", "digits", "--optimizer", "newtoncg", "--batch-size", "9"],
+            "--batch-size is not",
+        ),
         (["train", "digits", "--optimizer", "levenbergmarquardt"], "loss is cross_entropy"),
         (["train", "digits", "-o", "a.npz", "--history", "a.npz"], "which is the model too"),
         (["train", "digits", "-o", "a.npz", "--checkpoint", "./a.npz"], "is --checkpoint too"),

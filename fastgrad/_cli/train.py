@@ -21,6 +21,7 @@ from ..datasets.prepare import moments
 from ..losses import LOSSES, Loss, parameters
 from ..models import Model
 from ..network import MLP
+from ..second_order import SecondOrder
 from ..training import BATCH_SIZE, fit
 from . import inputs, report
 from .errors import FAILED, INTERRUPTED, UserError
@@ -46,8 +47,11 @@ def train(args) -> int:
     )
     task = labels.task(table, args.task, args.force)
     model, parts = _prepare(args, table, task, layers)
+    optimizer = _optimizer(args)
+    if isinstance(optimizer, SecondOrder):
+        optimizer.check_network(model.net)
     report.announce(args, model, parts)
-    result = _fit(args, model, parts)
+    result = _fit(args, model, parts, optimizer)
     finite = result.stopped != "not finite" and bool(np.isfinite(result.theta).all())
     # Held-out rows choose the epoch only where --patience says so: else they stay a fair test.
     model.theta = result.best_theta if args.patience or not finite else result.theta
@@ -77,17 +81,19 @@ def _check_optimizer(args) -> None:
     """An error where an option is not for this optimizer; the batch size, where it has one."""
     lbfgs = args.optimizer == "lbfgs"
     kind = optimizers.BY_NAME.get(args.optimizer)
-    if kind and issubclass(kind, optimizers.Optimizer) and args.batch_size is None:
-        args.batch_size = BATCH_SIZE
     if lbfgs and args.checkpoint:
         raise UserError("--checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
-    numbers = kind().settings() if kind else {}
-    for name in ("lr", "weight_decay", "clip_norm"):
+    numbers = set(kind().settings() if kind else ())
+    if kind and issubclass(kind, optimizers.Optimizer):
+        numbers.add("batch_size")
+    for name in ("lr", "weight_decay", "clip_norm", "batch_size"):
         if getattr(args, name) is not None and name not in numbers:
             option = f"--{name.replace('_', '-')}"
             raise UserError(
                 f"{option} is not for {args.optimizer}; expected another --optimizer beside it"
             )
+    if "batch_size" in numbers and args.batch_size is None:
+        args.batch_size = BATCH_SIZE
 
 
 def _layers(text: str) -> list[int]:
@@ -213,14 +219,14 @@ def _not_finite(summary: dict, model: Model, parts: Parts) -> str:
     return ""
 
 
-def _fit(args, model: Model, parts: Parts):
+def _fit(args, model: Model, parts: Parts, optimizer):
     quiet = args.quiet or args.json
     if args.checkpoint and args.force and not args.resume:
         Path(args.checkpoint).unlink(missing_ok=True)
     with _patience_please(quiet) as started, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the last line says it
         return fit(
-            model.net, *parts.training, optimizer=_optimizer(args), epochs=args.epochs,
+            model.net, *parts.training, optimizer=optimizer, epochs=args.epochs,
             batch_size=args.batch_size, seed=args.seed, validation=parts.held_out,
             patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
             resume=args.resume, threads=args.threads, callbacks=started,

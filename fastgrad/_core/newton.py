@@ -11,7 +11,7 @@ from .full_batch import CONVERGED, NOT_FINITE, Step
 
 MOST_FORCING = 0.5  # of the residual that is left, relative to the gradient
 _GAMMA, _SAFEGUARD = 0.9, 0.1
-_LARGEST = np.finfo(np.float64).max
+_LARGEST = 1e100  # radius, whose square is finite
 
 
 def step(problem, theta, first_radius, products, tolerance, state):
@@ -25,7 +25,8 @@ def step(problem, theta, first_radius, products, tolerance, state):
         return NOT_FINITE
     if norm == 0:
         return CONVERGED
-    radius, forcing = state.get("radius", first_radius), _forcing(norm, state)
+    radius = min(state.get("radius", first_radius), _LARGEST)
+    forcing = _forcing(norm, state)
     while radius > 0:
         d, Gd, inside = truncated_cg(
             lambda v: problem.ggn_product(theta, v), g, radius, forcing * norm, products
