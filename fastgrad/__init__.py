@@ -20,6 +20,7 @@ from .runtime import (
     set_num_threads,
     show_config,
 )
+from .second_order import LevenbergMarquardt, NewtonCG
 
 if TYPE_CHECKING:
     from . import calculus, curvature, datasets, explain, jacobians, per_sample, plots, stack
@@ -79,8 +80,10 @@ __all__ = [
     "GradientCheck",
     "GradientNorms",
     "History",
+    "LevenbergMarquardt",
     "Momentum",
     "Nesterov",
+    "NewtonCG",
     "RMSprop",
     "__version__",
     "affine",

@@ -13,9 +13,10 @@ class History:
     """Columns of float64, a row an epoch; a column is an attribute or an item.
 
     Always `loss` (mean over the epoch's rows, weighted where they have weights, each row before the
-    update of its step), `learning_rate` (of the last step) and `seconds` (since the first step,
-    with what threads' kernels took to compile where they were new); with validation `val_loss` and
-    `val_accuracy` or `val_r2`.
+    update of its step; after the step where the optimiser takes all rows at once), `learning_rate`
+    (of the last step) and `seconds` (since the first step, with what threads' kernels took to
+    compile where they were new); with validation `val_loss` and `val_accuracy` or `val_r2`.
+    `LevenbergMarquardt` adds `damping` and `NewtonCG` `radius`, as the epoch's step had it.
 
     Parameters
     ----------

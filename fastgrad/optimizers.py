@@ -11,7 +11,7 @@ import copy
 
 import numpy as np
 
-from . import schedules
+from . import schedules, second_order
 from ._core import check
 from .kernels import optimizers as kernels
 
@@ -62,9 +62,8 @@ class Optimizer:
 
     def __init__(self, lr=1e-3, *, weight_decay: float = 0.0, clip_norm: float | None = None):
         if self.kernel is None:
-            raise TypeError(
-                f"Optimizer is not used by itself; expected one of {', '.join(BY_NAME)}"
-            )
+            names = (name for name, kind in BY_NAME.items() if issubclass(kind, Optimizer))
+            raise TypeError(f"Optimizer is not used by itself; expected one of {', '.join(names)}")
         self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.reset()
 
@@ -518,12 +517,18 @@ class AdamW(Adam):
         )
 
 
-BY_NAME = {kind.__name__.lower(): kind for kind in (SGD, Momentum, Nesterov, RMSprop, Adam, AdamW)}
+BY_NAME = {
+    kind.__name__.lower(): kind
+    for kind in (
+        SGD, Momentum, Nesterov, RMSprop, Adam, AdamW,
+        second_order.LevenbergMarquardt, second_order.NewtonCG,
+    )
+}  # fmt: skip
 
 
-def get_optimizer(value) -> Optimizer:
+def get_optimizer(value) -> Optimizer | second_order.SecondOrder:
     """An optimiser as it is, or the one of that name with its default numbers."""
-    if isinstance(value, Optimizer):
+    if isinstance(value, (Optimizer, second_order.SecondOrder)):
         return value
     if isinstance(value, str) and value.lower() in BY_NAME:
         return BY_NAME[value.lower()]()

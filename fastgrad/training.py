@@ -19,6 +19,7 @@ from . import checkpoint as store
 from . import metrics
 from ._core import check, files
 from ._core.csr import Csr
+from ._core.full_batch import CONVERGED, NOT_FINITE, trainer
 from ._core.progress import Progress
 from ._core.sources import Arrays, Batches
 from ._core.stepper import NO_LOSS, Stepper
@@ -26,8 +27,11 @@ from .history import History
 from .kernels.sums import rounded_sum
 from .network import MLP
 from .optimizers import Optimizer, get_optimizer
+from .second_order import SecondOrder
 
 __all__ = ["FitResult", "fit"]
+
+BATCH_SIZE = 32  # unless another is given
 
 
 @dataclass(eq=False)
@@ -42,7 +46,7 @@ class FitResult:
         Parameters after the epoch of the lowest validation loss (without validation: of the lowest
         training loss).
     history : History
-    optimizer : Optimizer
+    optimizer : Optimizer or SecondOrder
         With its state: give it and `theta` to `fit` to go on.
     best_epoch : int
         Counted from 1; 0 before the first epoch.
@@ -50,8 +54,9 @@ class FitResult:
         Of training, from the first step on.
     stopped : str
         Why it ended: "epochs" (all done), "patience", "callback", "interrupted" (Ctrl-C), "not
-        finite" (the loss or a parameter became NaN or infinite). L-BFGS: "converged", "line
-        search" (which found no lower loss), "evaluations" (of the loss: 20 an epoch).
+        finite" (the loss or a parameter became NaN or infinite). L-BFGS, `LevenbergMarquardt` and
+        `NewtonCG`: "converged"; L-BFGS: "line search" (which found no lower loss), "evaluations"
+        (of the loss: 20 an epoch).
 
     Examples
     --------
@@ -65,7 +70,7 @@ class FitResult:
     theta: np.ndarray
     best_theta: np.ndarray
     history: History
-    optimizer: Optimizer | None
+    optimizer: Optimizer | SecondOrder | None
     best_epoch: int = 0
     seconds: float = 0.0
     stopped: str = ""
@@ -91,7 +96,7 @@ def fit(
     theta=None,
     optimizer="adam",
     epochs: int = 20,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     sample_weight=None,
     validation=None,
     seed=None,
@@ -122,14 +127,16 @@ def fit(
         As for `MLP.loss_and_grad`; not given beside batches.
     theta : array (p,), optional
         Where to start, converted to the network's dtype; ``net.init(seed)`` otherwise.
-    optimizer : Optimizer or str
+    optimizer : Optimizer, SecondOrder or str
         Goes on from its state where it has one. By name: "sgd", "momentum", "nesterov", "rmsprop",
-        "adam", "adamw" with their defaults; "lbfgs" is SciPy's L-BFGS-B on all rows at once, an
-        epoch an iteration (extra ``fastgrad[scipy]``; no checkpoints, no `on_step`).
+        "adam", "adamw", "levenbergmarquardt", "newtoncg" with their defaults; "lbfgs" is SciPy's
+        L-BFGS-B (extra ``fastgrad[scipy]``; no checkpoints, no `on_step`). The last three take all
+        rows at once, an epoch is a step, and the history's loss is that after it.
     epochs : int
         Passes over the data, in all: a resumed run makes the rest of them.
-    batch_size : int
-        Rows of a step; the last step of an epoch has what is left.
+    batch_size : int, optional
+        Rows of a step, 32 unless given; the last step of an epoch has what is left. Not for an
+        optimiser that takes all rows at once.
     sample_weight : array (n,), optional
         A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step. Of any size: only
         ratios count. Weights that vanish in the network's dtype beside the largest are 0.
@@ -204,7 +211,7 @@ def fit(
     """
     metrics.require_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
-    batch_size = check.integer(batch_size, "batch_size")
+    rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
     checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")
     if patience is not None:
         patience = check.integer(patience, "patience")
@@ -228,12 +235,14 @@ def fit(
             raise ValueError("checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
         if y is None:
             raise TypeError("optimizer 'lbfgs' takes all rows at once; expected arrays X and y")
-    if y is None:
+    if isinstance(optimizer, SecondOrder):
+        source = _all_rows(net, optimizer, X, y, sample_weight, batch_size)
+    elif y is None:
         if sample_weight is not None:
             raise TypeError("sample_weight is given beside batches; expected (X, y, sample_weight)")
         source = Batches(net, X, epochs)
     else:
-        source = Arrays(net, X, y, sample_weight, batch_size, shuffle)
+        source = Arrays(net, X, y, sample_weight, rows, shuffle)
     run = Run(
         net, theta, sequence, optimizer, source, validation, epochs, patience, min_delta, threads
     )
@@ -253,11 +262,24 @@ def fit(
     return ended(run.train(Progress(progress, epochs, run.result.epochs)))
 
 
+def _all_rows(net, optimizer, X, y, sample_weight, batch_size) -> Arrays:
+    """The rows for an optimiser that takes them all at once."""
+    name = type(optimizer).__name__
+    if y is None:
+        raise TypeError(f"optimizer {name} takes all rows at once; expected arrays X and y")
+    if batch_size is not None:
+        raise ValueError(
+            f"batch_size is {batch_size}, and optimizer {name} takes all rows at once; expected "
+            f"none"
+        )
+    return Arrays(net, X, y, sample_weight, np.iinfo(np.int64).max, False)
+
+
 def ended(result, name: str = "") -> FitResult:
     """The result, with a warning to the caller of `fit` where numbers went out of range."""
     if result.stopped == "epochs" and not np.isfinite(result.theta).all():
-        result.stopped = "not finite"
-    if result.stopped == "not finite":
+        result.stopped = NOT_FINITE
+    if result.stopped == NOT_FINITE:
         kept = result.best_epoch and np.isfinite(result.best_theta).all()
         kept = f" (best_theta is of epoch {result.best_epoch})" if kept else ""
         warnings.warn(
@@ -284,30 +306,43 @@ class Run:
         threads,
     ):  # fmt: skip
         """optimizer: of this run alone; None: L-BFGS."""
+        if isinstance(optimizer, SecondOrder):
+            optimizer.check_network(net)
+            if source.sparse:
+                raise TypeError(
+                    f"X is sparse; optimizer {type(optimizer).__name__} takes dense rows: use "
+                    f"X.toarray()"
+                )
         self.net, self.source, self.validation, self.epochs = net, source, validation, epochs
         self.patience, self.min_delta, self.threads = patience, min_delta, threads
         self.rng = np.random.default_rng(sequence.spawn(1)[0])
-        self.result = FitResult(theta, theta.copy(), _history(net, validation), optimizer)
+        self.result = FitResult(
+            theta, theta.copy(), _history(net, validation, optimizer), optimizer
+        )
         self.on_epoch, self.on_step = [], []
         self.checkpoint, self.every, self.fixed = None, 1, {}
         self.clock = 0.0
         self.stop = None  # an event: as Ctrl-C, for a fit that does not run in the main thread
 
     def train(self, shown) -> FitResult:
+        """Epochs until there is a reason to stop."""
         if self.result.optimizer is None:
             from ._core.lbfgs import fit_lbfgs
 
             return fit_lbfgs(self, shown)
         result = self.result
-        stepper = self._stepper(self.source.sparse)
+        # Makes one and returns its row of the history; None where it ended within, for the reason
+        # in `stopped`.
+        epoch = trainer(self) if isinstance(result.optimizer, SecondOrder) else self._passes()
         self.start()
         try:
             while not result.stopped and result.epochs < self.epochs:
-                loss = self._epoch(stepper)
-                if loss is None:  # a callback after a step said stop
+                row = epoch()
+                if row is None:
                     break
-                last = result.optimizer.steps - 1
-                self.end_epoch(loss, result.optimizer.rate(max(0, last)), shown)
+                self.end_epoch(row, shown)
+                self._save()
+            if result.stopped == CONVERGED:
                 self._save()
         except KeyboardInterrupt:
             result.stopped = "interrupted"
@@ -329,6 +364,19 @@ class Run:
 
     def start(self):
         self.clock = time.perf_counter() - self.result.seconds
+
+    def _passes(self):
+        """A function that makes a pass over the data in minibatches."""
+        result, stepper = self.result, self._stepper(self.source.sparse)
+
+        def epoch():
+            loss = self._epoch(stepper)
+            if loss is None:  # a callback after a step said stop
+                return None
+            last = result.optimizer.steps - 1
+            return {"loss": loss, "learning_rate": result.optimizer.rate(max(0, last))}
+
+        return epoch
 
     def _epoch(self, stepper):
         """All steps of an epoch; the mean loss, or None if a callback stopped it before its end."""
@@ -353,11 +401,10 @@ class Run:
             raise ValueError("there are no rows that count in this epoch; expected at least one")
         return rounded_sum(*total) / weight
 
-    def end_epoch(self, loss: float, rate: float, shown) -> None:
+    def end_epoch(self, row: dict, shown) -> None:
         """Validation, history, the best so far, callbacks."""
         result = self.result
-        row = {"loss": loss, "learning_rate": rate}
-        watched = loss
+        watched = loss = row["loss"]
         if self.validation is not None:
             scores = metrics.evaluate_checked(
                 self.net, result.theta, *self.validation, threads=self.threads
@@ -373,7 +420,7 @@ class Run:
             result._waited += 1
         shown.epoch(result.epochs, result.history)
         if not np.isfinite(loss):
-            result.stopped = "not finite"
+            result.stopped = NOT_FINITE
         elif self.patience is not None and result._waited >= self.patience:
             result.stopped = "patience"
         if any([hook(result) for hook in self.on_epoch]):
@@ -431,7 +478,7 @@ class Run:
         result._waited, result.seconds = saved.run["waited"], saved.run["seconds"]
         self.rng.bit_generator.state = saved.generator
         if result.epochs and not np.isfinite(result.history.loss[-1]):
-            result.stopped = "not finite"
+            result.stopped = NOT_FINITE
         elif self.patience is not None and result._waited >= self.patience:
             result.stopped = "patience"
 
@@ -446,8 +493,8 @@ def _difference(name: str, theirs, ours) -> str:
     return "; ".join(_difference(f"{name} {key}", theirs.get(key), ours[key]) for key in keys)
 
 
-def _history(net, validation) -> History:
-    names = ["loss", "learning_rate"]
+def _history(net, validation, optimizer=None) -> History:
+    names = ["loss", "learning_rate", *getattr(optimizer, "columns", ())]
     if validation is not None:
         names += ["val_loss", f"val_{metrics.score_name(net)}"]
     return History({name: [] for name in [*names, "seconds"]})

@@ -95,11 +95,13 @@ def test_text_classes_from_csv_to_predictions(cli, folder):
     assert rows_of(cli("predict", "m.npz", "g.csv", "--proba")[1]) == found
 
 
-def test_regression_in_the_units_of_the_target(cli, folder):
+@pytest.mark.parametrize("optimizer", ["lbfgs", "levenbergmarquardt", "newtoncg"])
+def test_regression_in_the_units_of_the_target(cli, folder, optimizer):
     _, y = prices(folder / "p.csv")
     code, out, _ = cli("train", "p.csv", "--target", "price", "--layers", "none", "--optimizer",
-                       "lbfgs", "--epochs", 50, "--json", "--dtype", "float64")  # fmt: skip
+                       optimizer, "--epochs", 50, "--json", "--dtype", "float64")  # fmt: skip
     summary = json.loads(out)
+    assert summary["optimizer"] == optimizer
     assert code == 0 and summary["val_r2"] > 0.999 and summary["val_rmse"] < 0.1
     code, out, _ = cli("predict", "p-model.npz", "p.csv", "-o", "out.csv", "--json")
     assert json.loads(out) == {"predictions": "out.csv", "rows": 80}
@@ -396,6 +398,12 @@ def test_bad_files_are_one_line(cli, folder, name):
         (["train", "digits", "-o", "."], ". is a folder"),
         (["train", "digits", "--optimizer", "lbfgs", "--checkpoint", "c.npz"], "cannot resume"),
         (["train", "digits", "--optimizer", "lbfgs", "--lr", "1"], "--lr is not for lbfgs"),
+        (["train", "digits", "--optimizer", "newtoncg", "--lr", "1"], "--lr is not for newtoncg"),
+        (
+            ["train", "digits", "--optimizer", "newtoncg", "--batch-size", "9"],
+            "--batch-size is not",
+        ),
+        (["train", "digits", "--optimizer", "levenbergmarquardt"], "loss is cross_entropy"),
         (["train", "digits", "-o", "a.npz", "--history", "a.npz"], "which is the model too"),
         (["train", "digits", "-o", "a.npz", "--checkpoint", "./a.npz"], "is --checkpoint too"),
         (["train", "x.npy", "-o", "x.npy", "--force"], "which is the data too"),

@@ -187,7 +187,8 @@ def _train_arguments(sub) -> None:
     sub.add_argument("--l2", type=_rate, default=0.0,
                      help="l2/2 times the sum of squared weights joins the loss (0)")  # fmt: skip
     sub.add_argument("--epochs", type=_count, default=50, help="passes over the data (50)")
-    sub.add_argument("--batch-size", type=_count, default=32, help="rows of a step (32)")
+    sub.add_argument("--batch-size", type=_count,
+                     help="rows of a step (32); not where the optimizer takes all")  # fmt: skip
     sub.add_argument("--seed", type=_seed, default=0,
                      help="of parameters, order of rows and what is held out (0)")  # fmt: skip
     sub.add_argument("--networks", type=_count, default=1,
@@ -221,7 +222,9 @@ def _defaults(name: str) -> str:
     """An optimiser's number by name, as in "0.001 for adam, adamw; 0.01 for sgd"."""
     names: dict[object, list[str]] = {}
     for kind, optimizer in BY_NAME.items():
-        names.setdefault(optimizer().settings()[name], []).append(kind)
+        settings = optimizer().settings()
+        if name in settings:
+            names.setdefault(settings[name], []).append(kind)
     return "; ".join(f"{value} for {', '.join(kinds)}" for value, kinds in names.items())
 
 

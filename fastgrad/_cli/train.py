@@ -22,7 +22,8 @@ from ..losses import DEFAULTS, Loss, get_loss, parameters
 from ..many import fit_many
 from ..models import Model
 from ..network import MLP
-from ..training import fit
+from ..second_order import SecondOrder
+from ..training import BATCH_SIZE, fit
 from . import inputs, report
 from .ensemble import Ensemble
 from .errors import FAILED, INTERRUPTED, UserError
@@ -41,8 +42,7 @@ class Parts:
 
 
 def train(args) -> int:
-    if args.optimizer == "lbfgs":
-        _check_lbfgs(args)
+    _check_optimizer(args)
     if args.networks > 1 and args.checkpoint:
         raise UserError("--checkpoint is for one network; expected no --networks beside it")
     layers, outputs = _layers(args.layers), report.outputs(args)
@@ -54,8 +54,11 @@ def train(args) -> int:
     task = labels.task(table, args.task, args.force)
     model, parts = _prepare(args, table, task, layers)
     _say_doubts(args, model, table)
+    optimizer = _optimizer(args)
+    if isinstance(optimizer, SecondOrder):
+        optimizer.check_network(model.net)
     report.announce(args, model, parts)
-    result = _fit(args, model, parts)
+    result = _fit(args, model, parts, optimizer)
     finite = result.stopped != "not finite" and bool(np.isfinite(result.theta).all())
     # Held-out rows choose the epoch only where --patience says so: else they stay a fair test.
     model.theta = result.best_theta if args.patience or not finite else result.theta
@@ -98,13 +101,23 @@ def _say_doubts(args, model: Model, table: Table) -> None:
             say(f"{table.source}: column {name} has {count} different values, an input each")
 
 
-def _check_lbfgs(args) -> None:
-    if args.checkpoint:
+def _check_optimizer(args) -> None:
+    """An error where an option is not for this optimizer; the batch size, where it has one."""
+    lbfgs = args.optimizer == "lbfgs"
+    kind = optimizers.BY_NAME.get(args.optimizer)
+    if lbfgs and args.checkpoint:
         raise UserError("--checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
-    for name in ("lr", "weight_decay", "clip_norm"):
-        if getattr(args, name) is not None:
+    numbers = set(kind().settings() if kind else ())
+    if kind and issubclass(kind, optimizers.Optimizer):
+        numbers.add("batch_size")
+    for name in ("lr", "weight_decay", "clip_norm", "batch_size"):
+        if getattr(args, name) is not None and name not in numbers:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} is not for lbfgs; expected another --optimizer beside it")
+            raise UserError(
+                f"{option} is not for {args.optimizer}; expected another --optimizer beside it"
+            )
+    if "batch_size" in numbers and args.batch_size is None:
+        args.batch_size = BATCH_SIZE
 
 
 def _layers(text: str) -> list[int]:
@@ -230,7 +243,7 @@ def _not_finite(summary: dict, model: Model, parts: Parts) -> str:
     return ""
 
 
-def _fit(args, model: Model, parts: Parts):
+def _fit(args, model: Model, parts: Parts, optimizer):
     quiet = args.quiet or args.json
     if args.checkpoint and args.force and not args.resume:
         Path(args.checkpoint).unlink(missing_ok=True)
@@ -238,13 +251,13 @@ def _fit(args, model: Model, parts: Parts):
         warnings.simplefilter("ignore", RuntimeWarning)  # the last line says it
         if args.networks > 1:
             return Ensemble(fit_many(
-                model.net, *parts.training, optimizers=_optimizer(args), epochs=args.epochs,
+                model.net, *parts.training, optimizers=optimizer, epochs=args.epochs,
                 batch_size=args.batch_size, seeds=range(args.seed, args.seed + args.networks),
                 validation=parts.held_out, patience=args.patience, progress=not quiet,
                 threads=args.threads,
             ))  # fmt: skip
         return fit(
-            model.net, *parts.training, optimizer=_optimizer(args), epochs=args.epochs,
+            model.net, *parts.training, optimizer=optimizer, epochs=args.epochs,
             batch_size=args.batch_size, seed=args.seed, validation=parts.held_out,
             patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
             resume=args.resume, threads=args.threads, callbacks=started,

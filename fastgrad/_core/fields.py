@@ -106,6 +106,7 @@ HEADERS = {
         "optimizer": {
             "name": TEXT,
             "steps": COUNT,
+            "numbers?": _mapping(FINITE),
             "settings": _mapping(_either(FINITE, TEXT, NULL)),
         },
         "generator": {

@@ -33,7 +33,7 @@ def fit_lbfgs(run, shown):
 
     def after(intermediate_result):
         result.theta[...] = intermediate_result.x
-        run.end_epoch(intermediate_result.fun, float("nan"), shown)
+        run.end_epoch({"loss": intermediate_result.fun, "learning_rate": float("nan")}, shown)
         if result.stopped or result.epochs >= run.epochs:
             raise _Stop
 
