@@ -252,6 +252,15 @@ def loss(net, theta, X, y, sample_weight=None):
     TypeError, ValueError
         If a dtype or a shape does not fit, or a derivative with respect to y or sample_weight is
         asked for.
+    NotImplementedError
+        If a derivative is asked for that is not there: a second by X in reverse mode or of the
+        gradient by X, or a third.
+
+    Notes
+    -----
+    ``jax.jvp(jax.grad(f), (theta,), (v,))`` is the Hessian's product with v, in one pass and with
+    the bits of `fastgrad.curvature.hvp` (formula 34); ``jax.hessian`` makes p of them, where
+    `fastgrad.curvature.hessian` is far cheaper.
 
     Examples
     --------
