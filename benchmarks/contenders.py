@@ -302,8 +302,12 @@ CONTENDERS = {
 
 def contender(peer: str, work):
     """What makes the step of a peer for a work."""
+    from . import clipped, derivatives
+
     if work.kind == "clipped":
-        from .clipped import CONTENDERS as found
+        found = clipped.CONTENDERS
+    elif work.kind in derivatives.KINDS:
+        found = derivatives.CONTENDERS
     else:
         found = CONTENDERS
     if peer not in found:

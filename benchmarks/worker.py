@@ -166,7 +166,9 @@ def versions(peer: str) -> str:
     """What the peer is, for the table's foot."""
     from importlib.metadata import version
 
-    package = {"torch.compile": "torch", "sklearn": "scikit-learn"}.get(peer, peer)
+    packages = {"torch.compile": "torch", "sklearn": "scikit-learn"}
+    packages |= {name: f"{name}-for-pytorch" for name in ("curvlinops", "backpack")}
+    package = packages.get(peer, peer)
     if package != "fastgrad":
         return f"{peer} {version(package)}"
     import fastgrad

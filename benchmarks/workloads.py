@@ -18,13 +18,14 @@ class Work:
     """One row of the table."""
 
     name: str
-    kind: str  # "neuron", "network" or "layer"; "clipped": a network, row by row
+    kind: str  # "neuron", "network" or "layer"; "clipped": a network, row by row; or what of a
+    # network `derivatives.py` has
     n: int
     sizes: tuple[int, ...]
     dtype: str = "float32"
     loss: str = "mse"
     output_activation: str = "identity"
-    activation: str = "relu"  # of the hidden layers: or "tanh"
+    activation: str = "relu"  # of the hidden layers: or "tanh", "softplus"
 
     @property
     def products(self) -> int:

@@ -324,6 +324,13 @@ def compiled_predict(net, theta, X, out):
 
 
 @numba.njit(cache=True)
+def compiled_derivatives(net, theta, X, y, v, cotangent, gtheta, norms, product):
+    net.vjp(theta, X, cotangent, out=gtheta)
+    net.grad_norms(theta, X, y, out=norms)
+    net.hvp(theta, X, y, v, out=product)
+
+
+@numba.njit(cache=True)
 def compiled_layer(X, W, b, a, mask):
     fg.affine_relu(X, W, b, out=(a, mask))
 
@@ -340,10 +347,11 @@ def compiled_neuron(w, b, X, y, out):
 
 
 def guarded_handle(handle):
-    """Of one copy, its two workspaces moved."""
-    both = handle.gradient, handle.forward
-    gradient, forward = (moved(buffer[0]).reshape(1, -1) for buffer in both)
-    return handle._replace(gradient=gradient, forward=forward)
+    """Of one copy, its workspaces moved."""
+    names = "gradient", "forward", "back", "norms", "curved"
+    there = {name: getattr(handle, name) for name in names if len(getattr(handle, name))}
+    places = {name: moved(buffer[0]).reshape(1, -1) for name, buffer in there.items()}
+    return handle._replace(**places)
 
 
 def move_slots():
@@ -401,6 +409,10 @@ def check_compiled_network(rng, n, sizes, dtype, loss, weighted):
         compiled_predict(net, theta, X, out)
 
     check_compiled(predict, [((n, sizes[-1]), dtype)], handle, *arrays[:2])
+    if not weighted:
+        p, handle = arrays[0].size, handle_of(net, n, copies=1, derivatives=True)
+        given = *arrays, dyadic(rng, p, dtype), dyadic(rng, (n, sizes[-1]), dtype)
+        check_compiled(compiled_derivatives, [(m, dtype) for m in (p, n, p)], handle, *given)
 
 
 def check_compiled_layer(rng, n, d, k, dtype):

@@ -161,3 +161,22 @@ def test_a_wrong_result_is_seen_and_a_right_one_passes(name):
     assert peers.relative_error((loss, wrong), exact) > peers.TOLERANCE[work.dtype]
     assert peers.relative_error((loss * 1.01, grad), exact) > peers.TOLERANCE[work.dtype]
     assert peers.relative_error((loss, grad * float("nan")), exact) == float("inf")
+
+
+@pytest.mark.parametrize("peer", ["fastgrad", "torch", "jax"])
+@pytest.mark.parametrize("kind", ["vjp", "jvp", "ggn_vp", "hvp", "gradient", "hessian"])
+def test_derivatives_of_contenders_are_the_closed_forms(kind, peer, monkeypatch):
+    if peer != "fastgrad":
+        pytest.importorskip(peer)
+    contenders = importlib.import_module("benchmarks.contenders")
+    derivatives = importlib.import_module("benchmarks.derivatives")
+    peers = importlib.import_module("benchmarks.peers")
+    workloads = importlib.import_module("benchmarks.workloads")
+    work = workloads.Work("", kind, 9, (3, 6, 2), "float32", "cross_entropy")
+    if kind in ("gradient", "hessian"):
+        work = workloads.Work("", kind, 9, (2, 6, 1), "float32", activation="softplus")
+    exact = contenders.exact(work)
+    for numbers in (1e7, 1.0)[: 2 if kind == "hessian" and peer == "torch" else 1]:
+        monkeypatch.setattr(derivatives, "NUMBERS", numbers)
+        step, read = contenders.contender(peer, work)(work, *workloads.data(work), 2)
+        assert peers.relative_error(read(step()), exact) < peers.TOLERANCE["float32"]

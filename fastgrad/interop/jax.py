@@ -1,10 +1,14 @@
-"""JAX on the CPU: `affine_relu`, `predict` and `loss`, with their gradients, under jit and grad.
+"""JAX on the CPU: `affine_relu`, `predict` and `loss`, with their derivatives, under jit and grad.
 
-Each is a `custom_vjp` over `pure_callback`: XLA stops, its buffers go to NumPy and the results come
-back. That costs some 0.2 ms a call and a copy of every array, so XLA alone is faster wherever a
-gradient takes it less than about half a millisecond: what this buys there is one implementation,
-with the same bits, for several frameworks. vmap calls once for each element. Derivatives of
-derivatives and forward mode are not there.
+Each calls back to NumPy: XLA stops, its buffers go to NumPy and the results come back. That costs
+some 0.2 ms a call and a copy of every array, so XLA alone is faster wherever a gradient takes it
+less than about half a millisecond: what this buys there is one implementation, with the same bits,
+for several frameworks. vmap calls once for each element.
+
+`predict` and `loss` have forward and reverse mode. The gradient of `loss` by theta can be
+differentiated once more, in either mode by theta and forward by X: ``jax.jvp(jax.grad(f), ...)`` is
+`fastgrad.curvature.hvp`. No other derivative of a derivative is there, and each that is not says so
+as it is asked for. `affine_relu` has reverse mode alone, once.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ except ImportError:
     raise ImportError('fastgrad.interop.jax needs JAX: pip install "fastgrad[jax]"') from None
 
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
-from ..jacobians import vjp
-from ._network import checked_network, loss_and_grads
+from ..jacobians import jvp, vjp
+from ._jax_linear import linear
+from ._network import checked_network, grad_along, loss_and_grads
 
 __all__ = ["affine_relu", "loss", "predict"]
 
@@ -177,22 +183,51 @@ def _outputs(net, theta, X):
     return _callback(lambda theta, X: net.predict(*_arrays(theta, X)), result, theta, X)
 
 
-_predict = jax.custom_vjp(_outputs, nondiff_argnums=(0,))
+_predict = jax.custom_jvp(_outputs, nondiff_argnums=(0,))
 
 
-def _predict_fwd(net, theta, X):
-    return _outputs(net, theta, X), (theta, X)
+@_predict.defjvp
+def _predict_jvp(net, primals, tangents):
+    theta, X = primals
+
+    def forward(fixed, tangents):
+        def compute(*arrays):
+            return jvp(net, *_arrays(*arrays))
+
+        result = jax.ShapeDtypeStruct((X.shape[0], net.n_outputs), theta.dtype)
+        return (_callback(compute, result, *fixed, *tangents),)
+
+    def back(fixed, cotangents):
+        def compute(*arrays):
+            return vjp(net, *_arrays(*arrays), need_gX=True)
+
+        return _callback(compute, _like(*fixed), *fixed, *cotangents)
+
+    fixed = tuple(_final(value, _OUTPUTS_TWICE) for value in primals)
+    (moved,) = linear(forward, back, fixed, tuple(tangents))
+    return _outputs(net, theta, X), moved
 
 
-def _predict_bwd(net, saved, grad_out):
-    def backward(*arrays):
-        return vjp(net, *_arrays(*arrays), need_gX=True)
+_OUTPUTS_TWICE = (
+    "the outputs of `predict` have no second derivatives here: `loss` has those of a network's own "
+    "loss by theta, and fastgrad.jacobians has products with the Jacobian"
+)
+_BY_X = (
+    "the gradient of `loss` with respect to X cannot be differentiated again, nor that by theta in "
+    "reverse mode with respect to X: take jax.jvp of jax.grad by theta"
+)
+_THIRD = "`loss` has no third derivatives"
 
-    theta, X = saved
-    return _callback(backward, _like(theta, X), theta, X, grad_out)
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _final(value, why):
+    """The value, as what no derivative is taken by; `why` is said where one is."""
+    return value
 
 
-_predict.defvjp(_predict_fwd, _predict_bwd)
+@_final.defjvp
+def _final_jvp(why, primals, tangents):
+    raise NotImplementedError(why)
 
 
 def loss(net, theta, X, y, sample_weight=None):
@@ -217,6 +252,15 @@ def loss(net, theta, X, y, sample_weight=None):
     TypeError, ValueError
         If a dtype or a shape does not fit, or a derivative with respect to y or sample_weight is
         asked for.
+    NotImplementedError
+        If a derivative is asked for that is not there: a second by X in reverse mode or of the
+        gradient by X, or a third.
+
+    Notes
+    -----
+    ``jax.jvp(jax.grad(f), (theta,), (v,))`` is the Hessian's product with v, in one pass and with
+    the bits of `fastgrad.curvature.hvp` (formula 34); ``jax.hessian`` makes p of them, where
+    `fastgrad.curvature.hessian` is far cheaper.
 
     Examples
     --------
@@ -238,7 +282,7 @@ def loss(net, theta, X, y, sample_weight=None):
     return _loss(net, theta, X, y, *extra)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _loss(net, theta, X, y, *extra):
     def value(*args):
         return np.asarray(net.loss(*_arrays(*args)), net.dtype)
@@ -246,31 +290,72 @@ def _loss(net, theta, X, y, *extra):
     return _callback(value, jax.ShapeDtypeStruct((), theta.dtype), theta, X, y, *extra)
 
 
-def _loss_fwd(net, theta, X, y, *extra):
-    for name, argument in zip(("y", "sample_weight"), (y, *extra)):
-        if argument.perturbed and jnp.issubdtype(argument.value.dtype, jnp.floating):
-            raise ValueError(f"the derivative with respect to {name} is not computed")
-    need_x = X.perturbed
-    theta, X, *rest = (argument.value for argument in (theta, X, y, *extra))
+def _loss_jvp(net, primals, tangents):
+    """The loss in one pass with its gradients, whose products with the tangents are JAX's own: it
+    goes back through them by itself."""
+    along_theta, along_X = _tangents(tangents)
+    loss, *grads = _loss_and_grads(net, along_X is not None, *primals)
+    return loss, _inner(grads, along_theta, along_X)
 
+
+_loss.defjvp(_loss_jvp, symbolic_zeros=True)
+
+
+def _tangents(tangents):
+    """Those of theta and X, None where they are zero; others must be."""
+    for name, tangent in zip(("y", "sample_weight"), tangents[2:]):
+        if type(tangent) is not SymbolicZero:
+            raise ValueError(f"the derivative with respect to {name} is not computed")
+    return [None if type(tangent) is SymbolicZero else tangent for tangent in tangents[:2]]
+
+
+def _inner(grads, *tangents):
+    pairs = zip(grads, tangents)
+    found = [jnp.sum(grad * tangent) for grad, tangent in pairs if tangent is not None]
+    return sum(found) if found else jnp.zeros((), grads[0].dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _loss_and_grads(net, need_x, theta, X, y, *extra):
     def values(*args):
-        if need_x:
-            loss, *grads = loss_and_grads(net, *_arrays(*args))
-        else:
-            loss, *grads = net.loss_and_grad(*_arrays(*args))
+        compute = partial(loss_and_grads, net) if need_x else net.loss_and_grad
+        loss, *grads = compute(*_arrays(*args))
         return np.asarray(loss, net.dtype), *grads
 
     results = (jax.ShapeDtypeStruct((), theta.dtype), *_like(theta, *((X,) if need_x else ())))
-    value, *grads = _callback(values, results, theta, X, *rest)
-    return value, (grads, X, len(rest))
+    return tuple(_callback(values, results, theta, X, y, *extra))
 
 
-def _loss_bwd(net, saved, grad_loss):
-    grads, X, others = saved
-    scaled = [grad_loss * grad for grad in grads]
-    if len(scaled) == 1:
-        scaled.append(jnp.zeros_like(X))
-    return (*scaled, *[None] * others)
+def _loss_and_grads_jvp(net, need_x, primals, tangents):
+    along_theta, along_X = _tangents(tangents)
+    if need_x and not along_theta is along_X is None:
+        raise NotImplementedError(_BY_X)
+    loss, *grads = _loss_and_grads(net, along_X is not None, *primals)
+    moved = _inner(grads, along_theta, along_X), _grad_along(net, primals, along_theta, along_X)
+    return (loss, grads[0]), moved
 
 
-_loss.defvjp(_loss_fwd, _loss_bwd, symbolic_zeros=True)
+_loss_and_grads.defjvp(_loss_and_grads_jvp, symbolic_zeros=True)
+
+
+def _grad_along(net, primals, along_theta, along_X):
+    """How the gradient by theta moves: linear in both, and by theta its own transpose."""
+    fixed = *(_final(value, _THIRD) for value in primals[:2]), *primals[2:]
+    if along_theta is None:
+        along_theta = jnp.zeros_like(primals[0])
+    tangents = (along_theta,) if along_X is None else (along_theta, along_X)
+
+    def product(fixed, tangents):
+        def compute(*arrays):
+            theta, X, y, *rest = _arrays(*arrays)
+            weight = rest.pop(0) if len(fixed) == 4 else None
+            return (grad_along(net, theta, X, y, weight, *rest),)
+
+        return _callback(compute, _like(fixed[0]), *fixed, *tangents)
+
+    def transposed(fixed, cotangents):
+        if along_X is not None:
+            raise NotImplementedError(_BY_X)
+        return product(fixed, cotangents)
+
+    return linear(product, transposed, fixed, tangents)[0]

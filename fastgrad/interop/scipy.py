@@ -1,7 +1,8 @@
 """SciPy: objectives for `scipy.optimize.minimize`, residuals and Jacobian for `least_squares`.
 
-A float64 network needs nothing from here for `minimize`:
-``minimize(net.loss_and_grad, theta, args=(X, y), jac=True)``.
+A float64 network needs nothing from here for first-order methods of `minimize`:
+``minimize(net.loss_and_grad, theta, args=(X, y), jac=True)``. `objective` adds ``hess`` and
+``hessp``, for those of second order.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ except ImportError:
     raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
 
 from .._core import check
+from ..curvature import ggn, ggn_vp, hessian, hvp
 from ..jacobians import jacobian
 from ..losses import LOSSES
 from ._network import checked_network
 
 __all__ = ["LeastSquares", "objective"]
 
+_CURVATURES = {"hessian": (hessian, hvp), "ggn": (ggn, ggn_vp)}
 
-def objective(net, X, y, sample_weight=None):
-    """The loss and gradient of a network of either dtype, as SciPy wants them: in float64.
+
+def objective(net, X, y, sample_weight=None, *, kind: str = "hessian"):
+    """The loss of a network of either dtype with its derivatives, as SciPy wants them: in float64.
 
     Parameters
     ----------
@@ -30,17 +34,28 @@ def objective(net, X, y, sample_weight=None):
         A float32 network computes in float32: ask for no more than about 1e-3 of the gradient.
     X, y, sample_weight
         As for `MLP.loss_and_grad`.
+    kind : {"hessian", "ggn"}
+        The second derivatives: exact, or Gauss and Newton's, which are positive semi-definite.
 
     Returns
     -------
     function : callable
-        theta (p,) of float64 to (loss, gradient (p,) of float64), for `minimize(..., jac=True)`. It
-        can be pickled, with the data that it holds.
+        theta (p,) of float64 to (loss, gradient (p,) of float64), for `minimize(..., jac=True)`.
+        ``function.hessp(theta, v)`` is the product with v (p,), for ``hessp=``;
+        ``function.hess(theta)`` the matrix (p, p), for ``hess=`` and up to some thousand
+        parameters. All three can be pickled, with the data that they hold.
 
     Raises
     ------
     TypeError, ValueError
-        If net is not a network; otherwise at the first call, as `MLP.loss_and_grad`.
+        If net is not a network or `kind` is another; otherwise at the first call, as
+        `MLP.loss_and_grad`.
+
+    Notes
+    -----
+    Formulas 34 and 35: `fastgrad.curvature`. A matrix costs many products: take ``hessp`` with
+    "trust-krylov", "trust-ncg", "Newton-CG" and "trust-constr", ``hess`` with "trust-exact" and,
+    of the kind "ggn" alone, "dogleg".
 
     Examples
     --------
@@ -53,22 +68,37 @@ def objective(net, X, y, sample_weight=None):
     >>> line = objective(net, X, np.array([1.0, 3.0], np.float32))
     >>> minimize(line, np.zeros(2), jac=True, method="BFGS", tol=1e-4).x.round(2)
     array([2., 1.])
+    >>> minimize(line, np.zeros(2), jac=True, method="trust-krylov", hessp=line.hessp).x.round(2)
+    array([2., 1.])
     """
-    return _Objective(checked_network(net), X, y, sample_weight)
+    if kind not in _CURVATURES:
+        raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
+    return _Objective(checked_network(net), X, y, sample_weight, kind)
 
 
 class _Objective:
     """A function that can be pickled."""
 
-    def __init__(self, net, X, y, sample_weight):
-        self.net, self.data = net, (X, y, sample_weight)
+    def __init__(self, net, X, y, sample_weight, kind):
+        self.net, self.data, self.kind = net, (X, y, sample_weight), kind
 
     def __call__(self, theta):
-        theta = check.as_array(theta, "theta")
-        if theta.dtype.kind in "biuf":
-            theta = theta.astype(self.net.dtype)
-        loss, grad = self.net.loss_and_grad(theta, *self.data)
+        loss, grad = self.net.loss_and_grad(self._vector(theta, "theta"), *self.data)
         return loss, grad.astype(np.float64, copy=False)
+
+    def hessp(self, theta, v):
+        X, y, sample_weight = self.data
+        theta, v = self._vector(theta, "theta"), self._vector(v, "v")
+        product = _CURVATURES[self.kind][1](self.net, theta, X, y, v, sample_weight)
+        return product.astype(np.float64, copy=False)
+
+    def hess(self, theta):
+        matrix = _CURVATURES[self.kind][0](self.net, self._vector(theta, "theta"), *self.data)
+        return matrix.astype(np.float64, copy=False)
+
+    def _vector(self, value, name: str):
+        value = check.as_array(value, name)
+        return value.astype(self.net.dtype) if value.dtype.kind in "biuf" else value
 
 
 class LeastSquares:

@@ -5,6 +5,8 @@ from importlib.util import find_spec
 _NEEDS = {
     "test_autodiff.py": ("torch", "jax"),
     "test_derivatives.py": ("torch", "jax"),
+    "test_per_sample_autodiff.py": ("torch", "jax"),
+    "test_small_batches.py": ("torch",),
     "test_torch.py": ("torch",),
     "test_torch_modules.py": ("torch",),
     "test_torch_accuracy.py": ("torch",),

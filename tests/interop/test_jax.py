@@ -55,13 +55,13 @@ LOSSES = ["mse", "logistic", "cross_entropy"]
 @pytest.mark.parametrize("loss_name", LOSSES)
 def test_check_grads_of_a_loss(rng, loss_name):
     net, theta, X, y = problem(rng, loss_name)
-    check_grads(lambda t, X: loss(net, t, X, y), (theta, X), order=1, modes=["rev"])
+    check_grads(lambda t, X: loss(net, t, X, y), (theta, X), order=1)
 
 
 @pytest.mark.parametrize("output_activation", ["identity", "relu"])
 def test_check_grads_of_outputs(rng, output_activation):
     net, theta, X, _ = problem(rng, "mse", output_activation)
-    check_grads(lambda t, X: predict(net, t, X), (theta, X), order=1, modes=["rev"])
+    check_grads(lambda t, X: predict(net, t, X), (theta, X), order=1)
 
 
 def test_check_grads_of_a_layer(rng):
@@ -137,6 +137,104 @@ def test_targets_below_zero_of_a_poisson_loss_are_named(jit):
     call = jax.jit(call) if jit else call
     with pytest.raises(Exception, match=r"y has the value -1\.0 at position 2; expected 0 or more"):
         call(jnp.zeros(3), jnp.ones((3, 2)), jnp.array([0.0, 1.0, -1.0])).block_until_ready()
+
+
+def curved(rng):
+    """(our loss, JAX's own, our outputs, JAX's own), of theta and X, and points and tangents."""
+    net = fg.MLP([5, 9, 6, 3], "cross_entropy", activation="tanh", l2=0.1)
+    theta, X = jnp.array(net.init(0)), jnp.array(rng.standard_normal((12, 5)))
+    y, s = jnp.array(rng.integers(0, 3, 12)), jnp.array(rng.uniform(0.5, 2, 12))
+    layers = net.unflatten(np.arange(net.n_parameters))
+
+    def outputs(theta, X):
+        for W, b in layers:
+            X = X @ theta[W] + theta[b]
+            X = jnp.tanh(X) if b[0] < layers[-1][1][0] else X
+        return X
+
+    def own(theta, X):
+        picked = jax.nn.log_softmax(outputs(theta, X))[jnp.arange(12), y]
+        penalty = sum((theta[W] ** 2).sum() for W, _ in layers)
+        return -(s * picked).sum() / s.sum() + 0.05 * penalty
+
+    v, u = (jnp.array(rng.standard_normal(a.shape)) for a in (theta, X))
+    ours = lambda theta, X: loss(net, theta, X, y, s)  # noqa: E731
+    return ours, own, partial(predict, net), outputs, theta, X, v, u
+
+
+def assert_agree(transform, ours, own, *args):
+    """With jit and without."""
+    expected = jax.tree.leaves(jax.jit(transform(own))(*args))
+    for jit in (jax.jit, lambda function: function):
+        for found, right in zip(jax.tree.leaves(jit(transform(ours))(*args)), expected):
+            np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-13)
+
+
+def test_row30_forward_mode_is_jaxs(rng):
+    ours, own, our_outputs, own_outputs, theta, X, v, u = curved(rng)
+    both = lambda f: lambda t, X: jax.jvp(f, (t, X), (v, u))  # noqa: E731
+    one = lambda f: lambda t, X: jax.jvp(lambda X: f(t, X), (X,), (u,))  # noqa: E731
+    for transform in (both, one):
+        assert_agree(transform, ours, own, theta, X)
+        assert_agree(transform, our_outputs, own_outputs, theta, X)
+    for transform in (jax.jacfwd, jax.jacrev):
+        assert_agree(lambda f, t=transform: t(f, (0, 1)), our_outputs, own_outputs, theta, X)
+
+
+def test_row34_derivatives_of_a_gradient_are_jaxs(rng):
+    ours, own, *_, theta, X, v, u = curved(rng)
+
+    def along_theta(f):
+        return lambda t, X: jax.jvp(lambda t: jax.grad(f)(t, X), (t,), (v,))
+
+    def along_both(f):
+        return lambda t, X: jax.jvp(jax.value_and_grad(f), (t, X), (v, u))
+
+    def along_X(f):
+        return lambda t, X: jax.jvp(lambda X: jax.grad(f)(t, X), (X,), (u,))
+
+    def back(f):
+        return jax.grad(lambda t, X: f(t, X) ** 2 + jnp.sin(jax.grad(f)(t, X)).sum())
+
+    def back_over_forward(f):
+        return jax.grad(lambda t, X: jax.jvp(lambda t: f(t, X), (t,), (v,))[1])
+
+    def linearized(f):
+        return lambda t, X: jax.linearize(lambda t: jax.grad(f)(t, X), t)[1](v)
+
+    transforms = along_theta, along_both, along_X, back, back_over_forward, linearized, jax.hessian
+    for transform in transforms:
+        assert_agree(transform, ours, own, theta, X)
+
+
+def test_row34_a_product_has_the_bits_of_hvp(rng):
+    net = fg.MLP([5, 8, 3], "cross_entropy", dtype="float32")
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, 20, "cross_entropy", net.dtype, True)
+    v = rng.standard_normal(theta.size).astype("f4")
+    product = jax.jit(lambda t, v: jax.jvp(jax.grad(lambda t: loss(net, t, X, y, s)), (t,), (v,)))
+    gradient, moved = product(theta, v)
+    np.testing.assert_array_equal(gradient, net.loss_and_grad(theta, X, y, s)[1])
+    np.testing.assert_array_equal(moved, fg.curvature.hvp(net, theta, X, y, v, s))
+
+
+def test_derivatives_that_are_not_there_say_so(rng):
+    ours, _, outputs, _, theta, X, v, _ = curved(rng)
+    second = lambda t: jax.jvp(jax.grad(lambda t: ours(t, X)), (t,), (v,))[1]  # noqa: E731
+    for call, words in (
+        (lambda: jax.grad(lambda X: v @ jax.grad(ours)(theta, X))(X), "with respect to X"),
+        (lambda: jax.jvp(lambda t: jax.grad(ours, 1)(t, X), (theta,), (v,)), "with respect to X"),
+        (lambda: jax.hessian(lambda t: outputs(t, X).sum())(theta), "no second derivatives here"),
+        (lambda: jax.grad(lambda t: v @ second(t))(theta), "no third derivatives"),
+        (lambda: jax.jvp(second, (theta,), (v,)), "no third derivatives"),
+    ):
+        with pytest.raises(NotImplementedError, match=words):
+            call()
+        with pytest.raises(NotImplementedError, match=words):
+            jax.jit(call)()
+    net = fg.MLP([5, 3])
+    with pytest.raises(ValueError, match="derivative with respect to sample_weight is not"):
+        s = jnp.ones(12)
+        jax.jvp(lambda s: loss(net, jnp.zeros(18), X, jnp.ones((12, 3)), s), (s,), (s,))
 
 
 def test_vmap_takes_one_element_at_a_time(rng):

@@ -44,6 +44,32 @@ def predict_into(net, theta, X, out):
     return net.predict(theta, X, out=out)
 
 
+@numba.njit
+def vjp_norms_hvp(net, theta, X, y, v, cotangent):
+    product = net.hvp(theta, X, y, v)
+    return net.vjp(theta, X, cotangent), net.grad_norms(theta, X, y), product
+
+
+@numba.njit
+def weighted_norms_hvp(net, theta, X, y, v, s):
+    return net.grad_norms(theta, X, y, s), net.hvp(theta, X, y, v, s)
+
+
+@numba.njit
+def vjp_into(net, theta, X, cotangent, out):
+    return net.vjp(theta, X, cotangent, out=out)
+
+
+@numba.njit
+def norms_into(net, theta, X, y, out):
+    return net.grad_norms(theta, X, y, out=out)
+
+
+@numba.njit
+def hvp_into(net, theta, X, y, v, out):
+    return net.hvp(theta, X, y, v, out=out)
+
+
 # networks
 
 
@@ -91,6 +117,86 @@ def test_row28_row29_have_the_bits_of_the_python_call(rng, loss, activation):
             loss_grad_outputs(handle, theta, X, y)
     else:
         assert loss_grad_outputs(handle, theta, X, y)[0] == net.loss(theta, X, y)
+
+
+@pytest.mark.parametrize("n", [1, 16, 300])
+@pytest.mark.parametrize("loss", ["mse", "poisson", "cross_entropy"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_row30_row31_row34_derivatives_have_the_bits_of_the_python_calls(rng, loss, n, dtype):
+    net = fg.MLP([5, 16, 3], loss, activation="tanh", dtype=dtype, l2=0.1)
+    kind = "cross_entropy" if loss == "cross_entropy" else "mse"
+    theta, X, y, s = draw_problem(rng, net.layer_sizes, n, kind, net.dtype, True)
+    y = abs(y)
+    v, c = (rng.standard_normal(shape).astype(dtype) for shape in (theta.size, (n, 3)))
+    expected = (
+        fg.jacobians.vjp(net, theta, X, c),
+        fg.per_sample.grad_norms(net, theta, X, y),
+        fg.curvature.hvp(net, theta, X, y, v),
+    )
+    handle = pickle.loads(pickle.dumps(network(net, n, derivatives=True)))
+    for found, wanted in zip(vjp_norms_hvp(handle, theta, X, y, v, c), expected):
+        assert_same_bits(found, wanted)
+    python = handle.vjp(theta, X, c), handle.grad_norms(theta, X, y), handle.hvp(theta, X, y, v)
+    for found, wanted in zip(python, expected):
+        assert_same_bits(found, wanted)
+    handle = network(net, n, weighted=True, derivatives=True)
+    norms, product = weighted_norms_hvp(handle, theta, X, y, v, s)
+    assert_same_bits(norms, fg.per_sample.grad_norms(net, theta, X, y, s))
+    assert_same_bits(product, fg.curvature.hvp(net, theta, X, y, v, s))
+    assert not handle.busy.any()
+
+
+def test_wrong_arguments_of_derivatives_in_compiled_code(rng):
+    net = fg.MLP([4, 3])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "mse", net.dtype)
+    handle, v, c = network(net, 9, derivatives=True), theta.copy(), y.copy()
+    plain, norms, p = network(net, 9), np.empty(9), theta.size
+    big = np.empty(400)
+    for call, args, words in (
+        (vjp_into, (plain, theta, X, c, v), "derivatives=True"),
+        (norms_into, (plain, theta, X, y, norms), "derivatives=True"),
+        (hvp_into, (plain, theta, X, y, v, big[:p]), "derivatives=True"),
+        (vjp_into, (handle, theta[:-1], X, c, v), "theta has the wrong size"),
+        (vjp_into, (handle, theta, X[:8], c, v), "X has another number of rows"),
+        (vjp_into, (handle, theta, X, c[:8], v), "cotangent has the wrong shape"),
+        (vjp_into, (handle, theta, X, c, big[:3]), "out has the wrong size"),
+        (vjp_into, (handle, theta, X, c, theta), "out overlaps theta"),
+        (vjp_into, (handle, theta, X, c, c.reshape(-1)[:p]), "out overlaps cotangent"),
+        (norms_into, (handle, theta, X, y[:8], norms), "y has the wrong shape"),
+        (norms_into, (handle, theta, X, y, norms[:8]), "out has the wrong size"),
+        (norms_into, (handle, theta, X, y, y.reshape(-1)[:9]), "out overlaps y"),
+        (hvp_into, (handle, theta, X, y, v[1:], big[:p]), "v has the wrong size"),
+        (hvp_into, (handle, theta, X, y, v, v), "out overlaps v"),
+        (hvp_into, (handle, theta, X, y, v, X.reshape(-1)[:p]), "out overlaps X"),
+        (hvp_into, (handle, theta, X, y, v, big[:2]), "out has the wrong size"),
+    ):
+        before = [np.array(a) for a in args[1:]]
+        with pytest.raises(ValueError, match=words):
+            call(*args)
+        for a, b in zip(args[1:], before):
+            assert_same_bits(a, b)
+    with pytest.raises(ValueError, match="sample_weight is missing"):
+        norms_into(network(net, 9, weighted=True, derivatives=True), theta, X, y, norms)
+    with pytest.raises(TypingError, match="v has dtype float32; expected float64"):
+        hvp_into(handle, theta, X, y, v.astype("f4"), big[:p])
+    with pytest.raises(TypingError, match="cotangent has dtype float32; expected float64"):
+        vjp_into(handle, theta, X, c.astype("f4"), big[:p])
+    with pytest.raises(TypeError, match="derivatives"):
+        network(net, 9, derivatives="vjp")
+    assert not handle.busy.any()
+
+
+def test_derivatives_allocate_nothing_where_out_is_given(rng):
+    net = fg.MLP([4, 3])
+    theta, X, y, _ = draw_problem(rng, net.layer_sizes, 9, "mse", net.dtype)
+    handle, out, norms = network(net, 9, derivatives=True), np.empty_like(theta), np.empty(9)
+    for call, args in (
+        (vjp_into, (theta, X, y, out)),
+        (norms_into, (theta, X, y, norms)),
+        (hvp_into, (theta, X, y, theta.copy(), out)),
+    ):
+        call(handle, *args)
+        assert allocations(call, handle, *args) < 40  # headers of the arguments
 
 
 def test_sample_weights(rng):
@@ -560,7 +666,7 @@ def compiled_calls(dtype):
     grad_a, y, s = dyadic(rng, (7, 3), dtype), dyadic(rng, 7, dtype), np.ones(7, dtype)
     net = fg.MLP([5, 4, 3], dtype=dtype)
     theta, _, Y, _ = draw_problem(rng, net.layer_sizes, 7, "mse", net.dtype)
-    handle, opt = network(net, 7), optimizer(fg.SGD(0.5), net)
+    handle, opt = network(net, 7, derivatives=True), optimizer(fg.SGD(0.5), net)
     yield "layer", layer, {"X": X, "W": W, "b": b, "grad_a": grad_a}
     yield "neuron", lambda w, X, y: one_neuron(w, 0.5, X, y), {"w": w, "X": X, "y": y}
 
@@ -577,6 +683,17 @@ def compiled_calls(dtype):
 
     yield "network", both, {"theta": theta, "X": X, "y": Y}
     yield "predict", lambda out: predict_into(handle, theta, X, out), {"out": np.zeros_like(Y)}
+
+    def derivatives(theta, X, y, v, cotangent):
+        return vjp_norms_hvp(handle, theta, X, y, v, cotangent)
+
+    arrays = {"theta": theta, "X": X, "y": Y, "v": theta[::-1].copy(), "cotangent": Y[::-1].copy()}
+    yield "derivatives", derivatives, arrays
+
+    def product(out):
+        return hvp_into(handle, theta, X, Y, theta[::-1].copy(), out)
+
+    yield "into a product", product, {"out": np.zeros_like(theta)}
 
     def step(theta, grad):
         optimizer_step(opt, theta, grad)

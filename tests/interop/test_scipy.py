@@ -189,3 +189,51 @@ def test_without_scipy_the_extra_is_named():
         """
     )
     assert 'pip install "fastgrad[scipy]"' in out
+
+
+SECOND_ORDER = {
+    "trust-krylov": "hessp", "trust-ncg": "hessp", "Newton-CG": "hessp", "trust-constr": "hessp",
+    "trust-exact": "hess", "dogleg": "hess",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SECOND_ORDER)
+def test_second_order_methods_take_the_objectives_curvature(rng, method):
+    net = fg.MLP([2, 6, 1], activation="tanh", l2=1e-3)
+    X = rng.uniform(-1, 1, (60, 2))
+    function = objective(net, X, np.abs(X[:, :1]), kind="ggn" if method == "dogleg" else "hessian")
+    given = {SECOND_ORDER[method]: getattr(function, SECOND_ORDER[method])}
+    start = net.init(seed=1)
+    result = minimize(function, start, jac=True, method=method, options={"maxiter": 60}, **given)
+    assert result.fun < 0.2 * function(start)[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_row34_row35_the_objectives_curvature_is_that_of_the_network(rng, kind, dtype):
+    net = fg.MLP([2, 6, 3], "cross_entropy", dtype=dtype, l2=1e-2)
+    X, y, s = rng.uniform(-1, 1, (20, 2)).astype(dtype), rng.integers(0, 3, 20), rng.random(20)
+    theta, v, s = net.init(seed=1), rng.standard_normal(net.n_parameters), s.astype(dtype)
+    function = pickle.loads(pickle.dumps(objective(net, X, y, s, kind=kind)))
+    product = {"hessian": fg.curvature.hvp, "ggn": fg.curvature.ggn_vp}[kind]
+    matrix = {"hessian": fg.curvature.hessian, "ggn": fg.curvature.ggn}[kind]
+    found, whole = function.hessp(theta.astype(float), v), function.hess(theta.astype(float))
+    assert found.dtype == whole.dtype == np.float64
+    np.testing.assert_array_equal(found, product(net, theta, X, y, v.astype(dtype), s))
+    np.testing.assert_array_equal(whole, matrix(net, theta, X, y, s))
+    hessp, hess = pickle.loads(pickle.dumps((function.hessp, function.hess)))
+    np.testing.assert_array_equal(hessp(theta, v), found)
+    np.testing.assert_array_equal(hess(theta), whole)
+
+
+def test_wrong_arguments_of_the_curvature_are_named():
+    net, X = fg.MLP([2, 1]), np.ones((3, 2))
+    with pytest.raises(ValueError, match="kind is 'fisher'; expected 'hessian' or 'ggn'"):
+        objective(net, X, np.ones(3), kind="fisher")
+    function = objective(net, X, np.ones(3))
+    with pytest.raises(ValueError, match=r"v has shape \(2,\)"):
+        function.hessp(np.ones(3), np.ones(2))
+    with pytest.raises(TypeError, match="v has dtype"):
+        function.hessp(np.ones(3), [1j, 1, 1])
+    with pytest.raises(ValueError, match=r"theta has shape \(2,\)"):
+        function.hess(np.ones(2))

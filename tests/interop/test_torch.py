@@ -452,14 +452,131 @@ def test_wrong_tensors_are_named():
         FusedMLP([4, 3], dtype=torch.float16)
 
 
-def test_double_backward_and_vmap_are_clear_errors():
+def flat_of(tensors):
+    """In theta's order, of weights (k, d) and biases."""
+    return torch.cat([(t.t() if t.ndim == 2 else t).reshape(-1) for t in tensors])
+
+
+@pytest.fixture
+def curved():
+    """A fused module, PyTorch's own loss of a copy of it, and the parameters of that."""
+    torch.manual_seed(3)
+    model = FusedMLP([5, 9, 6, 3], "cross_entropy", activation="tanh", l2=0.1, dtype=F64)
+    own, x = model.to_torch(), torch.randn(12, 5, dtype=F64)
+    y, s = torch.randint(0, 3, (12,)), torch.rand(12, dtype=F64) + 0.5
+
+    def loss(x):
+        each = nn.functional.cross_entropy(own(x), y, reduction="none")
+        penalty = sum((p**2).sum() for p in own.parameters() if p.ndim == 2)
+        return (s * each).sum() / s.sum() + 0.05 * penalty
+
+    return model, (x, y, s), loss, list(own.parameters())
+
+
+def test_row34_double_backward_by_the_parameters_is_the_hessians_product(curved):
+    model, (x, y, s), own_loss, parameters = curved
+    v, theta = torch.randn_like(model.theta), model.theta.detach()
+    gradient = flat_of(torch.autograd.grad(own_loss(x), parameters, create_graph=True))
+    expected = flat_of(torch.autograd.grad(gradient @ v, parameters))
+    (gradient,) = torch.autograd.grad(model(x, y, s), model.theta, create_graph=True)
+    (product,) = torch.autograd.grad(gradient @ v, model.theta)
+    close(product, expected)
+    assert (
+        product.numpy().tobytes()
+        == fg.curvature.hvp(
+            model.net, theta.numpy(), x.numpy(), y.numpy(), v.numpy(), s.numpy()
+        ).tobytes()
+    )
+
+    def loss(theta):
+        return torch.func.functional_call(model, {"theta": theta}, (x, y, s))
+
+    close(torch.func.grad(lambda t: torch.func.grad(loss)(t) @ v)(theta), expected)
+    close(torch.autograd.functional.vhp(loss, theta, v)[1], expected)
+    whole = fg.curvature.hessian(model.net, theta.numpy(), x.numpy(), y.numpy(), s.numpy())
+    close(torch.autograd.functional.hessian(loss, theta), torch.from_numpy(whole))
+    scale = torch.tensor(2.0, dtype=F64, requires_grad=True)
+    given = scale, theta.clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda scale, theta: scale * loss(theta), given)
+
+
+def test_row34_penalties_on_gradients_by_x_and_theta(curved):
+    """Of a function of the loss, by the parameters."""
+    model, (x, y, s), own_loss, parameters = curved
+    x, v = x.requires_grad_(), torch.randn_like(model.theta)
+    gx, *gradients = torch.autograd.grad(own_loss(x) ** 2, [x, *parameters], create_graph=True)
+    for weight in (0.0, 1.0):
+        penalty = (gx**2).sum() + weight * (flat_of(gradients) @ v)
+        expected = flat_of(torch.autograd.grad(penalty, parameters, retain_graph=True))
+        mine, gradient = torch.autograd.grad(
+            model(x, y, s) ** 2, (x, model.theta), create_graph=True
+        )
+        model.theta.grad = None
+        ((mine**2).sum() + weight * (gradient @ v)).backward(inputs=[model.theta])
+        close(model.theta.grad, expected)
+
+
+def test_row34_double_backward_of_separate_parameters(curved):
+    model, (x, y, s), *_ = curved
+    fused = from_torch(model.to_torch(), loss="cross_entropy", l2=0.1)
+    for frozen in (None, 2):
+        parameters = list(fused.parameters())
+        if frozen is not None:
+            parameters.pop(frozen).requires_grad_(False)
+        gradients = torch.autograd.grad(fused(x, y, s), parameters, create_graph=True)
+        sum(gradient.sum() for gradient in gradients).backward()
+        arrays = (a.detach().numpy() for a in (model.theta, x, y, s))
+        whole = fg.curvature.hessian(model.net, *arrays)
+        ones = np.ones(len(whole))
+        if frozen is not None:
+            model.net.unflatten(ones)[1][0][...] = 0
+        wanted = model.net.unflatten(whole @ ones)
+        wanted = [torch.from_numpy(a) for W, b in wanted for a in (W.T, b)]
+        for parameter, right in zip(fused.parameters(), wanted):
+            if parameter.requires_grad:
+                close(parameter.grad, right)
+            parameter.grad = None
+
+
+def test_row30_the_gradient_of_outputs_can_be_differentiated_by_what_came_in(curved):
+    model, (x, *_), *_ = curved
+    v, u, theta = torch.randn_like(model.theta), torch.randn_like(x), model.theta.detach()
+
+    def outputs(theta, x):
+        return torch.func.functional_call(model, {"theta": theta}, (x,))
+
+    _, moved = torch.autograd.functional.jvp(outputs, (theta, x), (v, u))
+    arrays = (a.numpy() for a in (theta, x, v, u))
+    close(moved, torch.from_numpy(fg.jacobians.jvp(model.net, *arrays)))
+
+
+def test_targets_changed_before_a_second_derivative_are_an_error(curved):
+    model, (x, y, s), *_ = curved
+    (gradient,) = torch.autograd.grad(model(x, y, s), model.theta, create_graph=True)
+    s.mul_(2)
+    with pytest.raises(RuntimeError, match="y or sample_weight was changed in place"):
+        gradient.sum().backward()
+
+
+def test_double_backward_and_vmap_are_clear_errors(curved):
     model = FusedMLP([4, 3], dtype=F64)
     x, y = torch.randn(9, 4, dtype=F64, requires_grad=True), torch.rand(9, 3, dtype=F64)
     for value in (model(x, y), model(x).sum(), affine_relu(x, torch.ones(2, 4, dtype=F64)).sum()):
         (dx,) = torch.autograd.grad(value, x, create_graph=True)
         with pytest.raises(RuntimeError, match="double backward"):
             dx.sum().backward()
-    for call in (model, lambda row: affine_relu(row, torch.ones(2, 4, dtype=F64))):
+    model, (x, y, s), *_ = curved
+    gradient, value = model.theta, model(x, y, s)
+    for _ in range(2):
+        (gradient,) = torch.autograd.grad(value, model.theta, create_graph=True)
+        value = (gradient**2).sum()
+    with pytest.raises(RuntimeError, match="double backward"):
+        torch.autograd.grad(value, model.theta)
+    (gradient,) = torch.autograd.grad(model(x).sum(), model.theta, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward"):
+        torch.autograd.grad(gradient.sum(), model.theta)
+    assert not model.step_loss(x, y).requires_grad
+    for call in (model, lambda row: affine_relu(row, torch.ones(2, 5, dtype=F64))):
         with pytest.raises(RuntimeError, match="cannot be vmapped: give all rows at once"):
             torch.func.vmap(call)(x[:, None].detach())
 

@@ -4,7 +4,8 @@
 be called from compiled code once this package is imported, which `import fastgrad` does; `threads`
 is taken and makes no difference. A network and an optimiser are prepared in Python (`network`,
 `optimizer`) and passed in: ``net.loss_and_grad(theta, X, y, out=grad)``,
-``net.predict(theta, X, out=out)`` and ``opt.step(theta, grad)`` are then calls of compiled code.
+``net.predict(theta, X, out=out)`` and ``opt.step(theta, grad)`` are then compiled calls, and so are
+`vjp`, `grad_norms` and `hvp` of a network that was prepared with ``derivatives=True``.
 
 All of it is serial, has the same bits as the Python calls, allocates nothing where `out` is given,
 may run in any number of threads (in a `prange` of your own, under every threading layer), and is
@@ -12,7 +13,7 @@ cached across processes where the caller says ``cache=True``. Kernels are called
 which costs 2 ns; the first call of a layer function in a process loads its kernel, or compiles it.
 """
 
-from . import guards, layers, neurons  # noqa: F401 - register what they hold
+from . import derivatives, guards, layers, neurons  # noqa: F401 - register what they hold
 from .networks import Network, network
 from .optimizers import Step, optimizer
 

@@ -8,9 +8,11 @@ from numba.core.errors import TypingError
 from numba.extending import overload, register_jitable
 
 from ...kernels.arrays import disjoint, is_native
+from ...kernels.bind import greatest_target
 from ...kernels.jit import OPTIONS
+from ...kernels.simd import pointer
 from ...kernels.sums import add_exactly, rounded_sum
-from ...kernels.validate import weight_bounds
+from ...kernels.validate import labels_inside, values_inside, weight_bounds
 
 
 def given(kind) -> bool:
@@ -114,3 +116,69 @@ def check_weights(sample_weight, n):
         raise ValueError("sample_weight is zero everywhere")
     if total < least or (total > most and finite):
         raise ValueError("sample_weight has a sum out of range; scale it, only its ratios count")
+
+
+# Of a network's handle and the arrays of its loss
+
+
+def require_targets(net, theta, y, sample_weight):
+    """The dtype of a network whose loss takes arrays of these types beside X."""
+    fields = dict(zip(net.fields, net.types))
+    dtype, labels = fields["like"].dtype, fields["targets_like"].dtype
+    require(theta, "theta", dtype, 1)
+    require(y, "y", labels, *((1,) if isinstance(labels, types.Integer) else (2, 1)))
+    if given(sample_weight):
+        require(sample_weight, "sample_weight", dtype, 1)
+    return dtype
+
+
+def check_targets(net, y):
+    """An error where y is not what the network's loss takes."""
+
+
+@overload(check_targets, jit_options=OPTIONS)
+def _check_targets(net, y):
+    if isinstance(y.dtype, types.Integer):
+
+        def labels(net, y):
+            require_native(y, "y")
+            if y.size != net.rows:
+                raise ValueError("y has another number of rows than X")
+            if not labels_inside(y, net.outputs):
+                raise ValueError("y has a label that is not 0 to k - 1")
+
+        return labels
+
+    def values(net, y):
+        require_native(y, "y")
+        if y.shape[0] != net.rows or y.size != net.rows * net.outputs:
+            raise ValueError("y has the wrong shape for X and this network")
+        greatest = greatest_target(net.targets)
+        if greatest >= 0.0 and not values_inside(pointer(y), y.size, 0.0, greatest):
+            raise ValueError("y has a value outside 0 to 1, or below 0")
+
+    return values
+
+
+def weights_of(net, sample_weight):
+    """The weights of the samples, checked; an error where they are, or are not, prepared for."""
+
+
+@overload(weights_of, jit_options=OPTIONS)
+def _weights_of(net, sample_weight):
+    if not given(sample_weight):
+
+        def none(net, sample_weight):
+            if net.weighted:
+                raise ValueError("sample_weight is missing: the network was prepared for it")
+
+        return none
+
+    def weights(net, sample_weight):
+        if not net.weighted:
+            raise ValueError("sample_weight is given: prepare the network with weighted=True")
+        require_native(sample_weight, "sample_weight")
+        check_weights(sample_weight, net.rows)
+        return sample_weight
+
+    return weights

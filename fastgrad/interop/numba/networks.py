@@ -1,4 +1,7 @@
-"""A network for compiled code: a handle with its kernel's address and workspaces for threads."""
+"""A network for compiled code: a handle with workspaces for threads, its loss and its outputs.
+
+`derivatives.py` has the other methods of the handle.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,25 @@ import numpy as np
 from numba import types
 from numba.extending import overload_method, register_jitable
 
+from ... import curvature, jacobians, per_sample
 from ..._core import check
 from ..._core.csr import sorts_entries
+from ..._core.rows import row_plan
 from ..._core.threads import max_threads
 from ...kernels import records as at
-from ...kernels.bind import bind_forward, bind_step, greatest_target
+from ...kernels.bind import bind_forward, bind_step
 from ...kernels.jit import OPTIONS
 from ...kernels.records import call_in
 from ...kernels.simd import pointer
-from ...kernels.validate import labels_inside, values_inside
 from .._network import checked_network
 from .checks import (
-    check_weights,
-    given,
+    check_targets,
     require,
     require_disjoint,
     require_native,
     require_output,
+    require_targets,
+    weights_of,
 )
 from .lazy import check_version
 from .locks import LINE, free_after_fork, give_back, take
@@ -35,11 +40,15 @@ from .steps import run_step
 class Network(NamedTuple):
     """A network ready for compiled code; made by `network`. Its fields are the kernels' business.
 
-    In `@njit` code and in Python alike it has `loss_and_grad` and `predict`.
+    In `@njit` code and in Python alike it has `loss_and_grad` and `predict`; made with
+    ``derivatives=True`` it has `vjp`, `grad_norms` and `hvp`.
     """
 
     gradient: np.ndarray
     forward: np.ndarray
+    back: np.ndarray
+    norms: np.ndarray
+    curved: np.ndarray
     busy: np.ndarray
     like: np.ndarray
     targets_like: np.ndarray
@@ -67,19 +76,33 @@ class _Network(Network):
         out[...] = result
         return out
 
+    def vjp(self, theta, X, cotangent, out=None):
+        return jacobians.vjp(self.net, theta, X, cotangent, out=out, threads=1)
+
+    def grad_norms(self, theta, X, y, sample_weight=None, out=None):
+        return per_sample.grad_norms(self.net, theta, X, y, sample_weight, out=out, threads=1)
+
+    def hvp(self, theta, X, y, v, sample_weight=None, out=None):
+        return curvature.hvp(self.net, theta, X, y, v, sample_weight, out=out, threads=1)
+
     def __reduce__(self):
-        copies = self.gradient.shape[0]
-        return network, (self.net, self.rows, self.weighted, copies, self.sparse)
+        copies, derivatives = self.gradient.shape[0], self.curved.shape[0] > 0
+        return network, (self.net, self.rows, self.weighted, copies, self.sparse, derivatives)
 
 
-def _workspaces(net, plan, copies: int) -> np.ndarray:
+def _workspaces(plan, copies: int) -> np.ndarray:
     """(copies, words): a workspace with its plan for each caller at a time."""
     check.addressable(copies * plan.words, np.dtype(np.float64), "copies")
     return plan.workspaces(copies)
 
 
 def network(
-    net, n: int, weighted: bool = False, copies: int | None = None, sparse: bool = False
+    net,
+    n: int,
+    weighted: bool = False,
+    copies: int | None = None,
+    sparse: bool = False,
+    derivatives: bool = False,
 ) -> Network:
     """A network for compiled code, for batches of n rows.
 
@@ -89,13 +112,15 @@ def network(
     n : int
         Rows of every X that it will be given.
     weighted : bool
-        Whether `loss_and_grad` will be given `sample_weight`.
+        Whether functions of the loss will be given `sample_weight`.
     copies : int, optional
         How many threads may be inside at once without waiting for each other; as many as Numba has.
     sparse : bool
         Whether X will be CSR, which compiled code takes as a tuple of its three arrays,
         ``(X.data, X.indices, X.indptr)``, the latter two int32 or int64; what their entries are
         sorted in is allocated anew by each call.
+    derivatives : bool
+        Whether workspaces of `vjp`, `grad_norms` and `hvp` are made too, for a dense X.
 
     Returns
     -------
@@ -103,8 +128,11 @@ def network(
         Pass it to `@njit` functions. There,
         ``loss, grad = handle.loss_and_grad(theta, X, y, out=grad)`` and
         ``out = handle.predict(theta, X, out=out)`` mean what they mean for `MLP`, with the same
-        bits; without `out` a fresh array is made. Arrays are C-contiguous and of the network's
-        dtype, labels int64. One handle serves all iterations of a `prange`.
+        bits; without `out` a fresh array is made. So do, with ``derivatives=True``,
+        ``handle.vjp(theta, X, cotangent, out=gtheta)``, which is `jacobians.vjp` without `need_gX`,
+        ``handle.grad_norms(theta, X, y, out=norms)``, that of `per_sample`, and
+        ``handle.hvp(theta, X, y, v, out=product)``, that of `curvature`. Arrays are C-contiguous
+        and of the network's dtype, labels int64. One handle serves all iterations of a `prange`.
 
     Raises
     ------
@@ -138,10 +166,15 @@ def network(
     check.addressable(n * ((0 if sparse else net.n_inputs) + net.n_outputs), net.dtype, "n")
     copies = max_threads() if copies is None else check.integer(copies, "copies")
     weighted, sparse = bool(weighted), bool(sparse)
+    more = copies if check.boolean(derivatives, "derivatives") else 0
     plan = net._plan(n, at.LOSS | at.GRADIENT, weighted, sparse)
+    second = at.LOSS | at.GRADIENT | at.TANGENT | at.SECOND
     handle = _Network(
-        gradient=_workspaces(net, plan, copies),
-        forward=_workspaces(net, net._plan(n, at.OUTPUTS, False, sparse), copies),
+        gradient=_workspaces(plan, copies),
+        forward=_workspaces(net._plan(n, at.OUTPUTS, False, sparse), copies),
+        back=_workspaces(net._plan(n, at.COTANGENT | at.GRADIENT, False), more),
+        norms=_workspaces(row_plan(net, n, at.ROW_NORMS, weighted), more),
+        curved=_workspaces(net._plan(n, second, weighted), more),
         busy=np.zeros(copies * LINE, np.int64),
         like=np.zeros(1, net.dtype),
         targets_like=np.zeros(1, np.int64 if net.spec.loss.labelled else net.dtype),
@@ -160,7 +193,7 @@ def network(
 
 
 @register_jitable
-def _acquire(busy):
+def acquire(busy):
     """The number of a workspace that nobody else uses now."""
     copies = busy.size // LINE
     number = 0
@@ -170,11 +203,11 @@ def _acquire(busy):
 
 
 @register_jitable
-def _release(busy, number):
+def release(busy, number):
     give_back(busy, number * LINE)
 
 
-def _is_network(kind) -> bool:
+def is_network(kind) -> bool:
     return isinstance(kind, types.NamedTuple) and issubclass(kind.instance_class, Network)
 
 
@@ -184,50 +217,22 @@ def _check_size(net, theta):
         raise ValueError("theta has the wrong size for this network")
 
 
+@register_jitable
+def check_sizes(net, theta, X):
+    _check_size(net, theta)
+    if X.shape[0] != net.rows:
+        raise ValueError("X has another number of rows than the network was prepared for")
+    if X.shape[1] != net.inputs:
+        raise ValueError("X has the wrong number of columns for this network")
+
+
 @overload_method(types.NamedTuple, "loss_and_grad", jit_options=OPTIONS)
 def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
-    if not _is_network(net):
+    if not is_network(net):
         return None
-    fields = dict(zip(net.fields, net.types))
-    dtype, labels = fields["like"].dtype, fields["targets_like"].dtype
-    is_labelled = isinstance(labels, types.Integer)
-    require(theta, "theta", dtype, 1)
+    dtype = require_targets(net, theta, y, sample_weight)
     require_rows(X, dtype)
-    require(y, "y", labels, *((1,) if is_labelled else (2, 1)))
-    if given(sample_weight):
-        require(sample_weight, "sample_weight", dtype, 1)
     require_output(out, "out", dtype, 1)
-
-    if given(sample_weight):
-
-        @register_jitable
-        def weights_of(net, sample_weight):
-            if not net.weighted:
-                raise ValueError("sample_weight is given: prepare the network with weighted=True")
-            require_native(sample_weight, "sample_weight")
-            check_weights(sample_weight, net.rows)
-            return sample_weight
-
-    else:
-
-        @register_jitable
-        def weights_of(net, sample_weight):
-            if net.weighted:
-                raise ValueError("sample_weight is missing: the network was prepared for it")
-
-    @register_jitable
-    def check_targets(net, y):
-        if is_labelled:
-            if y.size != net.rows:
-                raise ValueError("y has another number of rows than X")
-            if not labels_inside(y, net.outputs):
-                raise ValueError("y has a label that is not 0 to k - 1")
-        else:
-            if y.shape[0] != net.rows or y.size != net.rows * net.outputs:
-                raise ValueError("y has the wrong shape for X and this network")
-            greatest = greatest_target(net.targets)
-            if greatest >= 0.0 and not values_inside(pointer(y), y.size, 0.0, greatest):
-                raise ValueError("y has a value outside 0 to 1, or below 0")
 
     def implementation(net, theta, X, y, sample_weight=None, out=None):
         check_version()
@@ -245,12 +250,12 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
         require_disjoint_rows(out, X)
         require_disjoint(out, "out", y, "y")
         require_disjoint(out, "out", sample_weight, "sample_weight")
-        number = _acquire(net.busy)
+        number = acquire(net.busy)
         call = call_in(net.gradient[number], pointer(theta))
         bind_step(call, theta, rows, y, weight, grad, None)
         loss = run_step(call)
         keep(rows)
-        _release(net.busy, number)
+        release(net.busy, number)
         return loss, grad
 
     return implementation
@@ -258,7 +263,7 @@ def _loss_and_grad(net, theta, X, y, sample_weight=None, out=None):
 
 @overload_method(types.NamedTuple, "predict", jit_options=OPTIONS)
 def _predict(net, theta, X, out=None):
-    if not _is_network(net):
+    if not is_network(net):
         return None
     dtype = dict(zip(net.fields, net.types))["like"].dtype
     require(theta, "theta", dtype, 1)
@@ -276,12 +281,12 @@ def _predict(net, theta, X, out=None):
         require_native(out, "out")
         require_disjoint(out, "out", theta, "theta")
         require_disjoint_rows(out, X)
-        number = _acquire(net.busy)
+        number = acquire(net.busy)
         call = call_in(net.forward[number], pointer(theta))
         bind_forward(call, theta, theta, rows, outputs)
         run_step(call)
         keep(rows)
-        _release(net.busy, number)
+        release(net.busy, number)
         return outputs
 
     return implementation

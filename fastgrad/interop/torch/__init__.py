@@ -1,8 +1,9 @@
 """PyTorch on CPU tensors, without copies: `affine_relu`, `DenseReLU`, `FusedMLP`, `from_torch`.
 
 A tensor's memory is what the kernels read; gradients come back as fresh tensors. Functions are
-differentiable once. Layouts are PyTorch's: a layer's weight is (k, d), as in `nn.Linear`.
-`torch.compile` breaks its graph at these modules and runs them as they are.
+differentiable once; the loss of a fused module has second derivatives by its parameters too.
+Layouts are PyTorch's: a layer's weight is (k, d), as in `nn.Linear`. `torch.compile` breaks its
+graph at these modules and runs them as they are.
 """
 
 try:

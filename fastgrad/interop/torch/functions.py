@@ -1,4 +1,5 @@
-"""What every function of ours is to autograd: differentiable once, no vmap, not compiled."""
+"""What every function of ours is to autograd: a backward pass, which can be differentiated in its
+turn where there is a closed form for that; no vmap, not compiled."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def eager(function):
 
 
 class Function(torch.autograd.Function):
-    """Differentiable once, and not under vmap; both are said."""
+    """Not under vmap and without forward mode; both are said."""
 
     @classmethod
     def apply(cls, *args):
@@ -52,30 +53,86 @@ class Function(torch.autograd.Function):
         raise NotImplementedError("fastgrad's functions have no forward-mode derivative")
 
 
+AGAIN = (
+    "fastgrad has no such derivative of a gradient (a double backward): the gradient of "
+    "module(x, y) can be differentiated once, by the parameters alone: backward(inputs=[...]), "
+    "torch.autograd.functional.vhp"
+)
+
+
 class _Gradient(Function):
     """A backward pass as a function of its own.
 
     So the transforms of `torch.func` see through it as through a forward pass, and who would
-    differentiate it is stopped.
+    differentiate it gets its derivative, or is stopped.
     """
 
     @staticmethod
-    def forward(compute, *tensors):
+    def forward(compute, again, *tensors):
         return compute(*tensors)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, ctx.again, *tensors = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        if ctx.again is None:
+            raise RuntimeError(AGAIN)
+        again = ctx.again
+        given = [cotangent is not None for cotangent in cotangents]
+        tensors = *(c for c in cotangents if c is not None), *ctx.saved_tensors
+
+        def run(*tensors):
+            values = iter(tensors)
+            return again([next(values) if there else None for there in given], *values)
+
+        if not torch.is_grad_enabled():
+            return None, None, *run(*tensors)
+        return None, None, *_nones_kept(run, None, tensors)
+
+
+class _Final(Function):
+    """A tensor, as what no derivative of a gradient is taken by; that is said if one is."""
+
+    @staticmethod
+    def forward(tensor):
+        return tensor.view_as(tensor)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         pass
 
     @staticmethod
-    def backward(ctx, *_):
-        raise RuntimeError(
-            "fastgrad's gradients cannot be differentiated again (a double backward)"
-        )
+    def backward(ctx, _):
+        raise RuntimeError(AGAIN)
 
 
-def once(compute):
+def _nones_kept(run, again, tensors):
+    """`_Gradient` of a function that returns None for what is not wanted."""
+    given = []
+
+    def there_alone(*tensors):
+        gradients = run(*tensors)
+        given[:] = [gradient is not None for gradient in gradients]
+        return tuple(gradient for gradient in gradients if gradient is not None)
+
+    def spread(cotangents, *tensors):
+        values = iter(cotangents)
+        return again([next(values) if there else None for there in given], *tensors)
+
+    made = iter(_Gradient.apply(there_alone, again and spread, *tensors))
+    return tuple(next(made) if there else None for there in given)
+
+
+def backward_of(compute, again=None, final=lambda ctx: ()):
     """The backward pass of a function, of `compute(ctx, saved, *grads)` to a tuple of gradients.
+
+    `again(ctx, cotangents, grads, saved)`, of a cotangent or None for each of these gradients, is
+    the backward pass of this one: a gradient or None for each of grads and saved. `final(ctx)`:
+    positions in saved that have none.
 
     PyTorch's `once_differentiable` takes a gradient for a constant where the gradient that comes in
     is one; this does not.
@@ -86,14 +143,21 @@ def once(compute):
         saved = ctx.saved_tensors
         if not torch.is_grad_enabled():  # as ever but under create_graph=True
             return compute(ctx, saved, *grads)
-        given = []
 
         def run(*tensors):
-            gradients = compute(ctx, tensors[len(grads) :], *tensors[: len(grads)])
-            given[:] = [gradient is not None for gradient in gradients]
-            return tuple(gradient for gradient in gradients if gradient is not None)
+            return compute(ctx, tensors[len(grads) :], *tensors[: len(grads)])
 
-        made = iter(_Gradient.apply(run, *grads, *saved))
-        return tuple(next(made) if there else None for there in given)
+        def run_again(cotangents, *tensors):
+            return again(ctx, cotangents, tensors[: len(grads)], tensors[len(grads) :])
+
+        if again is not None:
+            ends = final(ctx)
+            saved = [_Final.apply(t) if i in ends else t for i, t in enumerate(saved)]
+        return _nones_kept(run, again and run_again, (*grads, *saved))
 
     return backward
+
+
+def once(compute):
+    """The backward pass of a function whose gradients have no derivatives."""
+    return backward_of(compute)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...jacobians import back
-from .._network import loss_and_grads
-from .functions import Function, eager, once, transformed
+from ...jacobians import back, jvp
+from .._network import grad_along, loss_and_grads
+from .functions import Function, backward_of, eager, transformed
 from .tensors import array, constant, contiguous, floats, rows
 
 
@@ -46,15 +46,36 @@ class _Outputs(Function):
         ctx.net, *tensors = inputs
         ctx.save_for_backward(*tensors)
 
-    @staticmethod
-    @once
-    def backward(ctx, saved, grad_out):
+    def _backward(ctx, saved, grad_out):
         net, (x, *parameters) = ctx.net, saved
         _, need_x, *needed = ctx.needs_input_grad
         gtheta = np.empty(net.n_parameters, net.dtype) if any(needed) else None
         gx = np.empty(x.shape, net.dtype) if need_x else None
         back(net, flat(net, parameters), contiguous(x), contiguous(grad_out), gtheta, gx)
         return None, _made(gx), *_needed(net, gtheta, needed)
+
+    def _again(ctx, cotangents, grads, saved):
+        """They are linear in `grad_out`, the transpose of the product with the Jacobian; by x and
+        by the parameters nothing is there."""
+        net, (x, *parameters) = ctx.net, saved
+        _, along_x, *along = cotangents
+        tangent, tangent_x = _tangent(net, along, parameters), array(along_x)
+        if tangent is tangent_x is None:
+            return (None,) * (1 + len(saved))
+        moved = jvp(net, flat(net, parameters), array(x), tangent, tangent_x)
+        return _made(moved), *[None] * len(saved)
+
+    backward = staticmethod(
+        backward_of(_backward, _again, lambda ctx: range(len(ctx.saved_tensors)))
+    )
+
+
+def _tangent(net, cotangents, parameters) -> np.ndarray | None:
+    """theta's, of what there is for its parameters."""
+    if all(cotangent is None for cotangent in cotangents):
+        return None
+    pairs = zip(cotangents, parameters)
+    return flat(net, [torch.zeros_like(p) if c is None else c for c, p in pairs])
 
 
 def _made(gradient):
@@ -72,10 +93,24 @@ def _needed(net, gradient, needed) -> list:
 class _Call:
     """What a loss needs beside x and parameters, and the gradients (theta, x) that it made."""
 
-    __slots__ = ("made", "need_x", "net", "weight", "y")
+    __slots__ = ("made", "need_x", "net", "versions", "weight", "y")
 
     def __init__(self, net, y, weight, need_x: bool):
         self.net, self.y, self.weight, self.need_x = net, y, weight, need_x
+        self.versions = _version(y), _version(weight)
+
+    def constants(self):
+        """y and the weights, unless they are no longer what the loss was computed from."""
+        if self.versions != (_version(self.y), _version(self.weight)):
+            raise RuntimeError(
+                "y or sample_weight was changed in place after the loss, whose second derivative "
+                "needs it"
+            )
+        return array(self.y), array(self.weight)
+
+
+def _version(tensor) -> int:
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 class _Loss(Function):
@@ -96,15 +131,32 @@ class _Loss(Function):
         ctx.call, *tensors = inputs
         ctx.save_for_backward(*tensors)
 
-    @staticmethod
-    @once
-    def backward(ctx, saved, grad_loss):
+    def _backward(ctx, saved, grad_loss):
         net, made = ctx.call.net, ctx.call.made
         _, need_x, *needed = ctx.needs_input_grad
         scale = net.dtype.type(grad_loss.item())
         gtheta = np.multiply(made[0], scale) if any(needed) else None
         gx = np.multiply(made[1], scale) if need_x else None
         return None, _made(gx), *_needed(net, gtheta, needed)
+
+    def _again(ctx, cotangents, grads, saved):
+        """By the incoming gradient the inner products with what it scales; by the parameters the
+        Hessian's product with the cotangents. By x there is none."""
+        call, (x, *parameters) = ctx.call, saved
+        net, (_, along_x, *along) = call.net, cotangents
+        tangent, tangent_x = _tangent(net, along, parameters), array(along_x)
+        if tangent is tangent_x is None:
+            return (None,) * (1 + len(saved))
+        inner = 0.0 if tangent is None else np.vdot(tangent, call.made[0])
+        inner += 0.0 if tangent_x is None else np.vdot(tangent_x, call.made[1])
+        tangent = np.zeros(net.n_parameters, net.dtype) if tangent is None else tangent
+        theta, (y, weight) = flat(net, parameters), call.constants()
+        moved = grad_along(net, theta, contiguous(x), y, weight, tangent, tangent_x)
+        moved *= net.dtype.type(grads[0].item())
+        value = torch.from_numpy(np.array(inner, net.dtype))
+        return value, None, *split(net, moved, len(parameters))
+
+    backward = staticmethod(backward_of(_backward, _again, lambda ctx: (0,)))
 
 
 class Fused:
@@ -115,7 +167,9 @@ class Fused:
         """The outputs (..., k) of x (..., d); with targets y the loss of x (n, d), a scalar.
 
         `y` and `sample_weight` are tensors as `fastgrad.MLP.loss_and_grad` takes arrays. They get
-        no gradients.
+        no gradients. The gradient of the loss under ``create_graph=True`` can be differentiated by
+        the parameters: `fastgrad.curvature.hvp` is that. That of the outputs can by the gradient
+        that came in.
         """
         net, parameters = self._parameters_of_net()
         floats(x, "x", parameters[0].dtype)
@@ -139,7 +193,7 @@ class Fused:
 
         It stands for ``zero_grad()``, ``module(x, y)`` and ``backward()``: gradients that were
         there are overwritten, but for those of frozen parameters; hooks of the graph are not run, x
-        gets no gradient.
+        gets no gradient. Second derivatives want the graph: they are those of ``module(x, y)``.
 
         Parameters
         ----------
