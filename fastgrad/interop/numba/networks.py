@@ -11,7 +11,6 @@ import numpy as np
 from numba import types
 from numba.extending import overload_method, register_jitable
 
-from ... import curvature, jacobians, per_sample
 from ..._core import check
 from ..._core.csr import sorts_entries
 from ..._core.rows import row_plan
@@ -77,12 +76,18 @@ class _Network(Network):
         return out
 
     def vjp(self, theta, X, cotangent, out=None):
+        from ... import jacobians
+
         return jacobians.vjp(self.net, theta, X, cotangent, out=out, threads=1)
 
     def grad_norms(self, theta, X, y, sample_weight=None, out=None):
+        from ... import per_sample
+
         return per_sample.grad_norms(self.net, theta, X, y, sample_weight, out=out, threads=1)
 
     def hvp(self, theta, X, y, v, sample_weight=None, out=None):
+        from ... import curvature
+
         return curvature.hvp(self.net, theta, X, y, v, sample_weight, out=out, threads=1)
 
     def __reduce__(self):
