@@ -12,6 +12,7 @@ from numba import types
 from numba.extending import overload_method, register_jitable
 
 from ..._core import check
+from ..._core.calls import checked_network
 from ..._core.csr import sorts_entries
 from ..._core.rows import row_plan
 from ..._core.threads import max_threads
@@ -20,7 +21,6 @@ from ...kernels.bind import bind_forward, bind_step
 from ...kernels.jit import OPTIONS
 from ...kernels.records import call_in
 from ...kernels.simd import pointer
-from .._network import checked_network
 from .checks import (
     check_targets,
     require,
