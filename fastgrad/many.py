@@ -24,8 +24,9 @@ from .kernels import records as at
 from .network import MLP
 from .optimizers import Optimizer
 from .runtime import get_num_threads
+from .second_order import SecondOrder
 from .stack import as_list
-from .training import Run, _optimizer, _seed, _validation, ended
+from .training import BATCH_SIZE, Run, _optimizer, _seed, _validation, ended
 
 __all__ = ["FitResults", "Setting", "fit_many"]
 
@@ -107,7 +108,10 @@ class FitResults(list):
         >>> fg.fit_many(fg.MLP([1, 1]), X, X, seeds=range(5), epochs=1).last("loss").shape
         (1, 1, 5, 1)
         """
-        values = [r.history[name][-1] if r.epochs else np.nan for r in self]
+        if not any(name in result.history.columns for result in self):
+            return np.array([result.history[name] for result in self])  # an error with the names
+        known = [r.epochs and name in r.history.columns for r in self]
+        values = [r.history[name][-1] if has else np.nan for r, has in zip(self, known)]
         return np.array(values).reshape(self.shape)
 
 
@@ -121,7 +125,7 @@ def fit_many(
     folds=None,
     l2=None,
     epochs: int = 20,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     sample_weight=None,
     validation=None,
     shuffle: bool = True,
@@ -144,7 +148,7 @@ def fit_many(
     y : array (n,) or (n, k)
     seeds : sequence
         Of what `fit` takes for `seed`, as ``range(10)``.
-    optimizers : Optimizer or str, or a sequence of them
+    optimizers : Optimizer, SecondOrder or str, or a sequence of them
         As ``[fg.Adam(rate) for rate in (1e-2, 1e-3, 1e-4)]``; each fit has a copy.
     folds : int or sequence of (train, held out), optional
         Cross-validation: a fit learns from the rows ``train`` and is validated after every epoch on
@@ -196,7 +200,7 @@ def fit_many(
     """
     metrics.require_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
-    batch_size = check.integer(batch_size, "batch_size")
+    batch_size = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
     if patience is not None:
         patience = check.integer(patience, "patience")
     min_delta = check.non_negative(min_delta, "min_delta")
@@ -204,7 +208,7 @@ def fit_many(
     progress = None if progress is None else check.boolean(progress, "progress")
     bound = get_num_threads() if threads is None else check_threads(threads)
     seeds = as_list(seeds, "seeds", "range(10)")
-    single = isinstance(optimizers, (str, Optimizer))
+    single = isinstance(optimizers, (str, Optimizer, SecondOrder))
     optimizers = [optimizers] if single else as_list(optimizers, "optimizers", "[fg.Adam(0.01)]")
     nets = _networks(net, l2)
     if folds is not None:
@@ -246,7 +250,10 @@ def _train(runs, bound: int, shown) -> None:
     whole = len(runs)
     if runs:
         source = runs[0].source
-        plan = runs[0].net._plan(source.rows, at.LOSS | at.GRADIENT, source.weighted)
+        whole_data = not isinstance(runs[0].result.optimizer, Optimizer)
+        rows = source.size if whole_data else source.rows
+        want = at.LOSS | at.GRADIENT
+        plan = runs[0].net._plan(rows, want, source.weighted, source.sparse)
         whole = whole_rounds(len(runs), bound, plan)
     for run in runs[whole:]:
         run.threads = bound

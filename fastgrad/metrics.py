@@ -149,7 +149,7 @@ def _of_outputs(net, thetas, X, threads):
     Z = np.empty((n, k), net.dtype)
     rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * net.n_inputs))
     for start in range(0, n, rows):
-        x = np.ascontiguousarray(X[start : start + rows], net.dtype)
+        x = rows_of(X[start : start + rows], net.dtype)
         Z[start : start + rows] = stack.ensemble(net, thetas, x, threads=threads)
     settings = {**net.spec.settings(), "layer_sizes": [k, k], "l2": 0.0}
     layer = MLP(**{**settings, "output_activation": "identity"})

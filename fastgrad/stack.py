@@ -213,7 +213,7 @@ def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     net : MLP
     thetas : array (m, p)
         One network or more.
-    X : array (n, d)
+    X : array or sparse (n, d)
         0 rows are allowed.
     threads : int, optional
         The most threads of this call.
@@ -243,12 +243,16 @@ def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     thetas = stacked.parameters(thetas, net)
     if not len(thetas):
         raise ValueError("thetas has 0 networks; expected one or more")
-    X = check.matrix(X, "X", net.dtype, net.n_inputs)
+    X = check.inputs(X, "X", net.dtype, net.n_inputs)
     out = np.empty((len(X), net.n_outputs), net.dtype)
     rows = max(64, ENSEMBLE_BYTES // (net.dtype.itemsize * len(thetas) * net.n_outputs))
     for start in range(0, len(X), rows):
         block = slice(start, start + rows)
-        of_all = predict(net, thetas, X[block], threads=threads)
+        if check.is_sparse(X):
+            each = [net.predict(theta, X[block], threads=threads) for theta in thetas]
+            of_all = np.stack(each)
+        else:
+            of_all = predict(net, thetas, X[block], threads=threads)
         out[block] = mean_outputs(of_all, net.spec.loss.link)
     return out
 

@@ -548,3 +548,12 @@ def test_an_ensemble_by_networks(cli, rng):
     assert code == 2 and "--checkpoint is for one network" in err
     code, _, err = cli("train", "t.csv", "--networks", 0)
     assert code == 2 and "--networks" in err
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newtoncg", "levenbergmarquardt"])
+def test_an_ensemble_trained_on_all_rows_at_once(cli, rng, optimizer):
+    X = rng.normal(size=(40, 2))
+    np.savetxt("t.csv", np.c_[X, X.sum(axis=1) + 0.5], delimiter=",", header="a,b,y", comments="")
+    options = ["--layers", 3, "--epochs", 2, "--optimizer", optimizer, "--json"]
+    code, out, err = cli("train", "t.csv", "--networks", 2, "-o", "m.npz", *options)
+    assert (code, err) == (0, "") and json.loads(out)["networks"] == 2

@@ -281,3 +281,44 @@ def test_no_warning_otherwise(data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fg.fit_many(fg.MLP([4, 2], "cross_entropy"), *data, seeds=range(2), epochs=1)
+
+
+def test_row38_sparse_rows_in_folds_have_the_bits_of_fit_alone():
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(3)
+    dense = rng.normal(size=(30, 6)) * (rng.random((30, 6)) < 0.4)
+    y, net = dense @ rng.normal(size=(6, 1)), fg.MLP([6, 4, 1])
+    for optimizer in ("adam", "lbfgs"):
+        results = fg.fit_many(net, sparse.csr_array(dense), y, seeds=[0, 1], folds=3, epochs=2,
+                              optimizers=optimizer)  # fmt: skip
+        close = fg.fit_many(net, dense, y, seeds=[0, 1], folds=3, epochs=2, optimizers=optimizer)
+        np.testing.assert_allclose(results.thetas, close.thetas, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(results.last("val_loss"), close.last("val_loss"), rtol=1e-9)
+
+
+def test_row38_row39_an_ensemble_of_sparse_rows():
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(4)
+    dense = rng.normal(size=(30, 6)) * (rng.random((30, 6)) < 0.4)
+    X, y, net = sparse.csr_array(dense), rng.integers(0, 3, 30), fg.MLP([6, 4, 3], "cross_entropy")
+    thetas = fg.stack.init(net, range(3))
+    expected = fg.stack.ensemble(net, thetas, dense)
+    np.testing.assert_allclose(fg.stack.ensemble(net, thetas, X), expected, rtol=1e-12)
+    ours, theirs = (fg.evaluate(net, thetas, rows, y) for rows in (X, dense))
+    np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-12)
+    assert ours.score == theirs.score
+
+
+def test_second_order_optimisers_alone_and_beside_others():
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(20, 2))
+    y, net = X @ rng.normal(size=(2, 1)), fg.MLP([2, 3, 1], activation="tanh")
+    (one,) = fg.fit_many(net, X, y, seeds=[0], epochs=3, optimizers=fg.LevenbergMarquardt())
+    alone = fg.fit(net, X, y, seed=0, epochs=3, optimizer=fg.LevenbergMarquardt())
+    assert one.theta.tobytes() == alone.theta.tobytes()
+    both = fg.fit_many(net, X, y, seeds=[0], epochs=1,
+                       optimizers=[fg.LevenbergMarquardt(), fg.Adam()])  # fmt: skip
+    damping = both.last("damping").ravel()
+    assert damping[0] > 0 and np.isnan(damping[1])
+    with pytest.raises(KeyError, match="nonsense"):
+        both.last("nonsense")

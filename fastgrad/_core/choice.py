@@ -64,7 +64,7 @@ class CallChoice:
     def parallel(self) -> bool:
         """Whether the next call is to be."""
         if not self._serial:
-            return self._calls != tuning.WARMING_CALLS
+            return self._calls < tuning.WARMING_CALLS
         if perf_counter() < self._next:
             return not self._paused
         if self._paused:
@@ -75,7 +75,7 @@ class CallChoice:
 
     def took(self, parallel: bool, seconds: float) -> None:
         """What a call took."""
-        if seconds > tuning.LONG_CALL:  # a busy core costs it little; or it compiled
+        if parallel and seconds > tuning.LONG_CALL:  # a busy core costs it little; or it compiled
             return
         if not parallel:
             known = self._serial or seconds

@@ -31,10 +31,18 @@ class Csr:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> Csr:
-        """Consecutive rows."""
+    def __getitem__(self, rows) -> Csr:
+        """Consecutive rows, as a slice, without a copy; or those of an array of numbers."""
+        if not isinstance(rows, slice):
+            return self._taken(rows)
         start, stop, _ = rows.indices(len(self))
         return Csr(self.data, self.indices, self.indptr[start : stop + 1], self.shape[1])
+
+    def _taken(self, rows: np.ndarray) -> Csr:
+        counts = (self.indptr[rows + 1] - self.indptr[rows]).astype(np.int64, copy=False)
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        places = np.repeat(self.indptr[rows] - indptr[:-1], counts) + np.arange(indptr[-1])
+        return Csr(self.data[places], self.indices[places], indptr, self.shape[1])
 
     def arrays(self):
         """With their names, as errors show them."""
