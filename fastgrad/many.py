@@ -26,7 +26,7 @@ from .optimizers import Optimizer
 from .runtime import get_num_threads
 from .second_order import SecondOrder
 from .stack import as_list
-from .training import BATCH_SIZE, Run, _optimizer, _seed, _validation, ended
+from .training import BATCH_SIZE, Run, _optimizer, _seed, _validation, ended, refuse_batches
 
 __all__ = ["FitResults", "Setting", "fit_many"]
 
@@ -200,7 +200,7 @@ def fit_many(
     """
     metrics.require_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
-    batch_size = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
+    rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
     if patience is not None:
         patience = check.integer(patience, "patience")
     min_delta = check.non_negative(min_delta, "min_delta")
@@ -210,7 +210,11 @@ def fit_many(
     seeds = as_list(seeds, "seeds", "range(10)")
     single = isinstance(optimizers, (str, Optimizer, SecondOrder))
     optimizers = [optimizers] if single else as_list(optimizers, "optimizers", "[fg.Adam(0.01)]")
-    nets = _networks(net, l2)
+    if batch_size is not None:
+        for optimizer in map(_optimizer, optimizers):
+            if isinstance(optimizer, SecondOrder):
+                refuse_batches(optimizer, batch_size)
+    batch_size, nets = rows, _networks(net, l2)
     if folds is not None:
         if validation is not None:
             raise ValueError("validation is given beside folds, which hold out rows of X")

@@ -588,9 +588,9 @@ class MLP:
         array([[ 6.],
                [-4.]])
         """
-        theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight)
-        if type(X) is Csr:
+        if check.is_sparse(X):
             raise TypeError("X is sparse, but its gradient is not: use X.toarray()")
+        theta, X, y, sample_weight = self._checked(theta, X, y, sample_weight, sparse=False)
         dx = np.empty(X.shape, self.dtype)
         self._run(at.INPUT_GRADIENT, theta, X, y, sample_weight, None, dx, threads)
         return dx

@@ -268,11 +268,15 @@ def _all_rows(net, optimizer, X, y, sample_weight, batch_size) -> Arrays:
     if y is None:
         raise TypeError(f"optimizer {name} takes all rows at once; expected arrays X and y")
     if batch_size is not None:
-        raise ValueError(
-            f"batch_size is {batch_size}, and optimizer {name} takes all rows at once; expected "
-            f"none"
-        )
+        refuse_batches(optimizer, batch_size)
     return Arrays(net, X, y, sample_weight, np.iinfo(np.int64).max, False)
+
+
+def refuse_batches(optimizer, batch_size):
+    raise ValueError(
+        f"batch_size is {batch_size}, and optimizer {type(optimizer).__name__} takes all rows at "
+        f"once; expected none"
+    )
 
 
 def ended(result, name: str = "") -> FitResult:

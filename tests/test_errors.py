@@ -126,8 +126,12 @@ def test_whatever_an_array_method_raises_is_named(argument, error, kind):
 def test_sparse_arrays_of_scipy_say_what_to_do(name):
     value = getattr(scipy.sparse, name)(np.ones((N, D)))
     if not name.startswith("csr"):
-        message = rf"^X is a sparse {name}; expected CSR: use X\.tocsr\(\)"
-        check_network_error(TypeError, message, X=value)
+        for message, call in (
+            (rf"^X is a sparse {name}; expected CSR: use X\.tocsr\(\)", fg.MLP.loss_and_grad),
+            (r"^X is sparse, but its gradient is not: use X\.toarray\(\)", fg.MLP.grad_input),
+        ):
+            with pytest.raises(TypeError, match=message):
+                call(fg.MLP(SIZES), **{**good(), "X": value})
     message = rf"^X is a sparse {name}; expected a dense array: use X\.toarray\(\)"
     for call in (lambda: fg.affine(value, np.ones((D, K)), np.ones(K)),
                  lambda: fg.neuron_loss_and_grad(np.ones(D), 0.0, value, np.ones(N))):  # fmt: skip

@@ -322,3 +322,5 @@ def test_second_order_optimisers_alone_and_beside_others():
     assert damping[0] > 0 and np.isnan(damping[1])
     with pytest.raises(KeyError, match="nonsense"):
         both.last("nonsense")
+    with pytest.raises(ValueError, match="batch_size is 8, and optimizer NewtonCG takes all"):
+        fg.fit_many(net, X, y, seeds=[0], optimizers=["adam", fg.NewtonCG()], batch_size=8)

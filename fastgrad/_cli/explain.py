@@ -54,6 +54,8 @@ def _explanation(fge, what: str, given):
             raise UserError(f"{pair!r} is no number; expected name=value, as in w=1,2")
         if name not in defaults:
             raise UserError(f"{what} has no {name!r}; it takes {', '.join(defaults)}")
+        if name in values:
+            raise UserError(f"{name} is given twice; expected every name once")
         values[name] = _value(name, value, defaults[name])
     if what == "neuron":
         return fge.neuron(**{**defaults, **values})
