@@ -237,7 +237,12 @@ def tangent_rows(plan, number, m):
     return 2 * m if plan.want & SECOND and number > 0 else m
 
 
-@inner
+def _pack_arguments(real):
+    i = types.int64
+    return RecordType(PLAN, real), i, i, types.CPointer(real), i
+
+
+@procedure(types.none, _pack_arguments)
 def pack_deltas(plan, place, m, part, chunk):
     """The deltas of a block, rows `place` on of the chunk's, into panels for the weight tasks; and
     their tangents."""

@@ -136,6 +136,25 @@ def _block(call, plan, worker, panels, part, grad, scratch, row, m, place, fresh
     return value
 
 
+def _further_arguments(real):
+    return *_records(real), *[types.CPointer(real)] * 4, *[types.int64] * 4, types.boolean
+
+
+@procedure(types.float64, _further_arguments)
+def _further_block(call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh):
+    """As `_block`, of what is wanted besides a gradient: by itself, so that a gradient compiles
+    none of it."""
+    if plan.want & OF_ROWS:
+        return rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh)
+    if plan.want & TANGENT:
+        return tangent_block(
+            call, plan, panels, part, grad, scratch, row, m, place, behind, fresh
+        )  # fmt: skip
+    if plan.want & MATRIX:
+        return matrix_block(call, plan, panels, part, row, m, place)
+    return seeded_block(call, plan, panels, part, grad, scratch, row, m, place, fresh)
+
+
 @procedure(types.float64, lambda real: (*_records(real), types.CPointer(real), *[types.int64] * 2))
 def rows_task(call, plan, worker, panels, index, origin):
     """All blocks of one row task; returns its sum of losses."""
@@ -166,19 +185,11 @@ def rows_task(call, plan, worker, panels, index, origin):
         place = row - origin if wide else 0
         if plan.one_pass:
             value = one_pass_block(call, plan, x, row, m, grad, blocks == 0)
-        elif plan.want & OF_ROWS:
-            value = rows_block(call, plan, worker, part, grad, panels, row, m, place, blocks == 0)
-        elif plan.want & TANGENT:
+        elif plan.want & (OF_ROWS | TANGENT | MATRIX | SEEDED):
             behind = chunk_end - origin if wide else m
-            value = tangent_block(
-                call, plan, panels, part, grad, scratch, row, m, place, behind, blocks == 0
+            value = _further_block(
+                call, plan, worker, panels, part, grad, scratch, row, m, place, behind, blocks == 0
             )
-        elif plan.want & MATRIX:
-            value = matrix_block(call, plan, panels, part, row, m, place)
-        elif plan.want & SEEDED:
-            value = seeded_block(
-                call, plan, panels, part, grad, scratch, row, m, place, blocks == 0
-            )  # fmt: skip
         else:
             value = _block(
                 call, plan, worker, panels, part, grad, scratch, row, m, place, blocks == 0,
