@@ -160,7 +160,7 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     n, d = X.shape
     if threads is None:
         threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
-    row = net.n_outputs + (X.indptr[-1] // n if type(X) is Csr else d)
+    row = net.n_outputs + ((X.indptr[-1] - X.indptr[0]) // n if type(X) is Csr else d)
     rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * row)))
     loss = net.spec.loss
     counted = loss.score == "accuracy"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check, spec
-from ._core.csr import Csr, bound
+from ._core.csr import Csr, bound_rows
 from ._core.plan import network_plan
 from ._core.run import NOT_OPEN, FastPath, run
 from ._core.threads import check_threads
@@ -327,7 +327,7 @@ class MLP:
     def _run(self, want, theta, X, y, sample_weight, out, dx, threads):
         """Checked arrays to the loss; `out` and `dx` are written where they are not None."""
         plan = self._plan(len(X), at.LOSS | want, sample_weight is not None, type(X) is Csr)
-        with bound(plan, X) as rows:
+        with bound_rows(plan, X) as rows:
             return run(plan, run_step, (theta, rows, y, sample_weight, out, dx), threads)
 
     def _open_fast_path(self, theta, X, y, grad):
@@ -395,7 +395,7 @@ class MLP:
             check_threads(threads)
         if X.shape[0]:
             plan = self._plan(len(X), at.OUTPUTS, False, type(X) is Csr)
-            with bound(plan, X) as rows:
+            with bound_rows(plan, X) as rows:
                 run(plan, run_forward, (theta, theta, rows, out, None), threads)
         return out
 

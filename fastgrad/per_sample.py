@@ -342,11 +342,7 @@ def ntk(net, theta, X, X2=None, *, trace: bool = False, out=None, threads: int |
     if threads is not None:
         check_threads(threads)
     if out.size:
-        of_first = _output_factors(net, theta, X, threads)
-        of_second = None if second is None else _output_factors(net, theta, second, threads)
+        of_first = output_factors(net, theta, X, threads)
+        of_second = None if second is None else output_factors(net, theta, second, threads)
         _gram(of_first, of_second, out, threads, trace, 1 / k if trace else 1.0)
     return out
-
-
-def _output_factors(net, theta, X, threads):
-    return output_factors(net, theta, X, threads)

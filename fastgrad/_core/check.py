@@ -91,7 +91,9 @@ def sparse_rows(value, name: str, dtype, columns: int, convert: bool = False) ->
 
     `convert`: other formats and dtypes are converted too.
     """
-    if type(value) is Csr:  # checked before
+    if type(value) is Csr:  # checked before, for a network of the same dtype
+        if value.dtype != dtype:
+            raise TypeError(f"{name} has dtype {value.dtype}; expected {dtype}")
         return value
     kind = type(value).__name__
     if convert and getattr(value, "format", "") != "csr" and value.ndim == 2:

@@ -89,7 +89,7 @@ def _room(plan, entries: int) -> np.ndarray:
 
 
 @contextmanager
-def bound(plan, X, order=None, rows: int = 0):
+def bound_rows(plan, X, order=None, rows: int = 0):
     """X as a kernel's argument: an array itself, or a `Csr`'s parts with room for the entries of a
     chunk where dW needs it; in training of `rows` of `order` at a time."""
     if type(X) is not Csr:

@@ -14,7 +14,7 @@ from ..kernels.jit import jitable
 from .tuning import Tuning
 from .workspace import round_up
 
-_BOTH = at.LOSS | at.GRADIENT
+BOTH = at.LOSS | at.GRADIENT
 
 
 class Job(NamedTuple):
@@ -104,7 +104,7 @@ def kind_of(sizes, job, totals) -> Kind:
     """Whether the gradient is split by rows of W, and of a sparse X by its columns."""
     want, back = job.want, job.want & at.OUTPUTS == 0
     single = len(sizes) == 2 and sizes[1] == 1
-    one_pass = single and not (job.labelled or job.sparse) and want | at.GRADIENT == _BOTH
+    one_pass = single and not (job.labelled or job.sparse) and want | at.GRADIENT == BOTH
     wide = totals.parameters * job.itemsize >= job.tuned.wide
     wide = wide or totals.parameters >= tuning.WIDE_RATIO * job.n
     wide = wide and back and want & at.FACTORS == 0 and totals.flops >= tuning.PARALLEL_FLOPS

@@ -20,7 +20,7 @@ from ..kernels.jit import jitable
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
-from .cuts import Job, count, cut_rows, kind_of
+from .cuts import BOTH, Job, count, cut_rows, kind_of
 from .places import (
     choose_products,
     place_activations,
@@ -34,7 +34,7 @@ from .threads import max_threads, threads_sleep
 from .tuning import tuned
 from .workspace import Plan, round_up
 
-_BOTH, MSE = at.LOSS | at.GRADIENT, LOSSES["mse"].code
+MSE = LOSSES["mse"].code
 jitable(scratch_elements)
 
 
@@ -160,7 +160,7 @@ def neuron_plan(n: int, d: int, dtype: np.dtype, weighted: bool) -> Plan:
     """The plan of one neuron max(0, w . x + b) and its mean squared error."""
     vector = np.zeros(PLAN.size + LAYER.size, np.int64)
     work, *size = write_plan(
-        vector, (d, 1), n, dtype.itemsize, _BOTH, MSE, False, False, 1, 0, RELU, weighted, False,
+        vector, (d, 1), n, dtype.itemsize, BOTH, MSE, False, False, 1, 0, RELU, weighted, False,
         max_threads(), tuned(),
     )  # fmt: skip
     return _plan(vector, work, dtype, size)

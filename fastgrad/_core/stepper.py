@@ -14,8 +14,7 @@ from ..kernels.jit import place_of
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
 from .choice import TrainingChoice
-from .csr import Csr, sorts_entries
-from .csr import bound as bind_csr
+from .csr import Csr, bound_rows, sorts_entries
 from .threads import bound, launch, max_threads
 
 NO_LOSS = (0.0, 0.0)  # to begin a running total with
@@ -122,7 +121,7 @@ class Stepper:
     def _place(self, x, y, s, m: int) -> str:
         """Where the parallel kernel's code is."""
         buffer, order = np.zeros(1), np.zeros(0, np.int64)
-        with bind_csr(self._plan(m), x, order, m) as rows:
+        with bound_rows(self._plan(m), x, order, m) as rows:
             args = self._arguments(NO_LOSS, rows, y, s, order, m, buffer, buffer)
         return place_of(train_steps_parallel, args)
 
@@ -147,7 +146,7 @@ class Stepper:
         plans = [self._plan(m), self._plan(last)] if last else [self._plan(m)]
         buffers = [plan.lease() for plan in plans]
         try:
-            with bind_csr(max(plans, key=sorts_entries), x, order, m) as rows:
+            with bound_rows(max(plans, key=sorts_entries), x, order, m) as rows:
                 args = self._arguments(total, rows, y, s, order, m, buffers[0], buffers[-1])
                 parallel = parallel and plans[0].parallel
                 return launch(train_steps, train_steps_parallel, parallel, self.threads, args)
