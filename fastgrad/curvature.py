@@ -13,18 +13,39 @@ Formulas 34 to 37.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import checked_network, output, tangent_of_theta
+from ._core.names import list_public
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_product
+from .typing import ArrayOf, CurvatureName, D
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+    from .network import MLP
 
 __all__ = ["ggn", "ggn_diagonal", "ggn_vp", "hessian", "hvp", "kfac_factors", "operator"]
+list_public(globals())
 
 
-def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | None = None):
+def hvp(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    v: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The Hessian of the loss times a vector, H v: how the gradient moves as theta moves along v.
 
     Parameters
@@ -72,7 +93,17 @@ def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | Non
     return _product(at.SECOND, net, theta, X, y, v, sample_weight, out, threads)
 
 
-def ggn_vp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn_vp(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    v: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Gauss and Newton's matrix of the loss times a vector, G v.
 
     Parameters, returns and errors are those of `hvp`.
@@ -108,7 +139,16 @@ def _product(second, net, theta, X, y, v, sample_weight, out, threads):
     return out
 
 
-def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn_diagonal(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The diagonal of Gauss and Newton's matrix of the loss.
 
     Parameters
@@ -156,7 +196,15 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     return out
 
 
-def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = None):
+def kfac_factors(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    threads: int | None = None,
+) -> list[tuple[NDArray[D], NDArray[D]]]:
     """The factors of Kronecker's approximation to Gauss and Newton's matrix, layer by layer.
 
     Parameters
@@ -208,7 +256,16 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     return list(zip(parts[::2], parts[1::2]))
 
 
-def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def hessian(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The Hessian of the loss, for networks of up to some thousand parameters.
 
     Parameters
@@ -252,7 +309,16 @@ def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | No
     return _matrix(at.SECOND, net, theta, X, y, sample_weight, out, threads)
 
 
-def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Gauss and Newton's matrix of the loss, for networks of up to some thousand parameters.
 
     Parameters, returns and errors are those of `hessian`.
@@ -289,7 +355,16 @@ def _matrix(second, net, theta, X, y, sample_weight, out, threads):
     return out
 
 
-def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", threads=None):
+def operator(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: ArrayOf[D],
+    y: ArrayOf[D],
+    sample_weight: ArrayOf[D] | None = None,
+    *,
+    kind: CurvatureName = "hessian",
+    threads: int | None = None,
+) -> LinearOperator:
     """A matrix of second derivatives as SciPy's `LinearOperator`: products with it, no matrix.
 
     Parameters

@@ -5,14 +5,22 @@ float64, and θ is never changed: every call gets a copy. The verdict on an anal
 `gradcheck.py`.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
+from ._core.names import list_public
 from .calculus.arguments import in_layout
+from .typing import LayoutName, StencilName, Values
 
 __all__ = ["numerical_gradient", "numerical_jacobian"]
+list_public(globals())
 
 # stencil -> ((k, weight of f(+kh) - f(-kh)), ...), divisor, default step. Equal values cancel
 # exactly. Truncation and rounding: h⁴ f⁽⁵⁾/30 + 1.5 ε|f|/h, and h² f⁽³⁾/6 + ε|f|/h.
@@ -141,7 +149,15 @@ def direction_line(call, theta, v):
     return lambda t: call(theta + t * v)
 
 
-def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", layout="numerator"):
+def numerical_jacobian(
+    f: Callable[..., Any],
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    step: float | None = None,
+    stencil: StencilName = "five_point",
+    layout: LayoutName = "numerator",
+) -> NDArray[np.float64]:
     """Jacobian ∂f/∂theta by differences (row 5, section 4 of arXiv 1802.01528).
 
     Parameters
@@ -181,7 +197,14 @@ def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", la
     return in_layout(jacobian, layout)
 
 
-def numerical_gradient(f, theta, args=(), *, step=None, stencil="five_point"):
+def numerical_gradient(
+    f: Callable[..., Any],
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    step: float | None = None,
+    stencil: StencilName = "five_point",
+) -> NDArray[np.float64]:
     """Gradient ∇f by differences (row 4, section 3 of arXiv 1802.01528).
 
     Parameters and errors are those of `numerical_jacobian`, but f returns a scalar.

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import files
+from ._core.names import list_public
+from .typing import Numbers, PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .network import MLP
+    from .training import FitResult
 
 __all__ = ["GradientNorms", "History"]
+list_public(globals())
 
 
 class History:
@@ -30,7 +43,7 @@ class History:
     (array([2., 1.]), 2, ('loss',))
     """
 
-    def __init__(self, columns):
+    def __init__(self, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:
         lengths = {len(values) for values in columns.values()}
         if len(lengths) > 1:
             raise ValueError(f"columns have lengths {sorted(lengths)}; expected one length")
@@ -39,19 +52,20 @@ class History:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Their names."""
         return self._names
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
         try:
             index = self._names.index(name)
         except ValueError:
             raise KeyError(f"{name!r}; the columns are {', '.join(self._names)}") from None
         return np.array([row[index] for row in self._rows])
 
-    def __getattr__(self, name: str) -> np.ndarray:
+    def __getattr__(self, name: str) -> NDArray[np.float64]:
         if name.startswith("_") or name not in self._names:
             raise AttributeError(f"a History has no attribute {name!r}")
         return self[name]
@@ -84,7 +98,11 @@ class History:
             raise ValueError(f"the row has {sorted(row)}; expected {sorted(self._names)}")
         self._rows.append(tuple(float(row[name]) for name in self._names))
 
-    def to_csv(self, path=None) -> str | None:
+    @overload
+    def to_csv(self, path: None = ...) -> str: ...
+    @overload
+    def to_csv(self, path: PathLike) -> None: ...
+    def to_csv(self, path: PathLike | None = None) -> str | None:
         """The table as CSV: a line of names, a line an epoch (from 1).
 
         Parameters
@@ -113,7 +131,7 @@ class History:
             file.write(text)
         return None
 
-    def plot(self, path=None):
+    def plot(self, path: PathLike | None = None) -> Figure:
         """Loss, and the validation score where there is one, over the epochs.
 
         Parameters
@@ -193,16 +211,17 @@ class GradientNorms:
     (('layer_1', 'layer_2'), 3)
     """
 
-    def __init__(self, net, X, y):
+    def __init__(self, net: MLP[Any], X: Numbers, y: Numbers) -> None:
         from . import metrics
 
         metrics.require_network(net)
-        self.net, self.X = net, metrics.inputs(X, "X", net)
-        self.y = metrics.targets(net, len(self.X), y, None)[0]
+        self.net: MLP[Any] = net
+        self.X: Any = metrics.inputs(X, "X", net)
+        self.y: NDArray[Any] = metrics.targets(net, len(self.X), y, None)[0]
         names = (f"layer_{place}" for place in range(1, len(net.layer_sizes)))
-        self.history = History({name: [] for name in names})
+        self.history: History = History({name: [] for name in names})
 
-    def __call__(self, result) -> None:
+    def __call__(self, result: FitResult[Any]) -> None:
         """Add a row for the parameters that `fit` is at.
 
         Examples

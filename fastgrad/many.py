@@ -7,14 +7,17 @@ once; each is then a `training.Run` like that of `fit` alone, so it has the same
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import metrics
 from ._core import check
+from ._core.names import list_public
 from ._core.pool import run_all
 from ._core.progress import Together
 from ._core.run import whole_rounds
@@ -26,9 +29,25 @@ from .optimizers import Optimizer
 from .runtime import get_num_threads
 from .second_order import SecondOrder
 from .stack import as_list
-from .training import BATCH_SIZE, Run, _optimizer, _seed, _validation, ended, refuse_batches
+from .training import (
+    BATCH_SIZE,
+    Batch,
+    Data,
+    FitResult,
+    Run,
+    _optimizer,
+    _seed,
+    _validation,
+    ended,
+    refuse_batches,
+)
+from .typing import D, Numbers, OptimizerName, Seed
 
 __all__ = ["FitResults", "Setting", "fit_many"]
+list_public(globals())
+
+
+Kind: TypeAlias = Optimizer | SecondOrder | OptimizerName
 
 
 class Setting(NamedTuple):
@@ -54,14 +73,14 @@ class Setting(NamedTuple):
     7
     """
 
-    net: MLP
-    optimizer: Optimizer | str
-    seed: object
-    train: np.ndarray | None
-    held_out: np.ndarray | None
+    net: MLP[Any]
+    optimizer: Optimizer | SecondOrder | str
+    seed: Any
+    train: NDArray[np.int64] | None
+    held_out: NDArray[np.int64] | None
 
 
-class FitResults(list):
+class FitResults(list[FitResult[D]]):
     """What `fit_many` returns: a list of `FitResult`.
 
     Attributes
@@ -82,21 +101,27 @@ class FitResults(list):
     ((1, 1, 3, 4), (1, 1, 3))
     """
 
-    def __init__(self, results, shape, settings):
+    def __init__(
+        self,
+        results: Iterable[FitResult[D]],
+        shape: tuple[int, int, int, int],
+        settings: list[Setting],
+    ) -> None:
         super().__init__(results)
-        self.shape, self.settings = shape, settings
+        self.shape: tuple[int, int, int, int] = shape
+        self.settings: list[Setting] = settings
 
     @property
-    def thetas(self) -> np.ndarray:
+    def thetas(self) -> NDArray[D]:
         """(m, p): the last parameters of each, as `fastgrad.stack` takes them."""
         return np.stack([result.theta for result in self])
 
     @property
-    def best_thetas(self) -> np.ndarray:
+    def best_thetas(self) -> NDArray[D]:
         """(m, p): the best parameters of each."""
         return np.stack([result.best_theta for result in self])
 
-    def last(self, name: str) -> np.ndarray:
+    def last(self, name: str) -> NDArray[np.float64]:
         """A column of the history of each after its last epoch, as an array of `shape`; NaN before
         the first.
 
@@ -116,24 +141,24 @@ class FitResults(list):
 
 
 def fit_many(
-    net: MLP,
-    X,
-    y,
+    net: MLP[D],
+    X: Data,
+    y: Numbers,
     *,
-    seeds,
-    optimizers="adam",
-    folds=None,
-    l2=None,
+    seeds: Iterable[Seed],
+    optimizers: Kind | Iterable[Kind] = "adam",
+    folds: int | Iterable[tuple[Numbers, Numbers]] | None = None,
+    l2: float | Iterable[float] | None = None,
     epochs: int = 20,
     batch_size: int | None = None,
-    sample_weight=None,
-    validation=None,
+    sample_weight: Numbers | None = None,
+    validation: Batch | None = None,
     shuffle: bool = True,
     patience: int | None = None,
     min_delta: float = 0.0,
     progress: bool | None = None,
     threads: int | None = None,
-) -> FitResults:
+) -> FitResults[D]:
     """Train a network for every combination of optimizers, penalties, seeds and folds, each as
     `fit` alone would.
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.csr import Csr
+from ._core.names import list_public
 from .network import MLP
+from .typing import Numbers, SparseRows
+
+__all__ = ["Scores", "evaluate", "score_name"]
+list_public(globals())
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
 # Below so many multiplications (1 ms) one thread does it: little to gain, and beside busy processes
@@ -37,12 +43,20 @@ class Scores(NamedTuple):
     score: float
 
 
-def score_name(net) -> str:
+def score_name(net: MLP[Any]) -> str:
     """What `Scores.score` is for this network: "accuracy" or "r2"."""
     return net.spec.loss.score
 
 
-def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None) -> Scores:
+def evaluate(
+    net: MLP[Any],
+    theta: Numbers,
+    X: Numbers | SparseRows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    threads: int | None = None,
+) -> Scores:
     """Loss and accuracy (or R^2) in bounded memory.
 
     Parameters
@@ -85,12 +99,12 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
 
 
-def require_network(net) -> None:
+def require_network(net: object) -> None:
     if not isinstance(net, MLP):
         raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
 
 
-def inputs(X, name: str, net) -> np.ndarray:
+def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
     """(n, d) of the network's dtype; a memory map stays one, whatever its dtype; what is sparse
     becomes CSR."""
     if check.is_sparse(X):
@@ -107,7 +121,9 @@ def inputs(X, name: str, net) -> np.ndarray:
     return check.matrix(_converted(X, name, net.dtype), name, net.dtype, net.n_inputs, True)
 
 
-def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True):
+def targets(
+    net: MLP[Any], n: int, y: Any, sample_weight: Any, prefix: str = "", scaled: bool = True
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """y, and weights or None, as the kernels take them.
 
     `scaled`: nothing but the ratios of these weights will count.
@@ -122,7 +138,7 @@ def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True
     return y, sample_weight
 
 
-def rows_of(X, dtype):
+def rows_of(X: Any, dtype: Any) -> Any:
     """Checked rows as a kernel takes them."""
     return X if type(X) is Csr else np.ascontiguousarray(X, dtype)
 
@@ -134,7 +150,10 @@ def _converted(value, name: str, dtype):
     return array
 
 
-def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
+def evaluate_checked(
+    net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
+    threads: int | None = None,
+) -> Scores:  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)

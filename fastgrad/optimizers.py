@@ -8,14 +8,23 @@ their sources. Each equals PyTorch's optimiser of that name step for step, weigh
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import schedules, second_order
 from ._core import check
+from ._core.names import list_public
 from .kernels import optimizers as kernels
+from .typing import ArrayOf, F, Rate
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["SGD", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
+list_public(globals())
 
 _NO_STATE = {np.dtype(t): np.zeros(1, t) for t in (np.float32, np.float64)}
 
@@ -55,19 +64,35 @@ class Optimizer:
     array([0.9, 2.1])
     """
 
-    kernel = None
+    kernel: Any = None
     _slots = 0  # state vectors of theta's size
     _numbers: tuple[str, ...] = ()  # attributes the kernel takes, from kernels.OWN on
     _common = ("lr", "weight_decay", "clip_norm")
 
-    def __init__(self, lr=1e-3, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+    if TYPE_CHECKING:  # set as a number or a function, read as a function
+
+        @property
+        def lr(self) -> Callable[[int], float]: ...
+        @lr.setter
+        def lr(self, value: Rate) -> None: ...
+
+        weight_decay: float
+        clip_norm: float | None
+
+    def __init__(
+        self,
+        lr: Rate = 1e-3,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
         if self.kernel is None:
             names = (name for name, kind in BY_NAME.items() if issubclass(kind, Optimizer))
             raise TypeError(f"Optimizer is not used by itself; expected one of {', '.join(names)}")
         self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.reset()
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
             known = [*self._common, *(own for own in self._numbers if own in _CHECKS)]
             if name not in known:
@@ -117,7 +142,7 @@ class Optimizer:
         self._held_by = None  # the dtype that is known to hold the numbers
         self._hyper = np.zeros(kernels.SIZE)
 
-    def copy(self) -> Optimizer:
+    def copy(self) -> Self:
         """An optimiser with the same numbers and its own copy of the state.
 
         Examples
@@ -131,7 +156,7 @@ class Optimizer:
         twin._state = None if self._state is None else self._state.copy()
         return twin
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a pickle: of the kernels' numbers the steps alone are not written anew for a step."""
         hyper = np.zeros(kernels.SIZE)
         hyper[kernels.STEPS] = state["_hyper"][kernels.STEPS]
@@ -139,6 +164,7 @@ class Optimizer:
 
     @property
     def steps(self) -> int:
+        """Steps done."""
         return int(self._hyper[kernels.STEPS])
 
     def rate(self, step: int) -> float:
@@ -157,7 +183,7 @@ class Optimizer:
         """
         return check.non_negative(self.lr(step), f"lr at step {step}")
 
-    def rates(self, count: int) -> np.ndarray:
+    def rates(self, count: int) -> NDArray[np.float64]:
         """The learning rates of the next `count` steps, float64.
 
         Raises
@@ -182,7 +208,7 @@ class Optimizer:
         check.held(rate, f"lr at step {step}", self._held_by)
         return rate
 
-    def prepare(self, size: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    def prepare(self, size: int, dtype: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """State (slots * p,) and numbers as the kernel takes them; zeros before the first step."""
         if self._state is None:
             size = self._slots * size
@@ -214,7 +240,7 @@ class Optimizer:
                 check.held(number, name, dtype, zero=False)
         self._held_by = dtype
 
-    def step(self, theta, grad) -> None:
+    def step(self, theta: NDArray[F], grad: ArrayOf[F]) -> None:
         """Update theta in place.
 
         Parameters
@@ -273,7 +299,7 @@ class Optimizer:
             "settings": self.settings(),
         }
 
-    def load_state_dict(self, saved) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` gave; the settings stay this optimiser's own.
 
         Raises
@@ -334,9 +360,15 @@ class SGD(Optimizer):
     array([0.5])
     """
 
-    kernel = staticmethod(kernels.sgd)
+    kernel: Any = staticmethod(kernels.sgd)
 
-    def __init__(self, lr=1e-2, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+    def __init__(
+        self,
+        lr: Rate = 1e-2,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
 
 
@@ -361,19 +393,21 @@ class Momentum(Optimizer):
     array([-2.5])
     """
 
-    kernel = staticmethod(kernels.momentum)
+    kernel: Any = staticmethod(kernels.momentum)
     _slots = 1
     _numbers = ("momentum", "_look_ahead")
     _look_ahead = False
 
+    momentum: float
+
     def __init__(
         self,
-        lr=1e-2,
+        lr: Rate = 1e-2,
         *,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
         self.momentum = momentum
 
@@ -422,19 +456,22 @@ class RMSprop(Optimizer):
     array([-0.2])
     """
 
-    kernel = staticmethod(kernels.rmsprop)
+    kernel: Any = staticmethod(kernels.rmsprop)
     _slots = 1
     _numbers = ("rho", "eps")
 
+    rho: float
+    eps: float
+
     def __init__(
         self,
-        lr=1e-2,
+        lr: Rate = 1e-2,
         *,
         rho: float = 0.99,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
         self.rho, self.eps = rho, eps
 
@@ -464,22 +501,26 @@ class Adam(Optimizer):
     array([-0.01, -0.01,  0.01])
     """
 
-    kernel = staticmethod(kernels.adam)
+    kernel: Any = staticmethod(kernels.adam)
     _slots = 2
     _numbers = ("beta1", "beta2", "eps", "_decoupled", "_epsilon_hat")
     _decoupled = False
     _epsilon_hat = False  # whether eps joins sqrt(v) before its bias is taken out
 
+    beta1: float
+    beta2: float
+    eps: float
+
     def __init__(
         self,
-        lr=1e-3,
+        lr: Rate = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
@@ -504,14 +545,14 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        lr=1e-3,
+        lr: Rate = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(
             lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm
         )
@@ -526,7 +567,7 @@ BY_NAME = {
 }  # fmt: skip
 
 
-def get_optimizer(value) -> Optimizer | second_order.SecondOrder:
+def get_optimizer(value: object) -> Optimizer | second_order.SecondOrder:
     """An optimiser as it is, or the one of that name with its default numbers."""
     if isinstance(value, (Optimizer, second_order.SecondOrder)):
         return value

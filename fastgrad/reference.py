@@ -19,13 +19,49 @@ Formula rows are those of Parr & Howard, *The Matrix Calculus You Need For Deep 
 (arXiv 1802.01528), rows 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
 """
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ._core.names import list_public
+
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "absolute_error",
+    "affine",
+    "affine_relu",
+    "affine_relu_backward",
+    "cross_entropy",
+    "huber",
+    "logistic",
+    "mlp_forward",
+    "mlp_grad_input",
+    "mlp_loss_and_grad",
+    "mse",
+    "neuron_grad",
+    "neuron_loss_and_grad",
+    "poisson",
+    "quantile",
+    "relu",
+    "relu_mask",
+    "sgd_step",
+    "sigmoid",
+    "softmax",
+    "unflatten",
+]
+list_public(globals())
+
+Array: TypeAlias = NDArray[Any]
 
 
-def affine(X, w, b):
+def affine(X: Array, w: Array, b: Array | float) -> Array:
     """Affine output of a neuron or a layer, ``X @ w + b`` (rows 1 and 23).
 
     Parameters
@@ -48,7 +84,7 @@ def affine(X, w, b):
     return Z
 
 
-def relu(Z):
+def relu(Z: Array) -> Array:
     """``max(0, z)`` of each entry, NaN kept (row 2); a fresh array of Z's shape and dtype.
 
     Examples
@@ -59,7 +95,7 @@ def relu(Z):
     return np.maximum(Z, 0)
 
 
-def relu_mask(Z):
+def relu_mask(Z: Array) -> NDArray[np.bool_]:
     """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (row 16).
 
     Examples
@@ -71,7 +107,7 @@ def relu_mask(Z):
     return np.logical_not(inactive, out=inactive)
 
 
-def affine_relu(X, w, b):
+def affine_relu(X: Array, w: Array, b: Array | float) -> tuple[Array, NDArray[np.bool_]]:
     """Activation and mask of a neuron or a layer (rows 1, 2, 16 and 23).
 
     Parameters are those of `affine`.
@@ -91,7 +127,9 @@ def affine_relu(X, w, b):
     return np.maximum(Z, 0, out=Z), mask
 
 
-def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
+def affine_relu_backward(
+    grad_a: Array, X: Array, W: Array, mask: Array, need_gX: bool = True
+) -> tuple[Array | None, Array, Array | Any]:
     """Gradients of a loss through a neuron or a layer (rows 14, 15 and 23).
 
     ``dZ = grad_a where mask else 0; gX = dZ Wᵀ, gW = Xᵀ dZ, gb = 1ᵀ dZ``. Sums over the samples,
@@ -126,7 +164,7 @@ def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
     return gX, X.T @ dZ, np.ones(len(dZ), dZ.dtype) @ dZ
 
 
-def neuron_grad(w, b, X):
+def neuron_grad(w: Array, b: Array | float, X: Array) -> tuple[Array, Array]:
     """Derivative of one neuron's activation by w and by b, row by row (row 17).
 
     Returns
@@ -144,7 +182,9 @@ def neuron_grad(w, b, X):
     return _select(X.copy(), mask[:, None]), mask.astype(X.dtype)
 
 
-def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
+def neuron_loss_and_grad(
+    w: Array, b: Array | float, X: Array, y: Array, sample_weight: Array | None = None
+) -> tuple[float, Array, float]:
     """Squared loss of one neuron and its gradient (rows 18, 19 and 20).
 
     ``C = mean over samples of (y_i - max(0, w·x_i + b))²``, no ½; its gradient has the factor 2/n.
@@ -179,7 +219,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
     return loss, e @ X, e.sum()
 
 
-def mse(out, y, sample_weight=None):
+def mse(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Squared error: mean over samples and outputs, no ½ (row 18 for k outputs).
 
     Parameters
@@ -204,7 +244,9 @@ def mse(out, y, sample_weight=None):
     return _squared(out - _counted(_like(y, out), out, sample_weight, out), sample_weight)
 
 
-def huber(out, y, sample_weight=None, huber_delta=1.0):
+def huber(
+    out: Array, y: Array, sample_weight: Array | None = None, huber_delta: float = 1.0
+) -> tuple[float, Array]:
     """Huber loss: mean over samples and outputs (row 27).
 
     With r = out - y: ``r²/2`` for ``|r| <= huber_delta``, ``huber_delta (|r| - huber_delta/2)``
@@ -226,7 +268,7 @@ def huber(out, y, sample_weight=None, huber_delta=1.0):
     return loss, delta
 
 
-def logistic(out, y, sample_weight=None):
+def logistic(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Logistic loss on logits: mean over samples, sum over the k independent outputs (row 26).
 
     ``log(1 + e^-|z|) + max(z, 0) - y z`` with y in {0, 1}, of any numeric dtype; finite for every
@@ -250,7 +292,9 @@ def logistic(out, y, sample_weight=None):
     return _weighted_sum(each.sum(axis=1), sample_weight) / total, delta
 
 
-def cross_entropy(out, labels, sample_weight=None):
+def cross_entropy(
+    out: Array, labels: Array, sample_weight: Array | None = None
+) -> tuple[float, Array]:
     """Softmax cross-entropy on logits: mean over samples (row 25).
 
     ``log Σ_j e^z_j - z_label`` with the row maximum taken out; the derivative is
@@ -287,7 +331,7 @@ def cross_entropy(out, labels, sample_weight=None):
     return _weighted_sum(each, sample_weight) / total, delta
 
 
-def absolute_error(out, y, sample_weight=None):
+def absolute_error(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Absolute error: mean over samples and outputs (row 29); its slope is 0 at 0.
 
     Parameters and returns are those of `mse`.
@@ -306,7 +350,9 @@ def absolute_error(out, y, sample_weight=None):
     return loss, delta
 
 
-def quantile(out, y, sample_weight=None, quantile=0.5):
+def quantile(
+    out: Array, y: Array, sample_weight: Array | None = None, quantile: float = 0.5
+) -> tuple[float, Array]:
     """Pinball loss of a quantile: mean over samples and outputs (row 29); its slope is 0 at 0.
 
     With r = out - y: ``(1 - quantile) r`` above, ``-quantile r`` below. Parameters and returns are
@@ -326,7 +372,7 @@ def quantile(out, y, sample_weight=None, quantile=0.5):
     return loss, delta
 
 
-def poisson(out, y, sample_weight=None):
+def poisson(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (row 29).
 
     ``e^z - y z`` with y of 0 or more; the negative logarithm of the likelihood but for what does
@@ -347,7 +393,7 @@ def poisson(out, y, sample_weight=None):
     return _weighted_sum(each.sum(axis=1), sample_weight) / total, delta
 
 
-LOSSES = {
+LOSSES: dict[str, Any] = {
     "mse": mse,
     "huber": huber,
     "logistic": logistic,
@@ -358,7 +404,7 @@ LOSSES = {
 }
 
 
-def softmax(out):
+def softmax(out: Array) -> Array:
     """Probabilities of the k classes, row by row (row 25).
 
     Examples
@@ -372,7 +418,7 @@ def softmax(out):
     return P
 
 
-def sigmoid(out):
+def sigmoid(out: Array) -> Array:
     """``1 / (1 + e^-z)`` of each entry, without overflow (row 26).
 
     Examples
@@ -383,7 +429,7 @@ def sigmoid(out):
     return _sigmoid(out, np.exp(-np.abs(out)))
 
 
-def unflatten(theta, layer_sizes):
+def unflatten(theta: Array, layer_sizes: Sequence[int]) -> list[tuple[Array, Array]]:
     """Views of each layer's ``W (d, k)`` (C order) and ``b (k,)`` in a flat vector ``theta (p,)``.
 
     Layer by layer: first W, then b. Writing to a view writes to `theta`.
@@ -411,7 +457,7 @@ def _relu_back(delta, A):
 
 # By name: the activation of Z, in its place, and d loss / d A times the slope, known from A, in its
 # place (row 28).
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Any] = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
     "tanh": (lambda Z: np.tanh(Z, out=Z), lambda delta, A: delta * (1 - A * A)),
@@ -424,7 +470,13 @@ ACTIVATIONS = {
 }
 
 
-def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation="relu"):
+def mlp_forward(
+    theta: Array,
+    X: Array,
+    layer_sizes: Sequence[int],
+    output_activation: str = "identity",
+    activation: str = "relu",
+) -> list[Array]:
     """Activations of every layer, ``[X, A_1, ..., out]`` (row 24).
 
     Parameters
@@ -450,18 +502,18 @@ def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation=
 
 
 def mlp_loss_and_grad(
-    theta,
-    X,
-    y,
-    layer_sizes,
-    loss,
-    output_activation="identity",
-    l2=0.0,
-    sample_weight=None,
-    huber_delta=1.0,
-    activation="relu",
-    **parameters,
-):
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    output_activation: str = "identity",
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    huber_delta: float = 1.0,
+    activation: str = "relu",
+    **parameters: Any,
+) -> tuple[float, Array]:
     """Loss of a network and its gradient by all parameters (row 24).
 
     The loss is normalised as its function in `LOSSES` says, plus ``l2/2 · ‖weights‖²``; biases are
@@ -503,18 +555,18 @@ def mlp_loss_and_grad(
 
 
 def mlp_grad_input(
-    theta,
-    X,
-    y,
-    layer_sizes,
-    loss,
-    output_activation="identity",
-    l2=0.0,
-    sample_weight=None,
-    huber_delta=1.0,
-    activation="relu",
-    **parameters,
-):
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    output_activation: str = "identity",
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    huber_delta: float = 1.0,
+    activation: str = "relu",
+    **parameters: Any,
+) -> Array:
     """Gradient of a network's loss by its input, ``(n, d)``, fresh (rows 23 and 24).
 
     Parameters are those of `mlp_loss_and_grad`; `l2` is taken for symmetry and changes nothing,
@@ -533,7 +585,7 @@ def mlp_grad_input(
     return _backward(theta, layer_sizes, activations, delta, output_activation, activation, None)
 
 
-def sgd_step(theta, grad, lr):
+def sgd_step(theta: Array, grad: Array, lr: float) -> None:
     """One step of gradient descent, ``theta -= lr * grad``, in place (row 21).
 
     Examples

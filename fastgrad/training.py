@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import checkpoint as store
 from . import metrics
 from ._core import check, files
 from ._core.csr import Csr
 from ._core.full_batch import CONVERGED, NOT_FINITE, trainer
+from ._core.names import list_public
 from ._core.progress import Progress
 from ._core.sources import Arrays, Batches
 from ._core.stepper import NO_LOSS, Stepper
@@ -28,14 +31,16 @@ from .kernels.sums import rounded_sum
 from .network import MLP
 from .optimizers import Optimizer, get_optimizer
 from .second_order import SecondOrder
+from .typing import D, Numbers, OptimizerName, PathLike, Seed, SparseRows
 
 __all__ = ["FitResult", "fit"]
+list_public(globals())
 
 BATCH_SIZE = 32  # unless another is given
 
 
 @dataclass(eq=False)
-class FitResult:
+class FitResult(Generic[D]):
     """What `fit` returns, and what callbacks are given while it grows.
 
     Attributes
@@ -67,8 +72,8 @@ class FitResult:
     ('epochs', 3)
     """
 
-    theta: np.ndarray
-    best_theta: np.ndarray
+    theta: NDArray[D]
+    best_theta: NDArray[D]
     history: History
     optimizer: Optimizer | SecondOrder | None
     best_epoch: int = 0
@@ -88,28 +93,48 @@ class FitResult:
         return self.stopped == "interrupted"
 
 
+class OnEpoch(Protocol[D]):
+    """A callback that is called after every epoch; what is true in return stops."""
+
+    def on_epoch(self, result: FitResult[D], /) -> object: ...
+
+
+class OnStep(Protocol[D]):
+    """A callback that is called after every step; what is true in return stops."""
+
+    def on_step(self, result: FitResult[D], /) -> object: ...
+
+
+Callback: TypeAlias = Callable[[FitResult[D]], object] | OnEpoch[D] | OnStep[D]
+Data: TypeAlias = Numbers | SparseRows
+Batch: TypeAlias = tuple[Data, Numbers] | tuple[Data, Numbers, Numbers | None]
+BatchSource: TypeAlias = (
+    Callable[[], Iterable[Batch]] | Callable[[int], Iterable[Batch]] | Iterable[Batch]
+)
+
+
 def fit(
-    net: MLP,
-    X,
-    y=None,
+    net: MLP[D],
+    X: Data | BatchSource,
+    y: Numbers | None = None,
     *,
-    theta=None,
-    optimizer="adam",
+    theta: Numbers | None = None,
+    optimizer: Optimizer | SecondOrder | OptimizerName = "adam",
     epochs: int = 20,
     batch_size: int | None = None,
-    sample_weight=None,
-    validation=None,
-    seed=None,
+    sample_weight: Numbers | None = None,
+    validation: Batch | None = None,
+    seed: Seed = None,
     shuffle: bool = True,
     patience: int | None = None,
     min_delta: float = 0.0,
-    callbacks=(),
+    callbacks: Callback[D] | Iterable[Callback[D]] = (),
     progress: bool | None = None,
-    checkpoint=None,
+    checkpoint: PathLike | None = None,
     checkpoint_every: int = 1,
     resume: bool = False,
     threads: int | None = None,
-) -> FitResult:
+) -> FitResult[D]:
     """Train a network on minibatches (formula 21 over formulas 18 to 20, 23 and 24).
 
     Nothing that is passed is written to: theta and the optimiser are copied.

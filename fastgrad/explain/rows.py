@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .._core import check
 from . import rows_calculus, rows_chains, rows_models, rows_products, rows_samples
@@ -22,7 +23,7 @@ class Row:
     section: str  # of the paper; "" beyond it
     title: str
     latex: str
-    build: Callable
+    build: Callable[..., Any]
 
 
 def _row(number: int, section: str, title: str, latex: str) -> Row:
@@ -111,7 +112,7 @@ ROWS = {
 }  # fmt: skip
 
 
-def formula(number, **values) -> Explanation:
+def formula(number: int, **values: Any) -> Explanation:
     """A row of the README's table, derived on the paper's example or on numbers of your own.
 
     Parameters

@@ -4,8 +4,9 @@ renderings are in `text.py` and `markdown.py`."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from . import markdown, text
 from .notation import plain
@@ -32,7 +33,7 @@ class Value:
     """
 
     latex: str
-    array: np.ndarray
+    array: NDArray[Any]
     letters: tuple[str, ...]
     source: str = ""
     derivative: bool = False
@@ -42,14 +43,16 @@ class Value:
         return plain(self.latex)
 
     @property
-    def numerator(self) -> np.ndarray:
+    def numerator(self) -> NDArray[Any]:
+        """In numerator layout."""
         return self.array
 
     @property
-    def denominator(self) -> np.ndarray:
+    def denominator(self) -> NDArray[Any]:
+        """In denominator layout."""
         return self.array.T if self.derivative else self.array
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything, arrays as lists."""
         known = {
             "symbol": self.symbol, "latex": self.latex, "letters": list(self.letters),
@@ -85,7 +88,7 @@ class Product:
     def symbol(self) -> str:
         return plain(self.latex)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything; a term is a list of name, number, name, number."""
         terms = [[plain(a), x, plain(b), y] for a, x, b, y in self.terms]
         return {
@@ -114,7 +117,7 @@ class Check:
         What went wrong, in one sentence; "" where nothing did.
     """
 
-    kind: str
+    kind: Literal["differences", "twin", "identity"]
     what: str
     ok: bool
     entries: int
@@ -122,7 +125,7 @@ class Check:
     inconclusive: bool = False
     message: str = ""
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything."""
         return dict(vars(self))
 
@@ -157,7 +160,7 @@ class Step:
     def formula(self) -> tuple[str, ...]:
         return tuple(plain(line) for line in self.latex)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything, by name."""
         return {
             "title": self.title, "row": self.row, "latex": list(self.latex),
@@ -205,7 +208,7 @@ class Explanation:
     def _repr_markdown_(self) -> str:
         return markdown.render(self)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything, with lists in the place of arrays: what `--json` prints.
 
         Examples
