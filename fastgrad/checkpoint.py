@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ._core import fields, files
 from ._core.names import list_public
+from ._core.shown import short
 from .history import History
 from .network import MLP
 from .optimizers import BY_NAME
@@ -25,7 +26,7 @@ __all__ = ["Checkpoint", "load_checkpoint", "network_of", "save_checkpoint", "sp
 list_public(globals())
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkpoint:
     """A run of `fit` at the end of an epoch.
 
@@ -62,6 +63,13 @@ class Checkpoint:
     history: History
     generator: dict[str, Any]
     run: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"Checkpoint(epoch {self.run.get('epoch')} of {self.net!r},\n"
+            f"    theta {short(self.theta)}, optimizer {self.optimizer.get('name')},\n"
+            f"    history={self.history!r})"
+        )
 
 
 def specification(net: MLP[Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ._core.names import list_public
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_product
-from .typing import ArrayOf, CurvatureName, D
+from .typing import ArrayOf, CurvatureName, D, Numbers
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -38,10 +38,10 @@ list_public(globals())
 def hvp(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
+    X: Numbers,
+    y: Numbers,
     v: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -96,10 +96,10 @@ def hvp(
 def ggn_vp(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
+    X: Numbers,
+    y: Numbers,
     v: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -142,9 +142,9 @@ def _product(second, net, theta, X, y, v, sample_weight, out, threads):
 def ggn_diagonal(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -199,9 +199,9 @@ def ggn_diagonal(
 def kfac_factors(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     threads: int | None = None,
 ) -> list[tuple[NDArray[D], NDArray[D]]]:
@@ -259,9 +259,9 @@ def kfac_factors(
 def hessian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -312,9 +312,9 @@ def hessian(
 def ggn(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -358,9 +358,9 @@ def _matrix(second, net, theta, X, y, sample_weight, out, threads):
 def operator(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     kind: CurvatureName = "hessian",
     threads: int | None = None,

@@ -8,7 +8,6 @@ float64, and θ is never changed: every call gets a copy. The verdict on an anal
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from ._core import check
 from ._core.names import list_public
 from .calculus.arguments import in_layout
-from .typing import LayoutName, StencilName, Values
+from .typing import Function, LayoutName, StencilName, Values
 
 __all__ = ["numerical_gradient", "numerical_jacobian"]
 list_public(globals())
@@ -150,7 +149,7 @@ def direction_line(call, theta, v):
 
 
 def numerical_jacobian(
-    f: Callable[..., Any],
+    f: Function,
     theta: Values[np.float64],
     args: tuple[Any, ...] = (),
     *,
@@ -198,7 +197,7 @@ def numerical_jacobian(
 
 
 def numerical_gradient(
-    f: Callable[..., Any],
+    f: Function,
     theta: Values[np.float64],
     args: tuple[Any, ...] = (),
     *,

@@ -11,7 +11,7 @@ gets a copy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
@@ -28,7 +28,7 @@ from .differences import (
     numerical_jacobian,
     values_of,
 )
-from .typing import LayoutName, StencilName, Values
+from .typing import Function, LayoutName, StencilName, Values
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,9 +45,7 @@ __all__ = [
 list_public(globals())
 
 # (value, gradient) of theta and args, or a function for each.
-Functions: TypeAlias = (
-    Callable[..., tuple[Any, Any]] | tuple[Callable[..., Any], Callable[..., Any]]
-)
+Functions: TypeAlias = Function | tuple[Function, Function]
 
 
 class Options(TypedDict, total=False):

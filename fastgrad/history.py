@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._core import files
 from ._core.names import list_public
+from ._core.shown import line_plot
 from .typing import Numbers, PathLike
 
 if TYPE_CHECKING:
@@ -73,6 +74,19 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.6g}" for name, value in self.last().items())
         return f"History({len(self)} epochs; last: {last or 'none'})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: `plot`'s picture, without matplotlib."""
+        if not self._rows:
+            return f"<code>{self!r}</code>"
+        losses = {"training": "loss", "validation": "val_loss"}
+        curves = {label: self[name] for label, name in losses.items() if name in self._names}
+        pictures = [line_plot("loss", curves)] if curves else []
+        scores = [name for name in self._names if name in ("val_accuracy", "val_r2")]
+        for name in scores if curves else self._names:
+            title = name.replace("val_", "validation ").replace("r2", "R²").replace("_", " ")
+            pictures.append(line_plot(title, {name: self[name]}))
+        return f"<div>{''.join(pictures)}</div>"
 
     def last(self) -> dict[str, float]:
         """The last epoch by name; empty before the first.
@@ -220,6 +234,9 @@ class GradientNorms:
         self.y: NDArray[Any] = metrics.targets(net, len(self.X), y, None)[0]
         names = (f"layer_{place}" for place in range(1, len(net.layer_sizes)))
         self.history: History = History({name: [] for name in names})
+
+    def __repr__(self) -> str:
+        return f"GradientNorms({self.net!r}, {self.history!r})"
 
     def __call__(self, result: FitResult[Any]) -> None:
         """Add a row for the parameters that `fit` is at.

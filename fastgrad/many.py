@@ -79,6 +79,13 @@ class Setting(NamedTuple):
     train: NDArray[np.int64] | None
     held_out: NDArray[np.int64] | None
 
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{name}={None if rows is None else f'{len(rows)} rows'}"
+            for name, rows in (("train", self.train), ("held_out", self.held_out))
+        )
+        return f"Setting({self.net!r}, {self.optimizer!r}, seed={self.seed!r}, {rows})"
+
 
 class FitResults(list[FitResult[D]]):
     """What `fit_many` returns: a list of `FitResult`.
@@ -110,6 +117,13 @@ class FitResults(list[FitResult[D]]):
         super().__init__(results)
         self.shape: tuple[int, int, int, int] = shape
         self.settings: list[Setting] = settings
+
+    def __repr__(self) -> str:
+        names = ("optimizers", "l2", "seeds", "folds")
+        counts = ", ".join(f"{count} {name}" for count, name in zip(self.shape, names))
+        losses = [result.history.loss[-1] for result in self if result.epochs]
+        last = f"; last loss {min(losses):.6g} to {max(losses):.6g}" if losses else ""
+        return f"FitResults({len(self)} fits: {counts}{last})"
 
     @property
     def thetas(self) -> NDArray[D]:

@@ -21,6 +21,7 @@ from . import checkpoint as store
 from . import metrics, stack
 from ._core import check, files
 from ._core.names import list_public
+from ._core.shown import short
 from ._tables import encode, frames, model_fields, read, roles
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
@@ -44,7 +45,7 @@ class Frame(Protocol):
 Data: TypeAlias = Numbers | Frame
 
 
-@dataclass(eq=False, init=False)
+@dataclass(eq=False, init=False, repr=False)
 class Model:
     """What `load_model` returns. Arguments and errors as for `save_model`.
 
@@ -134,6 +135,14 @@ class Model:
             json.dumps(self.summary)
         except (TypeError, ValueError) as error:
             raise TypeError(f"summary cannot be written as JSON: {error}") from None
+
+    def __repr__(self) -> str:
+        classes = "" if self.classes is None else f", {len(self.classes)} classes"
+        target = f" of {self.target!r}" if self.target else ""
+        return (
+            f"Model({self.net!r}, theta {short(self.theta)},\n"
+            f"    {self.task}{target} from {len(self.columns)} columns{classes})"
+        )
 
     @property
     def task(self) -> Literal["regression", "classification"]:

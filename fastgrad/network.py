@@ -29,6 +29,7 @@ from .typing import (
     Float64,
     InitName,
     LossName,
+    Numbers,
     OutputActivationName,
     Rows,
     Seed,
@@ -429,7 +430,7 @@ class MLP(Generic[D]):
 
     # outputs
 
-    def predict(self, theta: ArrayOf[D], X: Rows[D], *, threads: int | None = None) -> NDArray[D]:
+    def predict(self, theta: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
         """Outputs of the last layer: values for a regression, logits for "logistic" and
         "cross_entropy", logarithms of rates for "poisson".
 
@@ -470,7 +471,7 @@ class MLP(Generic[D]):
         return out
 
     def predict_proba(
-        self, theta: ArrayOf[D], X: Rows[D], *, threads: int | None = None
+        self, theta: ArrayOf[D], X: Rows, *, threads: int | None = None
     ) -> NDArray[D]:
         """Probabilities: the softmax of the logits ("cross_entropy") or their sigmoid ("logistic").
 
@@ -506,7 +507,7 @@ class MLP(Generic[D]):
         return out
 
     def classify(
-        self, theta: ArrayOf[D], X: Rows[D], *, threads: int | None = None
+        self, theta: ArrayOf[D], X: Rows, *, threads: int | None = None
     ) -> NDArray[np.int64]:
         """Class labels: the largest logit ("cross_entropy"), or logit > 0 ("logistic").
 
@@ -550,9 +551,9 @@ class MLP(Generic[D]):
     def loss(
         self,
         theta: ArrayOf[D],
-        X: Rows[D],
-        y: ArrayOf[D],
-        sample_weight: ArrayOf[D] | None = None,
+        X: Rows,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
         *,
         threads: int | None = None,
     ) -> float:
@@ -572,9 +573,9 @@ class MLP(Generic[D]):
     def loss_and_grad(
         self,
         theta: ArrayOf[D],
-        X: Rows[D],
-        y: ArrayOf[D],
-        sample_weight: ArrayOf[D] | None = None,
+        X: Rows,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
         *,
         out: NDArray[D] | None = None,
         threads: int | None = None,
@@ -666,9 +667,9 @@ class MLP(Generic[D]):
     def grad_input(
         self,
         theta: ArrayOf[D],
-        X: ArrayOf[D],
-        y: ArrayOf[D],
-        sample_weight: ArrayOf[D] | None = None,
+        X: Numbers,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
         *,
         threads: int | None = None,
     ) -> NDArray[D]:

@@ -18,7 +18,7 @@ from . import schedules, second_order
 from ._core import check
 from ._core.names import list_public
 from .kernels import optimizers as kernels
-from .typing import ArrayOf, F, Rate
+from .typing import Numbers, Rate
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -240,7 +240,7 @@ class Optimizer:
                 check.held(number, name, dtype, zero=False)
         self._held_by = dtype
 
-    def step(self, theta: NDArray[F], grad: ArrayOf[F]) -> None:
+    def step(self, theta: NDArray[np.float32 | np.float64], grad: Numbers) -> None:
         """Update theta in place.
 
         Parameters

@@ -25,7 +25,7 @@ from ._core.names import list_public
 from ._core.rows import open_quick, quick, run_checked
 from ._core.threads import check_threads
 from .kernels import records as at
-from .typing import ArrayOf, D, Scalar
+from .typing import ArrayOf, D, Numbers, Scalar
 
 if TYPE_CHECKING:
     from .network import MLP
@@ -66,9 +66,9 @@ def _result(out, shape, dtype, given, checked):
 def grad_norms(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -143,9 +143,9 @@ def _run_rows(net, want, checked, outputs, threads):
 def grads(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -196,10 +196,10 @@ def grads(
 def clipped_loss_and_grad(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
+    X: Numbers,
+    y: Numbers,
     max_norm: Scalar,
-    sample_weight: ArrayOf[D] | None = None,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -266,13 +266,13 @@ def clipped_loss_and_grad(
 def gram(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    X2: ArrayOf[D] | None = None,
-    y2: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    X2: Numbers | None = None,
+    y2: Numbers | None = None,
     *,
-    sample_weight: ArrayOf[D] | None = None,
-    sample_weight2: ArrayOf[D] | None = None,
+    sample_weight: Numbers | None = None,
+    sample_weight2: Numbers | None = None,
     out: NDArray[D] | None = None,
     threads: int | None = None,
 ) -> NDArray[D]:
@@ -334,8 +334,8 @@ def gram(
 def ntk(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: ArrayOf[D],
-    X2: ArrayOf[D] | None = None,
+    X: Numbers,
+    X2: Numbers | None = None,
     *,
     trace: bool = False,
     out: NDArray[D] | None = None,

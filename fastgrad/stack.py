@@ -24,7 +24,7 @@ from .kernels import records as at
 from .kernels.bind import run_forward, run_step
 from .kernels.records import CALL
 from .network import MLP
-from .typing import ArrayOf, D, InitName, Rows, Seed
+from .typing import ArrayOf, D, InitName, Numbers, Rows, Seed
 
 __all__ = ["ensemble", "init", "loss_and_grad", "predict"]
 list_public(globals())
@@ -78,9 +78,9 @@ def as_list(values: Any, name: str, example: str) -> list[Any]:
 def loss_and_grad(
     net: MLP[D],
     thetas: ArrayOf[D],
-    X: ArrayOf[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Numbers,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -167,7 +167,7 @@ def loss_and_grad(
 
 
 def predict(
-    net: MLP[D], thetas: ArrayOf[D], X: ArrayOf[D], *, threads: int | None = None
+    net: MLP[D], thetas: ArrayOf[D], X: Numbers, *, threads: int | None = None
 ) -> NDArray[D]:
     """Outputs of the last layer of each network of a stack, as `MLP.predict`.
 
@@ -221,9 +221,7 @@ def predict(
     return out
 
 
-def ensemble(
-    net: MLP[D], thetas: ArrayOf[D], X: Rows[D], *, threads: int | None = None
-) -> NDArray[D]:
+def ensemble(net: MLP[D], thetas: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
     """Outputs of the ensemble of a stack's networks: those that predict the mean of what they do.
 
     Parameters

@@ -11,7 +11,8 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from html import escape
 from typing import Generic, Protocol, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from ._core.csr import Csr
 from ._core.full_batch import CONVERGED, NOT_FINITE, trainer
 from ._core.names import list_public
 from ._core.progress import Progress
+from ._core.shown import short
 from ._core.sources import Arrays, Batches
 from ._core.stepper import NO_LOSS, Stepper
 from .history import History
@@ -39,7 +41,7 @@ list_public(globals())
 BATCH_SIZE = 32  # unless another is given
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class FitResult(Generic[D]):
     """What `fit` returns, and what callbacks are given while it grows.
 
@@ -79,8 +81,20 @@ class FitResult(Generic[D]):
     best_epoch: int = 0
     seconds: float = 0.0
     stopped: str = ""
-    _best: float = field(default=np.inf, repr=False)
-    _waited: int = field(default=0, repr=False)
+    _best: float = np.inf
+    _waited: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"FitResult({self.epochs} epochs in {self.seconds:.3g} s, stopped={self.stopped!r}, "
+            f"best_epoch={self.best_epoch},\n"
+            f"    theta {short(self.theta)}, optimizer={self.optimizer!r},\n"
+            f"    history={self.history!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the same, with the history as a picture."""
+        return f"<pre>{escape(repr(self))}</pre>{self.history._repr_html_()}"
 
     @property
     def epochs(self) -> int:

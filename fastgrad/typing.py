@@ -1,7 +1,9 @@
 """Names for annotations: what functions take, for type checkers and for signatures of your own.
 
-``MLP[np.float32]`` is a network of float32, and so are its arrays: a checker says where two dtypes
-meet that may not. A plain ``MLP`` has any dtype. Arrays are `numpy.typing.NDArray`.
+``MLP[np.float32]`` is a network of float32, and so are its parameters and gradients: a checker says
+where two dtypes meet that may not. A plain ``MLP`` has any dtype. Arrays are
+`numpy.typing.NDArray`. To NumPy's own types a float32 array divided by an integer is float64, which
+is wrong: `affine` and the like want ``X / np.float32(16)`` there, networks take either.
 
 Examples
 --------
@@ -68,11 +70,13 @@ class SparseRows(Protocol):
 Scalar: TypeAlias = float | np.floating[Any] | np.integer[Any]
 # An array of a dtype; integers, booleans and lists take the dtype of what they meet.
 ArrayOf: TypeAlias = NDArray[D] | SupportsArray[D] | Integers | Sequences
-Rows: TypeAlias = ArrayOf[D] | SparseRows  # the same, or sparse (CSR)
 Values: TypeAlias = Scalar | ArrayOf[D]  # or one number
-# Numbers of any dtype, which are converted.
+Function: TypeAlias = Callable[..., Any]  # of theta and more
+# Numbers of any dtype. Beside a network's theta they have its dtype, or are converted by what says
+# so: checkers are not asked, since to NumPy's types a float32 array divided by 2 is float64.
 Real: TypeAlias = np.floating[Any] | np.integer[Any] | np.bool_
 Numbers: TypeAlias = NDArray[Real] | SupportsArray[Real] | Sequences
+Rows: TypeAlias = Numbers | SparseRows  # the same, or sparse (CSR)
 PathLike: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = int | np.integer[Any] | np.random.SeedSequence | np.random.Generator | None
 Rate: TypeAlias = Scalar | Callable[[int], float]  # a learning rate, or a function of the step

@@ -20,6 +20,10 @@ class Scaling(NamedTuple):
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=8, edgeitems=2, precision=4):
+            return f"Scaling(mean={self.mean}, scale={self.scale})"
+
 
 @overload
 def split(

@@ -38,8 +38,12 @@ class Value:
     source: str = ""
     derivative: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Value: {self.symbol}, {self.array.shape} {self.array.dtype}>"
+
     @property
     def symbol(self) -> str:
+        """Its name in Unicode."""
         return plain(self.latex)
 
     @property
@@ -155,6 +159,12 @@ class Step:
     products: tuple[Product, ...] = ()
     notes: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Step: {self.title}, formula {self.row}, {len(self.values)} values, "
+            f"{len(self.checks)} checks>"
+        )
 
     @property
     def formula(self) -> tuple[str, ...]:

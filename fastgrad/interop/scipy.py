@@ -34,9 +34,9 @@ _CURVATURES = {"hessian": (hessian, hvp), "ggn": (ggn, ggn_vp)}
 
 def objective(
     net: MLP[D],
-    X: Rows[D],
-    y: ArrayOf[D],
-    sample_weight: ArrayOf[D] | None = None,
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
     *,
     kind: CurvatureName = "hessian",
 ) -> Objective:
@@ -115,6 +115,9 @@ class Objective:
         matrix = _CURVATURES[self.kind][0](self.net, self._vector(theta, "theta"), *self.data)
         return matrix.astype(np.float64, copy=False)
 
+    def __repr__(self) -> str:
+        return f"Objective({self.net!r}, X {np.shape(self.data[0])}, kind={self.kind!r})"
+
     def _vector(self, value: Any, name: str) -> Any:
         value = check.as_array(value, name)
         return value.astype(self.net.dtype) if value.dtype.kind in "biuf" else value
@@ -159,9 +162,9 @@ class LeastSquares:
     def __init__(
         self,
         net: MLP[np.float64],
-        X: ArrayOf[np.float64],
-        y: ArrayOf[np.float64],
-        sample_weight: ArrayOf[np.float64] | None = None,
+        X: Numbers,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
     ) -> None:
         if checked_network(net).dtype != np.float64:
             raise TypeError(f"net has dtype {net.dtype}; expected float64")
@@ -178,6 +181,9 @@ class LeastSquares:
         if sample_weight is not None:
             weight = check.weights(sample_weight, "sample_weight", net.dtype, n)
             self._root = np.sqrt(weight)[:, None]
+
+    def __repr__(self) -> str:
+        return f"LeastSquares({self.net!r}, X {self.X.shape})"
 
     def residuals(self, theta: ArrayOf[np.float64]) -> NDArray[np.float64]:
         """(outputs - y) row by row, (n k,)."""

@@ -130,6 +130,9 @@ class _Network(Network):
 
     net: MLP[Any]
 
+    def __repr__(self) -> str:
+        return f"Network({self.net!r}, n={self.rows}, copies={self.gradient.shape[0]})"
+
 
 def _workspaces(plan, copies: int) -> np.ndarray:
     """(copies, words): a workspace with its plan for each caller at a time."""

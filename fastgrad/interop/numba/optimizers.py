@@ -44,6 +44,9 @@ class _Step(Step):
 
     owner: Optimizer
 
+    def __repr__(self) -> str:
+        return f"Step({self.owner!r}, parameters={self.parameters})"
+
 
 def optimizer(opt: Optimizer, net: MLP[Any]) -> Step:
     """An optimiser for compiled code, for the parameters of one network.
