@@ -35,7 +35,8 @@ def line_plot(title: str, curves: dict[str, NDArray[np.float64]]) -> str:
         return LEFT + (epoch - 1) / max(last - 1, 1) * (WIDTH - LEFT - RIGHT)
 
     def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        part = (value / 2 - low / 2) / (high / 2 - low / 2)  # the whole range may overflow
+        return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
