@@ -5,8 +5,8 @@ some 0.2 ms a call and a copy of every array, so XLA alone is faster wherever a 
 less than about half a millisecond: what this buys there is one implementation, with the same bits,
 for several frameworks. vmap calls once for each element.
 
-`predict` and `loss` have forward and reverse mode. The gradient of `loss` by theta can be
-differentiated once more, in either mode by theta and forward by X: ``jax.jvp(jax.grad(f), ...)`` is
+`predict` and `loss` have forward and reverse mode. The gradients of `loss` by theta and X can be
+differentiated once more, in either mode: ``jax.jvp(jax.grad(f), ...)`` is
 `fastgrad.curvature.hvp`. No other derivative of a derivative is there, and each that is not says so
 as it is asked for. `affine_relu` has reverse mode alone, once.
 """
@@ -25,11 +25,12 @@ except ImportError:
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from ..curvature import hvp
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
 from ..jacobians import jvp, vjp
 from ._jax_linear import linear
-from ._network import checked_network, grad_along, loss_and_grads
+from ._network import checked_network, loss_and_grads
 
 __all__ = ["affine_relu", "loss", "predict"]
 
@@ -210,11 +211,7 @@ def _predict_jvp(net, primals, tangents):
 
 _OUTPUTS_TWICE = (
     "the outputs of `predict` have no second derivatives here: `loss` has those of a network's own "
-    "loss by theta, and fastgrad.jacobians has products with the Jacobian"
-)
-_BY_X = (
-    "the gradient of `loss` with respect to X cannot be differentiated again, nor that by theta in "
-    "reverse mode with respect to X: take jax.jvp of jax.grad by theta"
+    "loss, and fastgrad.curvature.output_hvp has those of the outputs"
 )
 _THIRD = "`loss` has no third derivatives"
 
@@ -253,8 +250,7 @@ def loss(net, theta, X, y, sample_weight=None):
         If a dtype or a shape does not fit, or a derivative with respect to y or sample_weight is
         asked for.
     NotImplementedError
-        If a derivative is asked for that is not there: a second by X in reverse mode or of the
-        gradient by X, or a third.
+        If a third derivative is asked for.
 
     Notes
     -----
@@ -328,34 +324,30 @@ def _loss_and_grads(net, need_x, theta, X, y, *extra):
 
 def _loss_and_grads_jvp(net, need_x, primals, tangents):
     along_theta, along_X = _tangents(tangents)
-    if need_x and not along_theta is along_X is None:
-        raise NotImplementedError(_BY_X)
-    loss, *grads = _loss_and_grads(net, along_X is not None, *primals)
-    moved = _inner(grads, along_theta, along_X), _grad_along(net, primals, along_theta, along_X)
-    return (loss, grads[0]), moved
+    loss, *grads = _loss_and_grads(net, need_x or along_X is not None, *primals)
+    moved = _grads_along(net, need_x, primals, along_theta, along_X)
+    return (loss, *grads[: 1 + need_x]), (_inner(grads, along_theta, along_X), *moved)
 
 
 _loss_and_grads.defjvp(_loss_and_grads_jvp, symbolic_zeros=True)
 
 
-def _grad_along(net, primals, along_theta, along_X):
-    """How the gradient by theta moves: linear in both, and by theta its own transpose."""
+def _grads_along(net, need_x, primals, along_theta, along_X):
+    """How the gradients by theta and, if needed, X move: H, which is its own transpose."""
     fixed = *(_final(value, _THIRD) for value in primals[:2]), *primals[2:]
     if along_theta is None:
         along_theta = jnp.zeros_like(primals[0])
     tangents = (along_theta,) if along_X is None else (along_theta, along_X)
 
-    def product(fixed, tangents):
+    def product(need_X, fixed, tangents):
         def compute(*arrays):
             theta, X, y, *rest = _arrays(*arrays)
             weight = rest.pop(0) if len(fixed) == 4 else None
-            return (grad_along(net, theta, X, y, weight, *rest),)
+            v, v_X = rest if len(rest) == 2 else (rest[0], None)
+            found = hvp(net, theta, X, y, v, weight, v_X=v_X, need_X=need_X)
+            return found if need_X else (found,)
 
-        return _callback(compute, _like(fixed[0]), *fixed, *tangents)
+        return _callback(compute, _like(*fixed[: 1 + need_X]), *fixed, *tangents)
 
-    def transposed(fixed, cotangents):
-        if along_X is not None:
-            raise NotImplementedError(_BY_X)
-        return product(fixed, cotangents)
-
-    return linear(product, transposed, fixed, tangents)[0]
+    forward, back = partial(product, need_x), partial(product, along_X is not None)
+    return linear(forward, back, fixed, tangents)
