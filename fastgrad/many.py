@@ -15,6 +15,7 @@ import numpy as np
 
 from . import metrics
 from ._core import check
+from ._core.calls import checked_network
 from ._core.pool import run_all
 from ._core.progress import Together
 from ._core.run import whole_rounds
@@ -198,7 +199,7 @@ def fit_many(
     >>> len(results), results.last("val_accuracy").mean(axis=(2, 3)).shape
     (12, (2, 1))
     """
-    metrics.require_network(net)
+    checked_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
     rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
     if patience is not None:

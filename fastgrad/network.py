@@ -14,8 +14,9 @@ from ._core.plan import network_plan
 from ._core.run import NOT_OPEN, FastPath, run
 from ._core.threads import check_threads
 from .kernels import records as at
-from .kernels.bind import REFUSED, quick_step, run_forward, run_step, shared_step
+from .kernels.bind import run_forward, run_step
 from .kernels.engine import parallel_step, probabilities
+from .kernels.fast_path import REFUSED, quick_step, shared_step
 
 _quick_step = quick_step.call
 _ndarray, _empty = np.ndarray, np.empty

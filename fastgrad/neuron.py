@@ -12,14 +12,9 @@ from ._core import check
 from ._core.plan import neuron_plan
 from ._core.run import NOT_OPEN, FastPath, run
 from .kernels import neuron as kernels
-from .kernels.bind import (
-    REFUSED,
-    neuron_bias_gradient,
-    quick_neuron,
-    run_neuron,
-    shared_neuron,
-)
+from .kernels.bind import neuron_bias_gradient, run_neuron
 from .kernels.engine import parallel_step
+from .kernels.fast_path import REFUSED, quick_neuron, shared_neuron
 
 _fast: dict = {}  # by shape and dtype of X: plans that may take the fast path, and that path
 _paths = {

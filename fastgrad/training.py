@@ -18,6 +18,7 @@ import numpy as np
 from . import checkpoint as store
 from . import metrics
 from ._core import check, files
+from ._core.calls import checked_network
 from ._core.csr import Csr
 from ._core.full_batch import CONVERGED, NOT_FINITE, trainer
 from ._core.progress import Progress
@@ -209,7 +210,7 @@ def fit(
     >>> fg.evaluate(net, result.theta, X_test / 16, y_test).score > 0.9
     True
     """
-    metrics.require_network(net)
+    checked_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
     rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
     checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")

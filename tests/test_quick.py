@@ -13,7 +13,7 @@ import fastgrad as fg
 from fastgrad._core import run as door
 from fastgrad._core import threads
 from fastgrad._core.choice import CallChoice
-from fastgrad.kernels.bind import quick_neuron, quick_step
+from fastgrad.kernels.fast_path import quick_neuron, quick_step
 
 
 def a_network(loss, dtype, outputs):

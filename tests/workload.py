@@ -9,7 +9,7 @@ import numpy as np
 import fastgrad as fg
 from fastgrad._core import run, threads
 from fastgrad._core.choice import CallChoice
-from fastgrad.kernels.bind import REFUSED
+from fastgrad.kernels.fast_path import REFUSED
 
 
 def work():

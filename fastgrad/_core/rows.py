@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels import records as at
-from ..kernels.bind import REFUSED, quick_rows, run_rows, shared_rows
+from ..kernels.bind import run_rows
 from ..kernels.engine import parallel_step
+from ..kernels.fast_path import REFUSED, quick_rows, shared_rows
 from .plan import network_plan
 from .run import NOT_OPEN, FastPath, run
 

@@ -14,9 +14,9 @@ from time import perf_counter
 import numpy as np
 
 from ..kernels import tuning
-from ..kernels.bind import REFUSED
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
+from ..kernels.fast_path import REFUSED
 from ..kernels.records import CALL
 from ..kernels.stack import parallel_stack, serial_stack
 from . import threads as _threads
