@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
-from ._core.calls import checked_network, output, tangent_of_theta
+from ._core.calls import loss_arguments, output, tangent_of_theta
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_product
@@ -96,9 +96,8 @@ def ggn_vp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | 
 
 
 def _product(second, net, theta, X, y, v, sample_weight, out, threads):
-    checked_network(net)
     given = theta, X, y, v, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     v = tangent_of_theta(net, v, "v")
     checked, names = (theta, X, y, v, sample_weight), ("theta", "X", "y", "v", "sample_weight")
     out = output(out, "out", theta.shape, net.dtype, names, given, checked)
@@ -144,9 +143,8 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     >>> fg.curvature.ggn_diagonal(net, theta, X, y).round(12)
     array([10.,  2.])
     """
-    checked_network(net)
     given = theta, X, y, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     checked, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
     out = output(out, "out", theta.shape, net.dtype, names, given, checked)
     net._run(at.GRADIENT | at.DIAGONAL, theta, X, y, sample_weight, out, None, threads)
@@ -198,8 +196,7 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     >>> A.round(12).tolist(), B.round(12).tolist()
     ([[5.0, 2.0], [2.0, 1.0]], [[2.0]])
     """
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     shapes = [shape for d, k in zip(net.layer_sizes, net.layer_sizes[1:]) for shape in (d + 1, k)]
     ends = np.cumsum(np.square(shapes))
     out = np.empty(int(ends[-1]), net.dtype)
@@ -275,9 +272,8 @@ def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None =
 
 
 def _matrix(second, net, theta, X, y, sample_weight, out, threads):
-    checked_network(net)
     given, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     p = net.n_parameters
     check.addressable(p * p, net.dtype, "the matrix")
     out = output(out, "out", (p, p), net.dtype, names, given, (theta, X, y, sample_weight))
@@ -333,8 +329,7 @@ def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", thr
         ) from None
     if kind not in ("hessian", "ggn"):
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 

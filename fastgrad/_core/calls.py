@@ -22,6 +22,12 @@ def inputs(net, theta, X):
     return net._inputs(theta, X, nonempty=False, sparse=False)
 
 
+def loss_arguments(net, theta, X, y, sample_weight):
+    """theta, X, y and sample_weight of a network's loss, checked; X dense, of one row or more."""
+    checked_network(net)
+    return net._checked(theta, X, y, sample_weight, sparse=False)
+
+
 def tangent_of_theta(net, value, name: str) -> np.ndarray:
     """(p,), of the network's dtype."""
     return check.vector(value, name, net.dtype, net.n_parameters, ": one number for each of theta")
