@@ -13,17 +13,17 @@ Formulas 34 to 37.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import check
-from ._core.calls import checked_network, output, tangent_of_theta
+from ._core.calls import inputs, loss_arguments, output, outputs, tangents
 from ._core.names import list_public
 from ._core.run import run
 from .kernels import records as at
-from .kernels.bind import run_product
+from .kernels.bind import run_output_product, run_product
 from .typing import ArrayOf, CurvatureName, D, Numbers
 
 if TYPE_CHECKING:
@@ -31,21 +31,35 @@ if TYPE_CHECKING:
 
     from .network import MLP
 
-__all__ = ["ggn", "ggn_diagonal", "ggn_vp", "hessian", "hvp", "kfac_factors", "operator"]
+__all__ = [
+    "ggn",
+    "ggn_diagonal",
+    "ggn_vp",
+    "hessian",
+    "hvp",
+    "kfac_factors",
+    "operator",
+    "output_hvp",
+]
 list_public(globals())
 
 
+@overload
 def hvp(
-    net: MLP[D],
-    theta: ArrayOf[D],
-    X: Numbers,
-    y: Numbers,
-    v: ArrayOf[D],
-    sample_weight: Numbers | None = None,
-    *,
-    out: NDArray[D] | None = None,
-    threads: int | None = None,
-) -> NDArray[D]:
+    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def hvp(
+    net: Any, theta: Any, X: Any, y: Any, v: Any, sample_weight: Any = None, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """The Hessian of the loss times a vector, H v: how the gradient moves as theta moves along v.
 
     Parameters
@@ -56,12 +70,19 @@ def hvp(
         n >= 1.
     y : array
         As for `MLP.loss_and_grad`.
-    v : array (p,)
-        Of the network's dtype.
+    v : array (p,) or None
+        The direction in which theta moves, of the network's dtype. None: theta stays, and `v_X` is
+        needed.
     sample_weight : array (n,), optional
         Not negative, not all zero.
+    v_X : array (n, d), optional
+        The direction in which X moves: H is then the Hessian by theta and X together.
+    need_X : bool
+        Whether the rows of the product that belong to X are wanted too: how the gradient with
+        respect to X moves.
     out : ndarray (p,), optional
-        Where to write the product: same dtype, contiguous, disjoint from the inputs.
+        Where to write the product, or with `need_X` a pair of arrays (p,) and (n, d): same dtype,
+        contiguous, disjoint from the inputs.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -69,6 +90,8 @@ def hvp(
     -------
     product : ndarray (p,)
         In the order of theta.
+    product_X : ndarray (n, d)
+        With `need_X` alone.
 
     Raises
     ------
@@ -79,7 +102,9 @@ def hvp(
     Notes
     -----
     Formula 34 (Pearlmutter, *Fast exact multiplication by the Hessian*, 1994), in one pass over X:
-    1.7 to 2.4 times the cost of `MLP.loss_and_grad`. ReLU'' = 0. NaN in any argument shows.
+    1.7 to 2.4 times the cost of `MLP.loss_and_grad`. ReLU'' = 0. NaN in any argument shows. The
+    gradient by theta of a penalty on dC/dX, say of its square sum, is that of `v_X` = 2 dC/dX and
+    v None.
 
     Examples
     --------
@@ -89,21 +114,32 @@ def hvp(
     >>> theta, X, y = np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0])
     >>> fg.curvature.hvp(net, theta, X, y, np.array([1.0, 0.0]))
     array([10.,  4.])
+
+    As the gradient of sum((dC/dX)^2) by theta:
+
+    >>> gX = net.grad_input(theta, X, y)
+    >>> fg.curvature.hvp(net, theta, X, y, None, v_X=2 * gX)
+    array([28.,  8.])
     """
-    return _product(at.SECOND, net, theta, X, y, v, sample_weight, out, threads)
+    return _product(at.SECOND, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads)
 
 
+@overload
 def ggn_vp(
-    net: MLP[D],
-    theta: ArrayOf[D],
-    X: Numbers,
-    y: Numbers,
-    v: ArrayOf[D],
-    sample_weight: Numbers | None = None,
-    *,
-    out: NDArray[D] | None = None,
-    threads: int | None = None,
-) -> NDArray[D]:
+    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def ggn_vp(
+    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def ggn_vp(
+    net: Any, theta: Any, X: Any, y: Any, v: Any, sample_weight: Any = None, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """Gauss and Newton's matrix of the loss times a vector, G v.
 
     Parameters, returns and errors are those of `hvp`.
@@ -123,20 +159,100 @@ def ggn_vp(
     >>> fg.curvature.ggn_vp(net, theta, X, y, np.array([1.0, 0.0]))
     array([10.,  4.])
     """
-    return _product(0, net, theta, X, y, v, sample_weight, out, threads)
+    return _product(0, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads)
 
 
-def _product(second, net, theta, X, y, v, sample_weight, out, threads):
-    checked_network(net)
-    given = theta, X, y, v, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
-    v = tangent_of_theta(net, v, "v")
-    checked, names = (theta, X, y, v, sample_weight), ("theta", "X", "y", "v", "sample_weight")
-    out = output(out, "out", theta.shape, net.dtype, names, given, checked)
+def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads):
+    names = "theta", "X", "y", "v", "sample_weight", "v_X"
+    given = theta, X, y, v, sample_weight, v_X
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
+    v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
+    checked = theta, X, y, v, sample_weight, v_X
+    out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
     want = at.LOSS | at.GRADIENT | at.TANGENT | second
+    if v_X is not None or out_X is not None:
+        want |= at.INPUT_GRADIENT
     plan = net._plan(len(X), want, sample_weight is not None)
-    run(plan, run_product, (theta, v, X, y, sample_weight, out), threads)
-    return out
+    v = np.zeros_like(theta) if v is None else v
+    run(plan, run_product, (theta, v, X, v_X, y, sample_weight, out, out_X), threads)
+    return (out, out_X) if need_X else out
+
+
+@overload
+def output_hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Numbers, cotangent: Numbers, v: ArrayOf[D] | None,
+    *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def output_hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Numbers, cotangent: Numbers, v: ArrayOf[D] | None,
+    *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def output_hvp(
+    net: Any, theta: Any, X: Any, cotangent: Any, v: Any, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
+    """The Hessian of sum(cotangent * outputs) times a vector: how `fastgrad.jacobians.vjp` moves.
+
+    Parameters
+    ----------
+    net : MLP
+        Its loss and `l2` have no part in this.
+    theta : array (p,)
+    X : array (n, d)
+        n >= 1.
+    cotangent : array (n, k)
+        Of the outputs, held still; (n,) stands for (n, 1).
+    v, v_X, need_X, out, threads
+        As for `hvp`.
+
+    Returns
+    -------
+    product : ndarray (p,)
+        In the order of theta: a sum over samples and outputs, no mean.
+    product_X : ndarray (n, d)
+        With `need_X` alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `hvp`.
+
+    Notes
+    -----
+    Formula 34 with the cotangent for the slope of the loss, which has no curvature of its own. With
+    `v` None and `v_X` = e in every row, `product` is the gradient by theta of the outputs' slopes
+    along e, weighted by the cotangent, and of one output `product_X` has the second derivatives by
+    X and e: terms of a differential equation.
+
+    Examples
+    --------
+    The second derivative of a network of one input:
+
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1, 1], activation="tanh")
+    >>> theta, X = np.array([2.0, 0.0, 3.0, 0.0]), np.array([[0.5]])  # 3 tanh(2 x)
+    >>> one = np.ones((1, 1))
+    >>> _, second = fg.curvature.output_hvp(net, theta, X, one, None, v_X=one, need_X=True)
+    >>> bool(np.isclose(second[0, 0], -24 * np.tanh(1.0) * (1 - np.tanh(1.0) ** 2)))
+    True
+    """
+    names, given = ("theta", "X", "cotangent", "v", "v_X"), (theta, X, cotangent, v, v_X)
+    theta, X = inputs(net, theta, X, nonempty=True)
+    cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs).reshape(-1)
+    v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
+    checked = theta, X, cotangent, v, v_X
+    out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
+    want = at.COTANGENT | at.GRADIENT | at.TANGENT | at.SECOND
+    if v_X is not None or out_X is not None:
+        want |= at.INPUT_GRADIENT
+    v = np.zeros_like(theta) if v is None else v
+    plan = net._plan(len(X), want, False)
+    run(plan, run_output_product, (theta, v, X, v_X, cotangent, out, out_X), threads)
+    return (out, out_X) if need_X else out
 
 
 def ggn_diagonal(
@@ -184,9 +300,8 @@ def ggn_diagonal(
     >>> fg.curvature.ggn_diagonal(net, theta, X, y).round(12)
     array([10.,  2.])
     """
-    checked_network(net)
     given = theta, X, y, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     checked, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
     out = output(out, "out", theta.shape, net.dtype, names, given, checked)
     net._run(at.GRADIENT | at.DIAGONAL, theta, X, y, sample_weight, out, None, threads)
@@ -246,8 +361,7 @@ def kfac_factors(
     >>> A.round(12).tolist(), B.round(12).tolist()
     ([[5.0, 2.0], [2.0, 1.0]], [[2.0]])
     """
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     shapes = [shape for d, k in zip(net.layer_sizes, net.layer_sizes[1:]) for shape in (d + 1, k)]
     ends = np.cumsum(np.square(shapes))
     out = np.empty(int(ends[-1]), net.dtype)
@@ -341,9 +455,8 @@ def ggn(
 
 
 def _matrix(second, net, theta, X, y, sample_weight, out, threads):
-    checked_network(net)
     given, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     p = net.n_parameters
     check.addressable(p * p, net.dtype, "the matrix")
     out = output(out, "out", (p, p), net.dtype, names, given, (theta, X, y, sample_weight))
@@ -408,8 +521,7 @@ def operator(
         ) from None
     if kind not in ("hessian", "ggn"):
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 

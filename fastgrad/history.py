@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import files
+from ._core.calls import checked_network
 from ._core.names import list_public
 from ._core.shown import line_plot
 from .typing import Numbers, PathLike
@@ -228,7 +229,7 @@ class GradientNorms:
     def __init__(self, net: MLP[Any], X: Numbers, y: Numbers) -> None:
         from . import metrics
 
-        metrics.require_network(net)
+        checked_network(net)
         self.net: MLP[Any] = net
         self.X: Any = metrics.inputs(X, "X", net)
         self.y: NDArray[Any] = metrics.targets(net, len(self.X), y, None)[0]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ._core import check
-from ._core.calls import inputs, output, tangent_of_theta
+from ._core.calls import inputs, output, outputs, tangents
 from ._core.names import list_public
 from ._core.run import run
 from ._core.threads import check_threads
@@ -23,8 +24,6 @@ from .typing import ArrayOf, D, Numbers
 
 if TYPE_CHECKING:
     from .network import MLP
-
-_NAMES = "theta", "X", "cotangent"
 
 __all__ = ["input_jacobian", "jacobian", "jvp", "vjp"]
 list_public(globals())
@@ -94,29 +93,38 @@ def vjp(
     >>> fg.jacobians.vjp(net, theta, X, np.tanh(net.predict(theta, X) - y) / len(X))
     array([0., 0.])
     """
+    plain = need_gX is False and threads is None
+    if plain:
+        gtheta = _quick_vjp(net, theta, X, cotangent, out)
+        if gtheta is not None:
+            return gtheta
     given = theta, X, cotangent
     theta, X = inputs(net, theta, X)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs)
-    checked, gX = (theta, X, cotangent), None
-    if not check.boolean(need_gX, "need_gX"):
-        gtheta = output(out, "out", theta.shape, net.dtype, _NAMES, given, checked)
-    else:
-        gtheta, gX = _pair(out)
-        gtheta = output(gtheta, "out[0]", theta.shape, net.dtype, _NAMES, given, checked)
-        names, given = (*_NAMES, "out[0]"), (*given, gtheta)
-        gX = output(gX, "out[1]", X.shape, net.dtype, names, given, checked)
+    checked, names = (theta, X, cotangent), ("theta", "X", "cotangent")
+    gtheta, gX = outputs(out, need_gX, "need_gX", theta, X, names, given, checked)
     back(net, theta, X, cotangent, gtheta, gX, threads)
+    if plain and len(X):
+        plan, cotangent = _back_plan(net, len(X), at.GRADIENT), cotangent.reshape(len(X), -1)
+        forms = [cotangent, cotangent.reshape(-1)] if net.n_outputs == 1 else [cotangent]
+        net._vjp_path.open(X.shape, plan, *((theta, X, form, gtheta) for form in forms))
     return (gtheta, gX) if need_gX else gtheta
 
 
-def _pair(out):
+def _quick_vjp(net, theta, X, cotangent, out):
+    """The gradient on the fast path; None where it is not open or does not take these arguments."""
+    path = getattr(net, "_vjp_path", None)  # net is not checked yet
+    if path is None or not type(theta) is type(X) is type(cotangent) is np.ndarray:
+        return None
     if out is None:
-        return None, None
-    try:
-        gtheta, gX = out
-    except (TypeError, ValueError):
-        raise TypeError("out is no pair of arrays (gtheta, gX), which need_gX asks for") from None
-    return gtheta, gX
+        out = np.empty(net.n_parameters, net.dtype)
+    elif type(out) is not np.ndarray:
+        return None
+    return None if path.call(X.shape, theta, X, cotangent, out) is None else out
+
+
+def _back_plan(net, n: int, want: int):
+    return net._plan(n, at.COTANGENT | want, False)
 
 
 def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
@@ -126,7 +134,7 @@ def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
     want = 0 if gtheta is None else at.GRADIENT
     want |= 0 if gX is None else at.INPUT_GRADIENT
     if len(X) and want:
-        plan = net._plan(len(X), at.COTANGENT | want, False)
+        plan = _back_plan(net, len(X), want)
         run(plan, run_vjp, (theta, X, cotangent.reshape(-1), gtheta, gX), threads)
     elif gtheta is not None:
         gtheta[:] = 0
@@ -187,13 +195,7 @@ def jvp(
     """
     given, names = (theta, X, tangent, tangent_X), ("theta", "X", "tangent", "tangent_X")
     theta, X = inputs(net, theta, X)
-    if tangent is not None:
-        tangent = tangent_of_theta(net, tangent, "tangent")
-    if tangent_X is not None:
-        tangent_X = check.matrix(tangent_X, "tangent_X", net.dtype, net.n_inputs)
-        check.rows(tangent_X, "tangent_X", len(X))
-    elif tangent is None:
-        raise ValueError("tangent is None; expected an array unless tangent_X is given")
+    tangent, tangent_X = tangents(net, len(X), tangent, tangent_X, ("tangent", "tangent_X"))
     checked = theta, X, tangent, tangent_X
     out = output(out, "out", (len(X), net.n_outputs), net.dtype, names, given, checked)
     if threads is not None:

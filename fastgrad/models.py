@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from . import checkpoint as store
 from . import metrics, stack
 from ._core import check, files
+from ._core.calls import checked_network
 from ._core.names import list_public
 from ._core.shown import short
 from ._tables import encode, frames, model_fields, read, roles
@@ -110,7 +111,7 @@ class Model:
         summary: dict[str, Any] | None = None,
         encoding: dict[str, Any] | None = None,
     ) -> None:
-        metrics.require_network(net)
+        checked_network(net)
         theta = model_fields.check_parameters(theta, net)
         self.net, self.theta = net, model_fields.check_finite(np.array(theta), "theta")
         for name, value in (("mean", mean), ("scale", scale)):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import calculus, reference
+from .._core.calls import checked_network
 from ..dense import affine, affine_relu
-from ..metrics import require_network
 from ..network import MLP
 from ..typing import ActivationName, Numbers
 from .checks import differences, identity, numbers, same, small, twin
@@ -79,7 +79,7 @@ def network(net: MLP[Any], theta: Numbers, X: Numbers, y: Numbers) -> Explanatio
     >>> explanation.ok, explanation.steps[-1].title
     (True, 'The gradient: one flat vector')
     """
-    require_network(net)
+    checked_network(net)
     steps = NetworkSteps(net, theta, X, y)
     sizes = "-".join(map(str, net.layer_sizes))
     return Explanation(f"A network {sizes}, {net.loss_name}: the gradient by all parameters",

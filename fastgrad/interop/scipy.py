@@ -18,13 +18,13 @@ except ImportError:
     raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
 
 from .._core import check
+from .._core.calls import checked_network
 from .._core.names import list_public
 from ..curvature import ggn, ggn_vp, hessian, hvp
 from ..jacobians import jacobian
 from ..losses import LOSSES
 from ..network import MLP
 from ..typing import ArrayOf, CurvatureName, D, Numbers, Rows
-from ._network import checked_network
 
 __all__ = ["LeastSquares", "objective"]
 list_public(globals())
