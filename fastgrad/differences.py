@@ -83,7 +83,7 @@ def slope_on(line, h, stencil):
     """Derivative of the line at t = 0, and the rounding to be expected in it."""
     terms, divisor, _ = _STENCILS[stencil]
     pairs = [(weight, line(k * h), line(-k * h)) for k, weight in terms]
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(under="ignore", invalid="ignore", over="ignore"):
         slope = sum(weight * (ahead - behind) for weight, ahead, behind in pairs) / (divisor * h)
         size = np.max([np.maximum(abs(ahead), abs(behind)) for _, ahead, behind in pairs], axis=0)
         return slope, NOISE * size / h
@@ -93,7 +93,7 @@ def one_sided_slopes(line, h):
     """Second-order derivatives from the left and from the right, (m,) each."""
     at = line(0.0)
     sides = [(t, line(t), line(2 * t)) for t in (-h, h)]
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(under="ignore", invalid="ignore", over="ignore"):
         return [(4 * near - far - 3 * at) / (2 * t) for t, near, far in sides]
 
 
@@ -108,7 +108,7 @@ def rounding_on(line):
     widths = []
     for h in (5e-4 * math.sqrt(0.7), 1.25e-4 * math.sqrt(0.9)):  # no step that a grid knows
         values = np.stack([line(k * h) for k in range(-12, 13)])
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        with np.errstate(under="ignore", invalid="ignore", over="ignore", divide="ignore"):
             fifth = abs(np.diff(values, 5, axis=0))
             inner, outer = np.median(fifth[5:15], axis=0), np.median(fifth[[*_OUTER]], axis=0)
             noise = np.where(outer > inner / 32, np.median(fifth, axis=0), 0.0)
@@ -124,7 +124,7 @@ def _stair(values):
     jumps = abs(np.diff(values, axis=0))
     stands = [np.mean(half == 0, axis=0) for half in np.split(jumps, 2)]
     height = np.where(jumps > 0, jumps, np.inf).min(axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(under="ignore", invalid="ignore"):
         multiples = np.where(np.isfinite(height), jumps / height, 0.0)
     whole = (abs(multiples - np.rint(multiples)) < 1e-6).all(axis=0) & (multiples > 0).any(axis=0)
     return np.where(whole & (np.minimum(*stands) > 0.3), height, 0.0)

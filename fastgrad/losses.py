@@ -140,7 +140,7 @@ class Loss:
         infinity where one is too large."""
         if self.link != "exp":
             return outputs
-        with np.errstate(over="ignore"):
+        with np.errstate(under="ignore", over="ignore"):
             return np.exp(outputs, dtype=np.float64)
 
 

@@ -266,8 +266,8 @@ def fit_many(
         parts = [_part(net, source, sample_weight, batch_size, i, *rows)
                  for i, rows in enumerate(_folds(folds, source.size))]  # fmt: skip
     starts = []
-    for seed in seeds:
-        sequence = sequence_of(seed)
+    for i, seed in enumerate(seeds):
+        sequence = sequence_of(seed, f"seeds[{i}]")
         starts.append((seed, sequence, net.init(sequence)))
     runs, settings = [], []
     for optimizer, own, (seed, sequence, theta), (rows, held, train, held_out) in product(

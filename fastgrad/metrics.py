@@ -32,7 +32,7 @@ class Scores(NamedTuple):
         As `MLP.loss`, l2 included.
     score : float
         Accuracy for "cross_entropy" and "logistic", R^2 for the losses of a regression (of the
-        rates, for "poisson"); NaN where an output or a target is NaN.
+        rates, for "poisson"); NaN where an output or a target is NaN, and R^2 of a single row.
 
     Examples
     --------
@@ -79,7 +79,8 @@ def evaluate(
     scores : Scores
         Accuracy is the weighted share of right labels (over all entries for several logistic
         outputs); R^2 is 1 - sum of squares left / sum of squares about the mean, averaged over
-        outputs (for a constant output: 1 if it is met exactly, else 0).
+        outputs (for a constant output: 1 if it is met exactly, else 0); NaN of a single row, which
+        has no mean to be compared with.
 
     Raises
     ------
@@ -150,7 +151,9 @@ def evaluate_checked(
     net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
     threads: int | None = None,
 ) -> Scores:  # fmt: skip
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+    with np.errstate(
+        under="ignore", over="ignore", invalid="ignore"
+    ):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
         return _scores(net, theta, X, y, sample_weight, threads)
@@ -211,7 +214,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
         for block in blocks
     )
-    return Scores(mean_loss, _r2(left, about))
+    single = (n if sample_weight is None else np.count_nonzero(sample_weight)) < 2
+    return Scores(mean_loss, np.nan if single else _r2(left, about))
 
 
 def _known(hits, *arrays):
@@ -236,7 +240,7 @@ def _sum(values, sample_weight):
 
 
 def _r2(left, about) -> float:
-    with np.errstate(divide="ignore"):
+    with np.errstate(under="ignore", divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
     score[constant] = np.where(np.isnan(left[constant]), np.nan, left[constant] == 0)

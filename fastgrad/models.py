@@ -191,7 +191,7 @@ class Model:
                          if mine in self.encoding}  # fmt: skip
             X = encode.inputs(X, names, encodings, allow_nan)
         X = check.matrix(metrics._converted(X, "X", check.F64), "X", check.F64, self.net.n_inputs)
-        with np.errstate(over="ignore"):  # infinity shows in the outputs
+        with np.errstate(under="ignore", over="ignore"):  # infinity shows in the outputs
             return scaled(X, self.mean, self.scale).astype(self.net.dtype)
 
     def predict(
@@ -291,7 +291,7 @@ class Model:
         """Values of a regression in their units, float64; else logits of the network's dtype."""
         out = self.outputs(self.inputs(X, allow_nan=allow_nan), threads=threads)
         if self.task == "regression":
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(under="ignore", over="ignore", invalid="ignore"):
                 out = self.net.spec.loss.values(out).astype(np.float64)
                 out = out * self.target_scale + self.target_mean
         if not allow_nan and not np.isfinite(out).all():

@@ -287,13 +287,7 @@ class MLP(Generic[D]):
         """
         if method not in ("he", "glorot"):
             raise ValueError(f"method is {method!r}; expected 'he' or 'glorot'")
-        try:
-            rng = np.random.default_rng(seed)
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"seed is {seed!r}; expected None, an integer of 0 or more, a SeedSequence or a "
-                f"Generator"
-            ) from None
+        rng = check.generator(seed, "seed")
         theta = np.zeros(self.n_parameters, self.dtype)
         layers = self.unflatten(theta)
         for index, (W, _) in enumerate(layers):

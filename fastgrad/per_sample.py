@@ -47,7 +47,7 @@ def _rows(net, X, y, s, names):
             check.rows(value, name, n, of_X)
     y = net._loss.targets(y, of_y, net.dtype, n, net.n_outputs).reshape(-1)
     if s is not None:
-        s = check.weights(s, of_s, net.dtype, n) if n else check.vector(s, of_s, net.dtype, 0)
+        s = check.row_weights(s, of_s, net.dtype, n)
     return X, y, s
 
 
@@ -84,7 +84,8 @@ def grad_norms(
     y : array
         As for `MLP.loss_and_grad`.
     sample_weight : array (n,), optional
-        The loss of row i is multiplied by its weight, so its norm is too.
+        The loss of row i is multiplied by its weight, so its norm is too. None negative; nothing is
+        divided by their sum, which may be 0.
     out : ndarray (n,), optional
         Where to write the norms: same dtype, contiguous, disjoint from the inputs.
     threads : int, optional

@@ -60,8 +60,8 @@ def init(net: MLP[D], seeds: Iterable[Seed], method: InitName = "he") -> NDArray
     checked_network(net)
     seeds = as_list(seeds, "seeds", "range(10)")
     thetas = np.empty((len(seeds), net.n_parameters), net.dtype)
-    for theta, seed in zip(thetas, seeds):
-        theta[...] = net.init(seed, method)
+    for i, seed in enumerate(seeds):
+        thetas[i] = net.init(check.generator(seed, f"seeds[{i}]"), method)
     return thetas
 
 

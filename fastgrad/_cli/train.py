@@ -210,7 +210,7 @@ def _parameters(args, loss: Loss) -> dict[str, float]:
 
 
 def _scaled(args, model: Model, table: Table, X) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         Z = datasets.prepare.scaled(X, model.mean, model.scale).astype(model.net.dtype)
     if not np.isfinite(Z).all():
         row, place = np.argwhere(~np.isfinite(Z))[0]

@@ -192,7 +192,7 @@ def scaled(X: NDArray[Any], mean: Any, scale: Any) -> NDArray[np.float64]:
     >>> scaled(np.array([-1.5e308, 1.5e308]), -1e308, 1e308)
     array([-0.5,  2.5])
     """
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         Z = (X - mean) / scale
         lost = ~np.isfinite(Z)
         if lost.any():

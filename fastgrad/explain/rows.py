@@ -152,7 +152,13 @@ def formula(number: int, **values: Any) -> Explanation:
         if name not in known:
             raise TypeError(f"formula {number} has no {name!r}; it takes {', '.join(known)}")
     where = f"section {row.section} of the paper" if row.section else "beyond the paper"
-    return Explanation(f"Formula {number}: {row.title} ({where})", row.build(**values))
+    try:
+        steps = row.build(**values)
+    except OverflowError:
+        raise ValueError(
+            f"formula {number} overflows for the numbers given; expected smaller ones"
+        ) from None
+    return Explanation(f"Formula {number}: {row.title} ({where})", steps)
 
 
 def of_section(section: str) -> str:

@@ -1,12 +1,13 @@
 """What type checkers say of scripts that use the library (extra ``types``: mypy and pyright).
 
-``python tests/typing/check.py`` prints each checker's summary of `right.py`, `right_guests.py`,
-`wrong.py` and the blocks of README and of the guide, and the share of public names that are typed.
+``python tests/typing/check.py`` prints each checker's summary of `right.py`, `wrong.py`,
+`guests.py` and the blocks of README and of the guide, and the share of public names that are typed.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -18,7 +19,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SCRIPTS = [HERE / "right.py", HERE / "right_guests.py", HERE / "wrong.py"]
+SCRIPTS = [HERE / "right.py", HERE / "wrong.py"]
+if all(map(importlib.util.find_spec, ("jax", "torch"))):
+    SCRIPTS.append(HERE / "guests.py")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "fastgrad" / "guide").glob("*.md"))]
 Report = dict[str, dict[int, set[str]]]  # by script and line
 # What README's blocks, as a script, may do and a strict script may not: leave out annotations, and
@@ -83,11 +86,15 @@ def of_pages(checker, folder: Path) -> Report:
     return pyright(folder, reportPossiblyUnbound=False, reportPossiblyUnboundVariable=False)
 
 
-def marked(file: Path) -> dict[int, set[str]]:
-    """What the marks of wrong lines name: a code of mypy's and a rule of pyright's."""
-    lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-    found = ((number, re.search(r"  # E: (.*)$", line)) for number, line in lines)
-    return {number: set(mark[1].split(", ")) for number, mark in found if mark}
+def marked() -> Report:
+    """What the marks of the scripts' wrong lines name: a code of mypy's and a rule of pyright's."""
+    found: Report = {}
+    for path in SCRIPTS:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if "  # E: " in line:
+                codes = set(line.partition("  # E: ")[2].split(", "))
+                found.setdefault(path.stem, {})[number] = codes
+    return found
 
 
 def blocks(source: Path) -> str:
@@ -138,9 +145,8 @@ def untyped(folder: Path) -> tuple[int, dict[str, list[str]]]:
 
 def main() -> int:
     bad = 0
-    wrong = {"wrong": marked(HERE / "wrong.py")}
     for checker in (mypy, pyright):
-        for what, wanted in ((of_scripts, wrong), (of_pages, {})):
+        for what, wanted in ((of_scripts, marked()), (of_pages, {})):
             with tempfile.TemporaryDirectory() as name:
                 found = what(checker, Path(name))
             same = {s: set(lines) for s, lines in found.items()} == {

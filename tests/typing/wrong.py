@@ -15,7 +15,6 @@ from fastgrad import datasets, optimizers
 from fastgrad.interop import numba as fgn
 from fastgrad.interop.scipy import objective
 from fastgrad.interop.sklearn import FastMLPClassifier, FastMLPRegressor
-from fastgrad.interop.torch import FusedMLP
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -125,7 +124,6 @@ def others(net: fg.MLP[np.float64], X: F8, y: F8, unknown: Any) -> None:
     FastMLPClassifier(n_netwrks=3)  # E: call-arg, CallIssue
     FastMLPClassifier(solver="newton")  # E: arg-type, ArgumentType
     FastMLPRegressor(loss="mse")  # E: arg-type, ArgumentType
-    FusedMLP([3, 1], "mes")  # E: arg-type, ArgumentType
     fgn.network(net)  # E: call-arg, CallIssue
     fgn.optimizer(net, fg.Adam())  # E: arg-type, ArgumentType
     fg.relu(unknown, inplace=True)  # E: call-arg, CallIssue

@@ -165,9 +165,10 @@ ATTRIBUTES = """
     validation_scores_, best_validation_score_
         With `early_stopping`.
     estimators_ : list
-        With several networks, an estimator of each: `loss_` is then their mean, `n_iter_` their
-        most, `coefs_` and `intercepts_` have an axis of networks before the others, and curves and
-        scores are those of each alone."""
+        With several networks, an estimator of each: `loss_`, `best_loss_` and
+        `best_validation_score_` are then their means, `n_iter_` their most, `coefs_` and
+        `intercepts_` have an axis of networks before the others, and `loss_curve_` and
+        `validation_scores_` are lists of a list for each."""
 
 NOTES = """
     Notes

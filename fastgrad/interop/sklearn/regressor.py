@@ -97,7 +97,9 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     def _score_of(self, outputs, y, weight):
         if not np.isfinite(outputs).all():
             return float("nan")
-        with np.errstate(over="ignore", invalid="ignore"):  # minus infinity or NaN is a score too
+        with np.errstate(
+            under="ignore", over="ignore", invalid="ignore"
+        ):  # minus infinity or NaN is a score too
             return float(r2_score(y, outputs, sample_weight=weight))
 
     def predict(self, X: ArrayLike | SparseRows) -> NDArray[Any]:
@@ -107,7 +109,7 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
 
     def _forward(self, theta, X):
         outputs = super()._forward(theta, X)
-        with np.errstate(over="ignore"):  # infinity is an error, or a score
+        with np.errstate(under="ignore", over="ignore"):  # infinity is an error, or a score
             return self._net.spec.loss.values(outputs).astype(outputs.dtype, copy=False)
 
     def _parameters(self):

@@ -1,4 +1,5 @@
-"""Right uses of the guests' modules, in which `mypy --strict` and `pyright` find nothing wrong."""
+"""Uses of the guests' modules, for where PyTorch and JAX are there. Wrong lines have a mark, as in
+`wrong.py`."""
 
 from __future__ import annotations
 
@@ -76,3 +77,13 @@ def of_numba(net: fg.MLP[np.float64], X: F8, y: F8) -> None:
     opt.step(theta, grad)
     assert_type(loss, float)
     print(step.predict(theta, X), step.hvp(theta, X, y, theta), opt.hyper[0])
+
+
+def wrong(net: fg.MLP[np.float32], x: torch.Tensor) -> None:
+    FusedMLP([3, 1], "mes")  # E: arg-type, ArgumentType
+    FusedMLP([3, 1], dtype="float32")  # E: arg-type, ArgumentType
+    FusedMLP([3, 1]).step_loss(x)  # E: call-arg, CallIssue
+    from_torch([nn.Linear(3, 1)])  # E: call-overload, ArgumentType
+    fgj.predict(net.init(), net, net.init())  # E: arg-type, ArgumentType
+    y: float = FusedMLP([3, 1])(x)  # E: assignment, AssignmentType
+    print(y)
