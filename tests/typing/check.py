@@ -79,7 +79,7 @@ def of_scripts(checker, folder: Path) -> Report:
 def of_pages(checker, folder: Path) -> Report:
     """Of the blocks of README and of the guide, line by line of the page."""
     for page in PAGES:
-        (folder / f"{page.stem.lower()}.py").write_text(blocks(page), encoding="utf-8")
+        (folder / f"{page.stem.lower()}_md.py").write_text(blocks(page), encoding="utf-8")
     if checker is mypy:
         return mypy(folder, *OF_BLOCKS)
     # A loop that might have no turn is the script's own business.
