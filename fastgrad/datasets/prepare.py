@@ -180,8 +180,8 @@ def moments(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     near = np.ldexp(X.astype(np.float64), -shift) if shift.any() else X
     mean = np.ldexp(near.mean(axis=0, dtype=np.float64), shift)
     scale = np.ldexp(near.std(axis=0, dtype=np.float64), shift)
-    smallest = np.nextafter(0.0, 1.0)
-    return np.where(constant, X[0], mean), np.where(constant, 1.0, np.maximum(scale, smallest))
+    least = 5e-324  # the smallest number above 0
+    return np.where(constant, X[0], mean), np.where(constant, 1.0, np.maximum(scale, least))
 
 
 def scaled(X: NDArray[Any], mean: Any, scale: Any) -> NDArray[np.float64]:
