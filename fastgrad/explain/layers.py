@@ -61,10 +61,10 @@ def layer(X: Numbers, W: Numbers, b: Numbers, grad: Numbers) -> Explanation:
     >>> explanation.steps[5].title
     'Why that is XᵀΔ'
     """
-    steps = LayerSteps(X, W, b, grad)
-    return Explanation(
-        "One layer: the gradients of Z = X W + b, A = max(0, Z)", tuple(s() for s in steps.all)
-    )
+    with np.errstate(all="ignore"):  # what overflows is an error of its own
+        steps = LayerSteps(X, W, b, grad)
+        made = tuple(step() for step in steps.all)
+    return Explanation("One layer: the gradients of Z = X W + b, A = max(0, Z)", made)
 
 
 def _at(i: int, j: int) -> str:

@@ -80,10 +80,10 @@ def network(net: MLP[Any], theta: Numbers, X: Numbers, y: Numbers) -> Explanatio
     (True, 'The gradient: one flat vector')
     """
     checked_network(net)
-    steps = NetworkSteps(net, theta, X, y)
+    with np.errstate(all="ignore"):  # what overflows is an error of its own
+        steps = NetworkSteps(net, theta, X, y).all()
     sizes = "-".join(map(str, net.layer_sizes))
-    return Explanation(f"A network {sizes}, {net.loss_name}: the gradient by all parameters",
-                       steps.all())  # fmt: skip
+    return Explanation(f"A network {sizes}, {net.loss_name}: the gradient by all parameters", steps)
 
 
 class NetworkSteps:

@@ -64,11 +64,10 @@ def neuron(w: Numbers, b: Scalar, X: Numbers, y: Numbers, *, lr: float = 0.1) ->
     >>> print(explanation.steps[8].title)
     The gradient with respect to the weights
     """
-    steps = NeuronSteps(w, b, X, y, lr)
-    return Explanation(
-        "One neuron: the gradient of C = 1/N Σ (y − max(0, w·x + b))²",
-        tuple(step() for step in steps.all),
-    )
+    with np.errstate(all="ignore"):  # what overflows is an error of its own
+        steps = NeuronSteps(w, b, X, y, lr)
+        made = tuple(step() for step in steps.all)
+    return Explanation("One neuron: the gradient of C = 1/N Σ (y − max(0, w·x + b))²", made)
 
 
 class NeuronSteps(ActivationSteps):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .._core import check
 from . import rows_calculus, rows_chains, rows_models, rows_products, rows_samples
 from .notation import plain, width
@@ -153,7 +155,8 @@ def formula(number: int, **values: Any) -> Explanation:
             raise TypeError(f"formula {number} has no {name!r}; it takes {', '.join(known)}")
     where = f"section {row.section} of the paper" if row.section else "beyond the paper"
     try:
-        steps = row.build(**values)
+        with np.errstate(all="ignore"):  # what overflows is an error of its own
+            steps = row.build(**values)
     except OverflowError:
         raise ValueError(
             f"formula {number} overflows for the numbers given; expected smaller ones"
