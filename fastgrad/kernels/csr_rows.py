@@ -86,35 +86,49 @@ def _row_body(wide):
             def to_total(value):
                 return builder.fpext(value, total.type) if widened else value
 
+            def number_at(place):
+                return builder.zext(builder.load(builder.bitcast(place, I32.as_pointer())), I64)
+
+            def index_place(entry):
+                return builder.gep(indices, [builder.mul(entry, index_stride)])
+
+            first_value = builder.gep(values, [builder.mul(start, value_stride)])
+            first_index, last_index = index_place(start), index_place(last)
+            reach = builder.mul(I64(AHEAD), index_stride)
+
             def panel(column, vectors, mask):
                 def load(pointer, i):
                     pointer = builder.gep(pointer, [I64(i * vec.lanes)])
                     return vec.load(pointer) if mask is None else vec.load_masked(pointer, mask)
 
-                begin = builder.gep(init, [column])
-                sums = [
-                    cgutils.alloca_once_value(builder, to_total(load(begin, i)))
-                    for i in range(vectors)
-                ]
-                with cgutils.for_range_slice(builder, start, stop, I64(1)) as (entry, _):
-                    soon = builder.add(entry, I64(AHEAD))
-                    soon = builder.select(builder.icmp_signed("<", soon, last), soon, last)
-                    soon = builder.mul(_index(builder, indices, index_stride, soon), ld)
+                base = builder.gep(rows, [column])
+                sums = [cgutils.alloca_once_value(builder, total.const(0.0)) for _ in range(vectors)]
+                for place in sums:
+                    builder.store(total.const(0.0), place)
+                value_place = cgutils.alloca_once(builder, first_value.type)
+                index_place = cgutils.alloca_once(builder, first_index.type)
+                builder.store(first_value, value_place)
+                builder.store(first_index, index_place)
+                with cgutils.for_range_slice(builder, start, stop, I64(1)):
+                    here, from_ = builder.load(index_place), builder.load(value_place)
+                    soon = builder.gep(here, [reach])
+                    soon = builder.select(builder.icmp_unsigned("<", soon, last_index), soon, last_index)
                     _prefetch(
-                        builder, builder.gep(rows, [builder.add(soon, column)]),
+                        builder, builder.gep(base, [builder.mul(number_at(soon), ld)]),
                         vectors * vec.lanes * (4 if vec.is_f32 else 8),
                     )  # fmt: skip
-                    at = builder.mul(_index(builder, indices, index_stride, entry), ld)
-                    row = builder.gep(rows, [builder.add(at, column)])
-                    x = builder.load(builder.gep(values, [builder.mul(entry, value_stride)]))
+                    row = builder.gep(base, [builder.mul(number_at(here), ld)])
+                    x = builder.load(from_)
                     x = total.splat(builder.fpext(x, DOUBLE) if widened else x)
                     for i, place in enumerate(sums):
                         value = total.fma(x, to_total(load(row, i)), builder.load(place))
                         builder.store(value, place)
+                    builder.store(builder.gep(here, [index_stride]), index_place)
+                    builder.store(builder.gep(from_, [value_stride]), value_place)
                 relu = builder.icmp_signed("==", epilogue, I64(RELU))
-                go = builder.gep(out, [column])
+                go, begin = builder.gep(out, [column]), builder.gep(init, [column])
                 for i, place in enumerate(sums):
-                    value = builder.load(place)
+                    value = total.add(to_total(load(begin, i)), builder.load(place))
                     value = builder.fptrunc(value, vec.type) if widened else value
                     passed = vec.select(vec.passes(value), value, vec.const(0.0))
                     value = builder.select(relu, passed, value)
@@ -141,7 +155,7 @@ _ROW = "out init values value_stride indices index_stride start stop last rows l
 row_product = routine(
     "row_product", _ROW, VOID, _row_kinds, _row_body(wide=False),
     """out (k,) = init + sum over entries start..stop of value * rows[index*ld ...], then ReLU if
-    `epilogue` says so. `last`: the last entry that may be looked at.""",
+    `epilogue` says so: the sum is made first. `last`: the last entry that may be looked at.""",
 )  # fmt: skip
 wide_row_product = routine(
     "wide_row_product", _ROW, VOID, _row_kinds, _row_body(wide=True),

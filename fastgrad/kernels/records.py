@@ -92,9 +92,10 @@ PLAN = Record(
     queue_tasks=INT,  # the most tasks of a stage
     row_norms=INT,  # sums: the norms of a block's rows, and their factors, of each worker
     sparse=INT,  # 1: X is CSR (`csr.py`)
-    counts=INT,  # sums, as int32: of a chunk's columns, where the first layer's dW is GATHERED
+    places=INT,  # sums, as int32: of row tasks' buckets of entries, where dW is GATHERED (`csr_columns.py`)
     scattered=INT,  # sums: the first task's float64 dW, where that is SCATTERED
-    columns=INT,  # rows of W of a weight task of the first layer, where dW is GATHERED
+    buckets=INT,  # of columns: weight tasks of the first layer, where dW is GATHERED
+    bucket_bits=INT,  # a bucket has 2**bits columns
 )
 
 WORKER = Record(
@@ -137,7 +138,7 @@ CALL = Record(
     index_bytes=INT,
     indptr_bytes=INT,
     last_entry=INT,  # of X
-    entries=REALS,  # a chunk's entries sorted by column, if GATHERED: two elements for each
+    entries=REALS,  # a chunk's entries in buckets, if GATHERED: two elements for each
     plan=PLAN,
     worker=WORKER,  # the first of `plan.workers`
     sums=FLOATS,  # the workspace: float64

@@ -77,10 +77,9 @@ def pack_slice(call, plan, panels, index, slices):
 
 
 @inner
-def _gathered_task(call, plan, index, origin):
+def _gathered_task(call, plan, scratch, index, origin):
     """As `weights_task`, of a sparse first layer."""
-    layer = layer_of(plan, 0)
-    start, m = index * plan.columns, min(plan.chunk_rows, plan.n - origin)
+    layer, m = layer_of(plan, 0), min(plan.chunk_rows, plan.n - origin)
     part, fresh = shift(call.work, plan.task_base), origin == 0
     delta = shift(part, layer.delta)
     if index == 0:
@@ -88,8 +87,8 @@ def _gathered_task(call, plan, index, origin):
         sum_rows(shift(grad, layer.task_db), delta, layer.ld, layer.k, True, m)
         if plan.float64_blocks:
             _add_to_sums(call, plan, part, layer.task_db, layer.k, layer.task_dw, fresh)
-    tasks, stop = (m + plan.task_rows - 1) // plan.task_rows, min(layer.d, start + plan.columns)
-    gathered_gradient(call, plan, delta, layer.ld, tasks, start, stop, fresh)
+    tasks = (m + plan.task_rows - 1) // plan.task_rows
+    gathered_gradient(call, plan, delta, scratch, layer.ld, tasks, index, fresh)
 
 
 @procedure(types.none, lambda real: (*step_records(real), *[types.int64] * 2))
@@ -100,8 +99,9 @@ def weights_task(call, plan, worker, index, origin):
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
+    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     if layer.weight_gradient == GATHERED:
-        _gathered_task(call, plan, index, origin)
+        _gathered_task(call, plan, scratch, index, origin)
         return
     start = (index - layer.first_weight_task) * layer.weight_rows
     count = min(layer.weight_rows, layer.d - start)
@@ -110,7 +110,6 @@ def weights_task(call, plan, worker, index, origin):
     x, beyond = shift(call.x, origin * bottom.d), (plan.n - origin - m) * bottom.d
     if plan.want & DIAGONAL:
         x, beyond = shift(part, plan.squares), lanes(part)
-    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     grad = call.out if plan.direct else part
     weight_gradient(
         call,
