@@ -24,7 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .csr import entries_of
-from .csr_rows import index_at, row_product, wide_row_product
+from .csr_rows import column_products, index_at, wide_row_product
 from .jit import inner
 from .micro_kernel import STORE
 from .records import call_and_plan, is_given, layer_of, step_records
@@ -206,22 +206,16 @@ def gathered_gradient(call, plan, delta, scratch, ld, tasks, bucket, fresh):
     while fresh or done < total:
         size = min(SORTED_ENTRIES, total - done)
         _sort(pairs, ends, call, plan, tasks, bucket, columns, done, done + size)
+        column_products(
+            out, zeros, fresh, pairs, ends, columns, FLOAT64_ENTRIES, delta, ld, k
+        )  # fmt: skip
         begin = 0
         for j in range(columns):
-            end = types.int64(ends[j])
-            if end == begin and not fresh:
-                continue
-            dw = shift(out, j * k)
-            init = zeros if fresh else dw
-            if end - begin <= FLOAT64_ENTRIES:
-                row_product(
-                    dw, init, shift(pairs, 1), 2, numbers, stride, begin, end, size - 1, delta, ld,
-                    k, STORE,
-                )  # fmt: skip
-            else:
+            end, dw = types.int64(ends[j]), shift(out, j * k)
+            if end - begin > FLOAT64_ENTRIES:
                 wide_row_product(
-                    dw, init, shift(pairs, 1), 2, numbers, stride, begin, end, size - 1, delta, ld,
-                    k, STORE,
+                    dw, zeros if fresh else dw, shift(pairs, 1), 2, numbers, stride, begin, end,
+                    size - 1, delta, ld, k, STORE,
                 )  # fmt: skip
             begin = end
         fresh, done = False, done + size
