@@ -176,7 +176,8 @@ CUTS = {
 def forget_plans():
     for maker in (plan.network_plan, plan.layer_plan, plan.neuron_plan):
         maker.cache_clear()
-    neuron._fast.clear()
+    for path in neuron._paths.values():
+        path.plans.clear()
 
 
 def set_tuning(set_attribute, **numbers):

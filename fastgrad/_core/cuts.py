@@ -101,7 +101,7 @@ def scattered_bytes(sizes, job) -> int:
 
 @jitable
 def bucket_bits(d, k, itemsize) -> int:
-    """Of the number of columns whose rows of dW a weight task has in cache, where it is GATHERED."""
+    """Of the columns whose rows of dW a weight task has in cache, where that is GATHERED."""
     least, most = tuning.BUCKET_BITS
     bits = least
     while bits < most and (
@@ -249,8 +249,13 @@ def cut_rows(sizes, job, totals, kind, widths) -> Cut:
     elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
         float64_blocks = tuning.FLOAT64_ROWS // block_rows
     gradients = 1 if wide else tasks
-    direct = gradient and gradients == 1 and float64_blocks == 0 and not widths.rearranged
-    direct = direct and not (factors or (job.sparse and not kind.gathered))
+    plain = want & (at.TANGENT | at.SEEDED | at.MATRIX | at.OF_ROWS) == 0
+    direct = gradient and gradients == 1 and float64_blocks == 0
+    direct = (
+        direct
+        and (plain or not widths.rearranged)
+        and not (factors or (job.sparse and not kind.gathered))
+    )
     slices = 1 if kind.one_pass else _slices(totals.parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (matrix or tasks > 1 or slices > 1)
     if kind.one_pass:

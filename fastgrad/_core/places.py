@@ -105,6 +105,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
     n, want, lanes = job.n, job.want, VECTOR_BYTES // job.itemsize
     kc, matrix = block_of_k(job.tuned.panel, job.itemsize), want & at.MATRIX != 0
     bits = bucket_bits(sizes[0], sizes[1], job.itemsize) if kind.gathered and cut.wide else 0
+    moved = want & at.TANGENT != 0 and want & at.INPUT_GRADIENT != 0  # X has a tangent of its own
     tasks = most = 0
     for layer in range(len(sizes) - 1):
         d, k, record = sizes[layer], sizes[layer + 1], layer_at(vector, layer)
@@ -128,7 +129,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
             record[LAYER.weight_gradient] = at.GATHERED if kind.gathered else at.SCATTERED
         elif record[LAYER.transposed] != 0:
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
-        elif cut.wide and not matrix and worth_copies:
+        elif cut.wide and not matrix and worth_copies and not (moved and layer == 0):
             record[LAYER.weight_gradient] = at.PACKED_BOTH
             most = max(most, rows)
         record[LAYER.first_weight_task], record[LAYER.weight_rows] = tasks, rows
@@ -150,8 +151,9 @@ def place_panels(vector, sizes, job) -> int:
         record[LAYER.panels] = panels
         if not (job.sparse and layer == 0):
             skinny = record[LAYER.forward] == at.DOT_PRODUCTS
+            record[LAYER.panels_t] = panels  # of a skinny W these are its transpose, row by row
             panels += round_up(d * k, lanes) if skinny else packed
-            if want & transposes:
+            if want & transposes and not skinny:
                 record[LAYER.panels_t] = panels
                 panels += k * round_up(d, lanes)
         if want & at.TANGENT:
@@ -206,11 +208,13 @@ def place_gradients(vector, sizes, job, kind, cut, part) -> int:
         d, k, record = sizes[layer], sizes[layer + 1], layer_at(vector, layer)
         transposed = record[LAYER.transposed] != 0
         if cut.direct:
-            record[LAYER.ld_dw] = d if transposed else k
-            record[LAYER.task_dw], record[LAYER.task_db] = (
-                record[LAYER.weight],
-                record[LAYER.flat_db],
-            )
+            record[LAYER.task_db] = record[LAYER.flat_db]
+            if transposed and k > 1:  # the one that is not where the flat gradient has it
+                record[LAYER.ld_dw], record[LAYER.task_dw] = round_up(d, lanes), part + size
+                size += k * round_up(d, lanes)
+            else:
+                record[LAYER.ld_dw] = d if transposed else k
+                record[LAYER.task_dw] = record[LAYER.weight]
         elif job.want & at.FACTORS:
             record[LAYER.task_dw], record[LAYER.task_db] = part + size, part + size + (d + 1) ** 2
             size += (d + 1) ** 2 + k**2

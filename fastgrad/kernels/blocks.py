@@ -39,6 +39,7 @@ from .records import (
     SECOND,
     SPARSE,
     TRANSPOSED,
+    is_given,
     layer_of,
 )
 from .routines import procedure
@@ -172,7 +173,8 @@ def weight_gradient(
     packed = layer.weight_gradient == PACKED_BOTH and summed == m  # it adds up what it packs
     if start == 0 and not packed:
         sum_rows(db, delta, ld, k, fresh, summed)
-    dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
+    into = part if layer.transposed and k > 1 else grad
+    dw = shift(into, layer.task_dw + (start if layer.transposed else start * ld_dw))
     init, ldi = dw, ld_dw
     if fresh:
         init, ldi = shift(call.work, plan.zeros), 0
@@ -213,7 +215,8 @@ def delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldact, act
         few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldact, epilogue)
     else:
         w, zeros = shift(panels, layer.panels_t), shift(call.work, plan.zeros)
-        gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldact, epilogue, 0)
+        ldw = d if layer.forward == DOT_PRODUCTS else PANELS
+        gemm(below, ldb, delta, ld, 1, w, ldw, m, d, k, zeros, 0, act, ldact, epilogue, 0)
     if activation > RELU:
         apply_slope(activation, below, ldb, act, ldact, m, d)
 
@@ -236,6 +239,22 @@ def block_delta_below(call, plan, index, m, place, part, dx, panels):
 def tangent_rows(plan, number, m):
     """Rows of the product that is the (tangent of the) weight gradient of a layer over m rows."""
     return 2 * m if plan.want & SECOND and number > 0 else m
+
+
+@inner
+def weight_tangent(
+    call, plan, index, start, count, x, x_tangent, beyond, place, m, behind, part, grad, fresh,
+    scratch,
+):  # fmt: skip
+    """`weight_gradient` of a layer's m rows or, along a tangent, how that moves."""
+    rows, summed = tangent_rows(plan, index, m), m
+    passes = 2 if index == 0 and plan.want & SECOND and is_given(call.x_tangent) else 1
+    for _ in range(passes):  # X^T RD, then RX^T D, whose D lies `behind` rows after RD
+        weight_gradient(
+            call, plan, index, start, count, x, beyond, place, rows, summed, part, grad, fresh,
+            scratch,
+        )  # fmt: skip
+        x, place, summed, fresh = x_tangent, place + behind, 0, False
 
 
 def _pack_arguments(real):

@@ -193,7 +193,10 @@ def gathered_gradient(call, plan, delta, scratch, ld, tasks, bucket, fresh):
     """A bucket's rows of dW over a chunk, in the caller's array: written if `fresh`, else added."""
     layer, total = layer_of(plan, 0), 0
     k, first = layer.k, bucket << plan.bucket_bits
-    columns, out = min(1 << plan.bucket_bits, layer.d - first), shift(call.out, layer.weight + first * k)
+    columns, out = (
+        min(1 << plan.bucket_bits, layer.d - first),
+        shift(call.out, layer.weight + first * k),
+    )
     if k == 1:
         _one_output(out, call, plan, delta, scratch, ld, tasks, bucket, columns, fresh)
         return

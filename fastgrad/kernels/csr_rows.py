@@ -206,6 +206,7 @@ column_products = routine(
     rows[index*ld ...], or `fresh`: =. Columns of more than `most` entries are left out.""",
 )
 
+
 def _scatter_body(elem):
     def body(builder, delta, k, sums, values, indices, index_stride, start, stop):
         vec = Vectors(builder, elem)

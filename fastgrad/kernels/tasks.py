@@ -10,8 +10,7 @@ from __future__ import annotations
 from numba import types
 
 from .blocks import (
-    tangent_rows,
-    weight_gradient,
+    weight_tangent,
 )
 from .csr_columns import gathered_gradient
 from .gemv import pack_skinny, sum_rows
@@ -62,15 +61,14 @@ def pack_slice(call, plan, panels, index, slices):
         if start == stop:
             continue
         w = shift(call.theta, layer.weight)
-        if plan.want & (LOSS | OUTPUTS | COTANGENT):
-            if layer.forward == DOT_PRODUCTS:
-                pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
-            elif layer.forward == PACKED:
-                pack(shift(panels, layer.panels), w, k, d, k, start, stop)
+        if layer.forward == DOT_PRODUCTS:
+            pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
+        elif layer.forward == PACKED and plan.want & (LOSS | OUTPUTS | COTANGENT):
+            pack(shift(panels, layer.panels), w, k, d, k, start, stop)
         back = plan.want & INPUT_GRADIENT or (
             plan.want & (GRADIENT | SEEDED | MATRIX | OF_ROWS) and number > 0
         )
-        if back and layer.input_gradient != DOT_ROWS:
+        if back and layer.forward != DOT_PRODUCTS and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
         if plan.want & TANGENT:
             pack_tangent(call, plan, panels, number, start, stop)
@@ -111,22 +109,12 @@ def weights_task(call, plan, worker, index, origin):
     if plan.want & DIAGONAL:
         x, beyond = shift(part, plan.squares), lanes(part)
     grad = call.out if plan.direct else part
-    weight_gradient(
-        call,
-        plan,
-        number,
-        start,
-        count,
-        x,
-        beyond,
-        types.int64(0),
-        tangent_rows(plan, number, m),
-        m,
-        part,
-        grad,
-        types.boolean(True),
-        scratch,
-    )
+    x_tangent = shift(call.x_tangent, origin * bottom.d)
+    place, new = types.int64(0), types.boolean(True)  # no literals: one machine code
+    weight_tangent(
+        call, plan, number, start, count, x, x_tangent, beyond, place, m, m, part, grad,
+        new, scratch,
+    )  # fmt: skip
     if plan.float64_blocks:
         base, ld_dw, fresh = bottom.task_dw, layer.ld_dw, origin == 0
         if layer.transposed:
@@ -179,15 +167,16 @@ def reduce_slice(call, plan, index):
         return 0.0
     l2 = call.sums[L2] if plan.want & LOSS and plan.want & DIAGONAL == 0 else 0.0
     penalised = call.tangent if plan.want & TANGENT else call.theta
-    add_up = plan.want & GRADIENT and plan.direct == 0
     squares = 0.0
-    if l2 == 0.0 and not add_up:
+    if l2 == 0.0 and plan.want & GRADIENT == 0:
         return squares
     for number in range(plan.layers):
         layer = layer_of(plan, number)
         d, k, ld_dw = layer.d, layer.k, layer.ld_dw
         start, stop = d * index // slices, d * (index + 1) // slices
         offset = layer.weight + start * k
+        moved = plan.direct == 0 or (layer.transposed and k > 1)
+        add_up = plan.want & GRADIENT and moved
         if add_up and layer.weight_gradient >= SCATTERED:
             if layer.weight_gradient == SCATTERED:
                 sums = shift(call.sums, plan.scattered + start * k)
@@ -201,7 +190,7 @@ def reduce_slice(call, plan, index):
                 _sum_task_gradients(
                     call, plan, out, k, one, first + start * ld_dw, ld_dw, stop - start, k
                 )
-        if add_up and index == 0:
+        if add_up and plan.direct == 0 and index == 0:
             db = shift(call.out, layer.flat_db) if plan.flat else call.bias_gradient
             _sum_task_gradients(call, plan, db, k, one, layer.task_db, k, one, k)
         if l2 != 0.0:
