@@ -69,7 +69,7 @@ class Csr:
 
 def sorts_entries(plan) -> bool:
     """Whether a step needs room for the entries of a chunk."""
-    return plan.vector[PLAN.columns] > 0
+    return plan.vector[PLAN.buckets] > 0
 
 
 def _room(plan, entries: int) -> np.ndarray:

@@ -52,7 +52,11 @@ def sparse_forward(call, plan, worker, c, ldc, row, m, relu):
                 relu,
             )  # fmt: skip
             continue
-        z = float(b[0]) + _dot(call.x, call.indices, stride, start, stop, w)
+        if stride == 4:  # as constants they cost no multiplications
+            z = _dot(call.x, call.indices, 4, start, stop, w)
+        else:
+            z = _dot(call.x, call.indices, 8, start, stop, w)
+        z += float(b[0])
         c[i * ldc] = z
         if relu == RELU and z <= 0.0:
             c[i * ldc] = 0.0
@@ -91,5 +95,13 @@ def scattered_gradient(call, plan, worker, sums, db, delta, ld, row, m, fresh):
             scatter_row(shift(delta, i * ld), k, sums, call.x, call.indices, stride, start, stop)
             continue
         slope = float(delta[i * ld])
-        for p in range(start, stop):
-            sums[index_at(indices, stride, p)] += slope * float(x[p])
+        if stride == 4:
+            _add_row(sums, slope, x, indices, 4, start, stop)
+        else:
+            _add_row(sums, slope, x, indices, 8, start, stop)
+
+
+@inner
+def _add_row(sums, slope, values, indices, stride, start, stop):
+    for p in range(start, stop):
+        sums[index_at(indices, stride, p)] += slope * float(values[p])

@@ -17,7 +17,7 @@ from .blocks import (
     output_delta,
     pack_deltas,
 )
-from .csr_columns import count_entries, fill_entries
+from .csr_columns import bucket_entries
 from .gather import gather_labels, gather_rows
 from .hessian import matrix_block
 from .jit import inner
@@ -161,13 +161,5 @@ def rows_task(call, plan, worker, panels, index, origin):
                 sums[i] += gradient[i]
             blocks = 0
     if bottom.weight_gradient == GATHERED and wide:
-        count_entries(call, plan, worker, index, first, stop)
+        bucket_entries(call, plan, worker, index, origin, first, stop)
     return rounded_sum(loss, lost)
-
-
-@procedure(types.none, lambda real: (*step_records(real), *[types.int64] * 2))
-def fill_task(call, plan, worker, index, origin):
-    """The entries of a row task to their columns."""
-    first = origin + index * plan.task_rows
-    stop = min(plan.n, origin + plan.chunk_rows, first + plan.task_rows)
-    fill_entries(call, plan, worker, index, origin, first, stop)
