@@ -229,9 +229,9 @@ def roofline(net, theta, X, y, seconds: dict) -> None:
         rows = 2 * X.nnz * k * size
         weights = np.zeros(net.n_inputs * k * size // 8, np.int64)
         least = rows / weights.nbytes * _seconds(_sum, weights)
-        print(f"  the rows of W and of deltas that entries name, {rows / 1e6:.0f} MB, would take one "
-              f"thread {least * 1e3:.2f} ms if they came like a stream of W's bytes; the step takes "
-              f"{seconds['the same on one thread'] / least:.1f} times as long")  # fmt: skip
+        print(f"  the rows of W and of deltas that entries name, {rows / 1e6:.0f} MB, would take "
+              f"one thread {least * 1e3:.2f} ms if they came like a stream of W's bytes; the step "
+              f"takes {seconds['the same on one thread'] / least:.1f} times as long")  # fmt: skip
 
 
 def compare(args, kind: str) -> None:
