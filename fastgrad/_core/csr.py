@@ -85,6 +85,11 @@ class Csr:
         return int(np.add.reduceat(lengths, np.arange(0, order.size, rows)).max())
 
 
+def named_arrays(X):
+    """The arrays of a checked X, dense or sparse, with their names."""
+    return X.arrays() if type(X) is Csr else [(X, "X")]
+
+
 def sorts_entries(plan) -> bool:
     """Whether a step needs room for the entries of a chunk."""
     return plan.vector[PLAN.buckets] > 0

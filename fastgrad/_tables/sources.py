@@ -78,7 +78,8 @@ def find(names) -> list[Source]:
         if not os.path.lexists(path):
             raise ValueError(
                 f"{name}: no such file; expected a file ({', '.join(ENDINGS)}, .svm), a folder of "
-                f"them, - for standard input, or one of the embedded sets {', '.join(datasets.names())}"
+                f"them, - for standard input, or one of the embedded sets "
+                f"{', '.join(datasets.names())}"
             )
         if path.is_dir():
             sources += _folder(path)
