@@ -82,7 +82,7 @@ class MLP:
 
     Notes
     -----
-    Formulas 23 and 24 of the table in the README (Parr & Howard, arXiv 1802.01528, extended to
+    Formulas 23 and 24 of the guide's table (Parr & Howard, arXiv 1802.01528, extended to
     layers), 38 where X is sparse. ReLU'(0) = 0; NaN passes every ReLU and shows in the loss. The
     same call gives the same bits on any number of threads. Methods take `threads=`, the most
     threads of that call.
