@@ -191,7 +191,7 @@ class MLP:
             output layer (He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2);
             before other activations that of their row in `fastgrad.activations`.
             "glorot": uniform within sqrt(6/(d + k)) (Glorot and Bengio, *Understanding the
-            difficulty of training deep feedforward neural networks*, 2010, formula 16): smaller
+            difficulty of training deep feedforward neural networks*, 2010, equation 16): smaller
             outputs at the start, which suits wide layers before few outputs.
 
         Returns

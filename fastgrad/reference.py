@@ -16,7 +16,7 @@ whatever arrives there. An infinity in a row of X whose neuron is inactive still
 gradient into NaN here, since BLAS computes 0 * inf.
 
 Formula rows are those of Parr & Howard, *The Matrix Calculus You Need For Deep Learning*
-(arXiv 1802.01528), rows 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
+(arXiv 1802.01528), formulas 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
 """
 
 import inspect
@@ -26,7 +26,7 @@ import numpy as np
 
 
 def affine(X, w, b):
-    """Affine output of a neuron or a layer, ``X @ w + b`` (rows 1 and 23).
+    """Affine output of a neuron or a layer, ``X @ w + b`` (formulas 1 and 23).
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def affine(X, w, b):
 
 
 def relu(Z):
-    """``max(0, z)`` of each entry, NaN kept (row 2); a fresh array of Z's shape and dtype.
+    """``max(0, z)`` of each entry, NaN kept (formula 2); a fresh array of Z's shape and dtype.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def relu(Z):
 
 
 def relu_mask(Z):
-    """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (row 16).
+    """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (formula 16).
 
     Examples
     --------
@@ -72,7 +72,7 @@ def relu_mask(Z):
 
 
 def affine_relu(X, w, b):
-    """Activation and mask of a neuron or a layer (rows 1, 2, 16 and 23).
+    """Activation and mask of a neuron or a layer (formulas 1, 2, 16 and 23).
 
     Parameters are those of `affine`.
 
@@ -92,7 +92,7 @@ def affine_relu(X, w, b):
 
 
 def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
-    """Gradients of a loss through a neuron or a layer (rows 14, 15 and 23).
+    """Gradients of a loss through a neuron or a layer (formulas 14, 15 and 23).
 
     ``dZ = grad_a where mask else 0; gX = dZ Wᵀ, gW = Xᵀ dZ, gb = 1ᵀ dZ``. Sums over the samples,
     no mean: the normalisation is in `grad_a`.
@@ -127,7 +127,7 @@ def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
 
 
 def neuron_grad(w, b, X):
-    """Derivative of one neuron's activation by w and by b, row by row (row 17).
+    """Derivative of one neuron's activation by w and by b, row by row (formula 17).
 
     Returns
     -------
@@ -145,7 +145,7 @@ def neuron_grad(w, b, X):
 
 
 def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
-    """Squared loss of one neuron and its gradient (rows 18, 19 and 20).
+    """Squared loss of one neuron and its gradient (formulas 18, 19 and 20).
 
     ``C = mean over samples of (y_i - max(0, w·x_i + b))²``, no ½; its gradient has the factor 2/n.
     With weights s both are ``Σ s_i (...) / Σ s_i``. An inactive row adds y_i² to C and nothing to
@@ -180,7 +180,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
 
 
 def mse(out, y, sample_weight=None):
-    """Squared error: mean over samples and outputs, no ½ (row 18 for k outputs).
+    """Squared error: mean over samples and outputs, no ½ (formula 18 for k outputs).
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def mse(out, y, sample_weight=None):
 
 
 def huber(out, y, sample_weight=None, huber_delta=1.0):
-    """Huber loss: mean over samples and outputs (row 27).
+    """Huber loss: mean over samples and outputs (formula 27).
 
     With r = out - y: ``r²/2`` for ``|r| <= huber_delta``, ``huber_delta (|r| - huber_delta/2)``
     outside. Parameters and returns are those of `mse`.
@@ -227,7 +227,7 @@ def huber(out, y, sample_weight=None, huber_delta=1.0):
 
 
 def logistic(out, y, sample_weight=None):
-    """Logistic loss on logits: mean over samples, sum over the k independent outputs (row 26).
+    """Logistic loss on logits: mean over samples, sum over the k independent outputs (formula 26).
 
     ``log(1 + e^-|z|) + max(z, 0) - y z`` with y in {0, 1}, of any numeric dtype; finite for every
     finite logit. Parameters and returns are those of `mse`.
@@ -251,7 +251,7 @@ def logistic(out, y, sample_weight=None):
 
 
 def cross_entropy(out, labels, sample_weight=None):
-    """Softmax cross-entropy on logits: mean over samples (row 25).
+    """Softmax cross-entropy on logits: mean over samples (formula 25).
 
     ``log Σ_j e^z_j - z_label`` with the row maximum taken out; the derivative is
     ``(softmax - onehot) / n``.
@@ -288,7 +288,7 @@ def cross_entropy(out, labels, sample_weight=None):
 
 
 def absolute_error(out, y, sample_weight=None):
-    """Absolute error: mean over samples and outputs (row 29); its slope is 0 at 0.
+    """Absolute error: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     Parameters and returns are those of `mse`.
 
@@ -307,7 +307,7 @@ def absolute_error(out, y, sample_weight=None):
 
 
 def quantile(out, y, sample_weight=None, quantile=0.5):
-    """Pinball loss of a quantile: mean over samples and outputs (row 29); its slope is 0 at 0.
+    """Pinball loss of a quantile: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     With r = out - y: ``(1 - quantile) r`` above, ``-quantile r`` below. Parameters and returns are
     those of `mse`.
@@ -327,7 +327,7 @@ def quantile(out, y, sample_weight=None, quantile=0.5):
 
 
 def poisson(out, y, sample_weight=None):
-    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (row 29).
+    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (formula 29).
 
     ``e^z - y z`` with y of 0 or more; the negative logarithm of the likelihood but for what does
     not depend on z. Parameters and returns are those of `mse`.
@@ -359,7 +359,7 @@ LOSSES = {
 
 
 def softmax(out):
-    """Probabilities of the k classes, row by row (row 25).
+    """Probabilities of the k classes, row by row (formula 25).
 
     Examples
     --------
@@ -373,7 +373,7 @@ def softmax(out):
 
 
 def sigmoid(out):
-    """``1 / (1 + e^-z)`` of each entry, without overflow (row 26).
+    """``1 / (1 + e^-z)`` of each entry, without overflow (formula 26).
 
     Examples
     --------
@@ -410,7 +410,7 @@ def _relu_back(delta, A):
 
 
 # By name: the activation of Z, in its place, and d loss / d A times the slope, known from A, in its
-# place (row 28).
+# place (formula 28).
 ACTIVATIONS = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
@@ -425,7 +425,7 @@ ACTIVATIONS = {
 
 
 def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation="relu"):
-    """Activations of every layer, ``[X, A_1, ..., out]`` (row 24).
+    """Activations of every layer, ``[X, A_1, ..., out]`` (formula 24).
 
     Parameters
     ----------
@@ -462,7 +462,7 @@ def mlp_loss_and_grad(
     activation="relu",
     **parameters,
 ):
-    """Loss of a network and its gradient by all parameters (row 24).
+    """Loss of a network and its gradient by all parameters (formula 24).
 
     The loss is normalised as its function in `LOSSES` says, plus ``l2/2 · ‖weights‖²``; biases are
     not penalised.
@@ -515,7 +515,7 @@ def mlp_grad_input(
     activation="relu",
     **parameters,
 ):
-    """Gradient of a network's loss by its input, ``(n, d)``, fresh (rows 23 and 24).
+    """Gradient of a network's loss by its input, ``(n, d)``, fresh (formulas 23 and 24).
 
     Parameters are those of `mlp_loss_and_grad`; `l2` is taken for symmetry and changes nothing,
     as the penalty does not depend on X.
@@ -534,7 +534,7 @@ def mlp_grad_input(
 
 
 def sgd_step(theta, grad, lr):
-    """One step of gradient descent, ``theta -= lr * grad``, in place (row 21).
+    """One step of gradient descent, ``theta -= lr * grad``, in place (formula 21).
 
     Examples
     --------
@@ -614,7 +614,7 @@ def _output_delta(out, y, loss, sample_weight, parameters):
 
 
 def _backward(theta, layer_sizes, activations, delta, output_activation, activation, grad):
-    """Fill `grad` layer by layer (row 23), or without one return the derivative by X."""
+    """Fill `grad` layer by layer (formula 23), or without one return the derivative by X."""
     layers = unflatten(theta, layer_sizes)
     grads = None if grad is None else unflatten(grad, layer_sizes)
     ones = np.ones(len(delta), delta.dtype)
