@@ -1,1 +1,20 @@
-"""The asv suite, and fastgrad beside its peers: `python -m benchmarks.peers`."""
+"""The asv suite, and fastgrad beside its peers: `python -m benchmarks.peers`.
+
+asv forks a process for each benchmark and parameter from one that has imported the suite
+(`launch_method` in asv.conf.json). fastgrad runs serial kernels in a child made by `fork`, whose
+parent's threads did not survive; here the parent has none, so children may start their own.
+"""
+
+import os
+
+import numba.np.ufunc.parallel as _numba_threads
+
+from fastgrad._core import threads as _threads
+
+
+def _own_threads() -> None:
+    _threads._forked = _numba_threads._is_initialized
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_own_threads)  # after fastgrad's own
