@@ -137,7 +137,7 @@ def foot(rows, is_sweep: bool) -> str:
     wrong = [(row, peer, why) for row in rows for peer, why in row.faults.items()]
     if is_sweep:
         lines += [f"  ! {peer}: {why}: {row.work.name}" for row, peer, why in wrong]
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in lines)
 
 
 def cliff_text(curves) -> str:
