@@ -217,6 +217,7 @@ class Pages:
     def chapter(self, name: str, path: Path) -> str:
         body = self.html(path.read_text(encoding="utf-8"))
         text = re.sub(r'href="(\w+)\.md(#[^"]*)?"', r'href="\1.html\2"', body)
+        text = re.sub(r"<code>[^<]{40,}</code>", _breakable, text)
         text = re.sub(r"<code>(?:fg\.|fastgrad\.)?([\w.]+)(\([^<]*\))?</code>", self._linked, text)
         if name == "formulas":
             text = re.sub(r"<tr>(\s*)<td>(\d+)</td>", r'<tr id="formula-\2">\1<td>\2</td>', text)
@@ -261,6 +262,11 @@ def _places(modules) -> dict[str, str]:
             for each in (doc, *members):
                 places.setdefault(f"{short}.{each.qualname}".lstrip("."), f"{page}#{each.qualname}")
     return places
+
+
+def _breakable(code) -> str:
+    """A long name that may be broken after its words, in a narrow column."""
+    return re.sub(r"(_|::)(?=\w)", r"\1<wbr>", code[0])
 
 
 def title(path: Path) -> str:
