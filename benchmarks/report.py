@@ -31,8 +31,10 @@ def estimate(works, contenders, rounds: int, seconds: float, pause: float) -> fl
 
 
 def expected(works, contenders, **settings) -> str:
-    minutes = estimate(works, contenders, **settings) / 60
-    how = "under a minute" if minutes < 1 else f"some {minutes:.0f} minutes"
+    total = estimate(works, contenders, **settings)
+    how = (
+        f"some {10 * round(total / 10):.0f} seconds" if total < 90 else f"{total / 60:.0f} minutes"
+    )
     return (
         f"{len(works)} works, {len(contenders)} contenders, {settings['rounds']} rounds: {how}, "
         "up to four times that beside other processes"

@@ -218,7 +218,7 @@ def test_a_run_is_estimated_from_its_works_contenders_and_rounds():
     assert report.estimate(workloads.WORKS[:3], names, **settings) < whole / 2
     assert report.estimate(workloads.WORKS, names[:2], **settings) < whole
     assert report.expected(workloads.WORKS, names, **settings).startswith("29 works, 3 contenders")
-    assert "under a minute" in report.expected(workloads.WORKS[:2], names[:2], **settings)
+    assert "0 seconds, up to" in report.expected(workloads.WORKS[:2], names[:2], **settings)
 
 
 def test_no_point_of_the_plot_lies_in_a_legend(tmp_path, monkeypatch):
