@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -240,3 +242,29 @@ def test_no_point_of_the_plot_lies_in_a_legend(tmp_path, monkeypatch):
         legend = axes.get_legend().get_window_extent()
         assert not legend.overlaps(axes.get_window_extent())
         assert axes.get_xlabel() or axes.get_ylabel()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_processes_that_asv_forks_use_threads():
+    code = (
+        "import os, benchmarks.prepared, fastgrad._core.threads as t\n"
+        "pid = os.fork()\n"
+        "if not pid: os._exit(0 if t.start_threads() else 1)\n"
+        "assert os.waitpid(pid, 0)[1] == 0, 'serial in a child of a parent without threads'\n"
+        "t.start_threads()\n"
+        "pid = os.fork()\n"
+        "if not pid: os._exit(1 if t.start_threads() else 0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0, 'parallel in a child whose parent had threads'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_peer_without_numba_can_make_the_data():
+    code = (
+        "import sys; sys.modules['numba'] = sys.modules['fastgrad'] = None\n"
+        "from benchmarks import workloads, worker, contenders\n"
+        "print(len(workloads.data(workloads.WORKS[0])))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "3", done.stderr[-2000:]
