@@ -21,14 +21,16 @@ from . import checkpoint as store
 from . import metrics, stack
 from ._core import check, files
 from ._core.calls import checked_network
+from ._core.csr import Csr
 from ._core.names import list_public
 from ._core.shown import short
 from ._tables import encode, frames, model_fields, read, roles
+from ._tables.svmlight import SparseTable
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
 from .kernels.engine import probabilities
 from .network import MLP
-from .typing import Numbers, PathLike, Values
+from .typing import Numbers, PathLike, SparseRows, Values
 
 __all__ = ["Model", "load_model", "save_model"]
 list_public(globals())
@@ -43,7 +45,7 @@ class Frame(Protocol):
     def columns(self) -> Any: ...
 
 
-Data: TypeAlias = Numbers | Frame
+Data: TypeAlias = Numbers | SparseRows | Frame
 
 
 @dataclass(eq=False, init=False, repr=False)
@@ -165,6 +167,8 @@ class Model:
     def inputs(self, X: Data, *, allow_nan: bool = False) -> NDArray[Any]:
         """What the network is given for X: a data frame, or numbers (n, columns) of any dtype.
 
+        A sparse X (`scipy.sparse`) stays sparse: it is divided by `scale`, and `mean` must be 0.
+
         Raises
         ------
         TypeError, ValueError
@@ -178,6 +182,10 @@ class Model:
         >>> Model(fg.MLP([1, 1]), [2.0, 1.0], mean=1.0).inputs([[5]])
         array([[4.]])
         """
+        if isinstance(X, SparseTable):
+            X = X.X
+        if check.is_sparse(X):
+            return self._sparse_inputs(X)
         if frames.is_frame(X):
             wanted = roles.for_model(self)
             X = frames.from_frame(X, lambda names: wanted("X", names, [], True).inputs)
@@ -194,6 +202,22 @@ class Model:
         with np.errstate(under="ignore", over="ignore"):  # infinity shows in the outputs
             return scaled(X, self.mean, self.scale).astype(self.net.dtype)
 
+    def _sparse_inputs(self, X: Any) -> Csr:
+        if self.encoding:
+            raise TypeError("X is sparse; expected a table, since the model encodes its columns")
+        if self.mean.any():
+            raise TypeError(
+                "X is sparse, but the model takes a mean from its inputs, after which no column is "
+                "mostly zeros: use X.toarray()"
+            )
+        X = check.sparse_rows(X, "X", self.net.dtype, self.net.n_inputs, convert=True)
+        if (self.scale == 1.0).all():
+            return X
+        stored = int(X.indptr[-1])
+        with np.errstate(under="ignore", over="ignore"):  # infinity shows in the outputs
+            data = (X.data[:stored] / self.scale[X.indices[:stored]]).astype(self.net.dtype)
+        return Csr(data, X.indices, X.indptr, X.shape[1])
+
     def predict(
         self, X: Data, *, threads: int | None = None, allow_nan: bool = False
     ) -> NDArray[Any]:
@@ -201,7 +225,7 @@ class Model:
 
         Parameters
         ----------
-        X : data frame, or array (n, columns)
+        X : data frame, or array or sparse (n, columns)
             A frame's columns (pandas, Polars, Arrow) are found by name, others are ignored.
         threads : int, optional
         allow_nan : bool

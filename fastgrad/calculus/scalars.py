@@ -1,4 +1,4 @@
-"""Section 2 of the paper: the rules of scalar derivatives (row 3).
+"""Section 2 of the paper: the rules of scalar derivatives (formula 3).
 
 f, g are values and df, dg their derivatives df/dx, dg/dx at one x, or at many: then all are arrays
 of one shape, and the rule holds entry by entry.
@@ -16,7 +16,7 @@ from .arguments import floats, require_equal_shapes, require_ndim
 
 
 def constant_rule(x: Values[F]) -> NDArray[F] | Any:
-    """dc/dx = 0: the derivative of a constant c at x (row 3, section 2).
+    """dc/dx = 0: the derivative of a constant c at x (formula 3, section 2).
 
     >>> constant_rule(2.0)
     np.float64(0.0)
@@ -26,7 +26,7 @@ def constant_rule(x: Values[F]) -> NDArray[F] | Any:
 
 
 def constant_multiple_rule(c: Scalar, df: Values[F]) -> NDArray[F] | Any:
-    """d(c f)/dx = c df/dx, c a constant (row 3, section 2).
+    """d(c f)/dx = c df/dx, c a constant (formula 3, section 2).
 
     c is a scalar; a ValueError says so otherwise. 3x at x = 2:
 
@@ -39,7 +39,7 @@ def constant_multiple_rule(c: Scalar, df: Values[F]) -> NDArray[F] | Any:
 
 
 def power_rule(x: Values[F], n: Scalar) -> NDArray[F] | Any:
-    """dxⁿ/dx = n xⁿ⁻¹, n any number (row 3, section 2).
+    """dxⁿ/dx = n xⁿ⁻¹, n any number (formula 3, section 2).
 
     n is a scalar; a ValueError says so otherwise. x³ at x = 2:
 
@@ -54,7 +54,7 @@ def power_rule(x: Values[F], n: Scalar) -> NDArray[F] | Any:
 
 
 def sum_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
-    """d(f + g)/dx = df/dx + dg/dx (row 3, section 2).
+    """d(f + g)/dx = df/dx + dg/dx (formula 3, section 2).
 
     x + x² at x = 2:
 
@@ -67,7 +67,7 @@ def sum_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
 
 
 def difference_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
-    """d(f − g)/dx = df/dx − dg/dx (row 3, section 2).
+    """d(f − g)/dx = df/dx − dg/dx (formula 3, section 2).
 
     x² − x³ at x = 2:
 
@@ -80,7 +80,7 @@ def difference_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
 
 
 def product_rule(f: Values[F], df: Values[F], g: Values[F], dg: Values[F]) -> NDArray[F] | Any:
-    """d(f g)/dx = f dg/dx + df/dx g (row 3, section 2).
+    """d(f g)/dx = f dg/dx + df/dx g (formula 3, section 2).
 
     x² · x at x = 2:
 

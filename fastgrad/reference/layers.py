@@ -1,4 +1,4 @@
-"""Neurons and layers, and a step of gradient descent (rows 1 to 23 of the table)."""
+"""Neurons and layers, and a step of gradient descent (formulas 1 to 23 of the table)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array: TypeAlias = NDArray[Any]
 
 
 def affine(X: Array, w: Array, b: Array | float) -> Array:
-    """Affine output of a neuron or a layer, ``X @ w + b`` (rows 1 and 23).
+    """Affine output of a neuron or a layer, ``X @ w + b`` (formulas 1 and 23).
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def affine(X: Array, w: Array, b: Array | float) -> Array:
 
 
 def relu(Z: Array) -> Array:
-    """``max(0, z)`` of each entry, NaN kept (row 2); a fresh array of Z's shape and dtype.
+    """``max(0, z)`` of each entry, NaN kept (formula 2); a fresh array of Z's shape and dtype.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def relu(Z: Array) -> Array:
 
 
 def relu_mask(Z: Array) -> NDArray[np.bool_]:
-    """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (row 16).
+    """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (formula 16).
 
     Examples
     --------
@@ -59,7 +59,7 @@ def relu_mask(Z: Array) -> NDArray[np.bool_]:
 
 
 def affine_relu(X: Array, w: Array, b: Array | float) -> tuple[Array, NDArray[np.bool_]]:
-    """Activation and mask of a neuron or a layer (rows 1, 2, 16 and 23).
+    """Activation and mask of a neuron or a layer (formulas 1, 2, 16 and 23).
 
     Parameters are those of `affine`.
 
@@ -81,7 +81,7 @@ def affine_relu(X: Array, w: Array, b: Array | float) -> tuple[Array, NDArray[np
 def affine_relu_backward(
     grad_a: Array, X: Array, W: Array, mask: Array, need_gX: bool = True
 ) -> tuple[Array | None, Array, Array | Any]:
-    """Gradients of a loss through a neuron or a layer (rows 14, 15 and 23).
+    """Gradients of a loss through a neuron or a layer (formulas 14, 15 and 23).
 
     ``dZ = grad_a where mask else 0; gX = dZ Wᵀ, gW = Xᵀ dZ, gb = 1ᵀ dZ``. Sums over the samples,
     no mean: the normalisation is in `grad_a`.
@@ -116,7 +116,7 @@ def affine_relu_backward(
 
 
 def neuron_grad(w: Array, b: Array | float, X: Array) -> tuple[Array, Array]:
-    """Derivative of one neuron's activation by w and by b, row by row (row 17).
+    """Derivative of one neuron's activation by w and by b, row by row (formula 17).
 
     Returns
     -------
@@ -136,7 +136,7 @@ def neuron_grad(w: Array, b: Array | float, X: Array) -> tuple[Array, Array]:
 def neuron_loss_and_grad(
     w: Array, b: Array | float, X: Array, y: Array, sample_weight: Array | None = None
 ) -> tuple[float, Array, float]:
-    """Squared loss of one neuron and its gradient (rows 18, 19 and 20).
+    """Squared loss of one neuron and its gradient (formulas 18, 19 and 20).
 
     ``C = mean over samples of (y_i - max(0, w·x_i + b))²``, no ½; its gradient has the factor 2/n.
     With weights s both are ``Σ s_i (...) / Σ s_i``. An inactive row adds y_i² to C and nothing to
@@ -171,7 +171,7 @@ def neuron_loss_and_grad(
 
 
 def sgd_step(theta: Array, grad: Array, lr: float) -> None:
-    """One step of gradient descent, ``theta -= lr * grad``, in place (row 21).
+    """One step of gradient descent, ``theta -= lr * grad``, in place (formula 21).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses: value, and derivative by the outputs (rows 18 and 25 to 29).
+"""Losses: value, and derivative by the outputs (formulas 18 and 25 to 29).
 
 A loss is added here by its own hand-written twin, and by its row in `fastgrad/losses.py`.
 """
@@ -14,7 +14,7 @@ Array: TypeAlias = NDArray[Any]
 
 
 def mse(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
-    """Squared error: mean over samples and outputs, no ½ (row 18 for k outputs).
+    """Squared error: mean over samples and outputs, no ½ (formula 18 for k outputs).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def mse(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float
 def huber(
     out: Array, y: Array, sample_weight: Array | None = None, huber_delta: float = 1.0
 ) -> tuple[float, Array]:
-    """Huber loss: mean over samples and outputs (row 27).
+    """Huber loss: mean over samples and outputs (formula 27).
 
     With r = out - y: ``r²/2`` for ``|r| <= huber_delta``, ``huber_delta (|r| - huber_delta/2)``
     outside. Parameters and returns are those of `mse`.
@@ -63,7 +63,7 @@ def huber(
 
 
 def logistic(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
-    """Logistic loss on logits: mean over samples, sum over the k independent outputs (row 26).
+    """Logistic loss on logits: mean over samples, sum over the k independent outputs (formula 26).
 
     ``log(1 + e^-|z|) + max(z, 0) - y z`` with y in {0, 1}, of any numeric dtype; finite for every
     finite logit. Parameters and returns are those of `mse`.
@@ -89,7 +89,7 @@ def logistic(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[
 def cross_entropy(
     out: Array, labels: Array, sample_weight: Array | None = None
 ) -> tuple[float, Array]:
-    """Softmax cross-entropy on logits: mean over samples (row 25).
+    """Softmax cross-entropy on logits: mean over samples (formula 25).
 
     ``log Σ_j e^z_j - z_label`` with the row maximum taken out; the derivative is
     ``(softmax - onehot) / n``.
@@ -126,7 +126,7 @@ def cross_entropy(
 
 
 def absolute_error(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
-    """Absolute error: mean over samples and outputs (row 29); its slope is 0 at 0.
+    """Absolute error: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     Parameters and returns are those of `mse`.
 
@@ -147,7 +147,7 @@ def absolute_error(out: Array, y: Array, sample_weight: Array | None = None) -> 
 def quantile(
     out: Array, y: Array, sample_weight: Array | None = None, quantile: float = 0.5
 ) -> tuple[float, Array]:
-    """Pinball loss of a quantile: mean over samples and outputs (row 29); its slope is 0 at 0.
+    """Pinball loss of a quantile: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     With r = out - y: ``(1 - quantile) r`` above, ``-quantile r`` below. Parameters and returns are
     those of `mse`.
@@ -167,7 +167,7 @@ def quantile(
 
 
 def poisson(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
-    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (row 29).
+    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (formula 29).
 
     ``e^z - y z`` with y of 0 or more; the negative logarithm of the likelihood but for what does
     not depend on z. Parameters and returns are those of `mse`.
@@ -199,7 +199,7 @@ LOSSES: dict[str, Any] = {
 
 
 def softmax(out: Array) -> Array:
-    """Probabilities of the k classes, row by row (row 25).
+    """Probabilities of the k classes, row by row (formula 25).
 
     Examples
     --------
@@ -213,7 +213,7 @@ def softmax(out: Array) -> Array:
 
 
 def sigmoid(out: Array) -> Array:
-    """``1 / (1 + e^-z)`` of each entry, without overflow (row 26).
+    """``1 / (1 + e^-z)`` of each entry, without overflow (formula 26).
 
     Examples
     --------

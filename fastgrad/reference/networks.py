@@ -1,4 +1,4 @@
-"""Networks on one flat vector: loss and gradient, and activations (rows 24 and 28)."""
+"""Networks on one flat vector: loss and gradient, and activations (formulas 24 and 28)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _relu_back(delta, A):
 
 
 # By name: the activation of Z, in its place, and d loss / d A times the slope, known from A, in its
-# place (row 28).
+# place (formula 28).
 ACTIVATIONS: dict[str, Any] = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
@@ -64,7 +64,7 @@ def mlp_forward(
     output_activation: str = "identity",
     activation: str = "relu",
 ) -> list[Array]:
-    """Activations of every layer, ``[X, A_1, ..., out]`` (row 24).
+    """Activations of every layer, ``[X, A_1, ..., out]`` (formula 24).
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def mlp_loss_and_grad(
     activation: str = "relu",
     **parameters: Any,
 ) -> tuple[float, Array]:
-    """Loss of a network and its gradient by all parameters (row 24).
+    """Loss of a network and its gradient by all parameters (formula 24).
 
     The loss is normalised as its function in `LOSSES` says, plus ``l2/2 · ‖weights‖²``; biases are
     not penalised.
@@ -154,7 +154,7 @@ def mlp_grad_input(
     activation: str = "relu",
     **parameters: Any,
 ) -> Array:
-    """Gradient of a network's loss by its input, ``(n, d)``, fresh (rows 23 and 24).
+    """Gradient of a network's loss by its input, ``(n, d)``, fresh (formulas 23 and 24).
 
     Parameters are those of `mlp_loss_and_grad`; `l2` is taken for symmetry and changes nothing,
     as the penalty does not depend on X.
@@ -180,7 +180,7 @@ def output_delta(out, y, loss, sample_weight, parameters):
 
 
 def _backward(theta, layer_sizes, activations, delta, output_activation, activation, grad):
-    """Fill `grad` layer by layer (row 23), or without one return the derivative by X."""
+    """Fill `grad` layer by layer (formula 23), or without one return the derivative by X."""
     layers = unflatten(theta, layer_sizes)
     grads = None if grad is None else unflatten(grad, layer_sizes)
     ones = np.ones(len(delta), delta.dtype)
