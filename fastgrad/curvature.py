@@ -25,7 +25,7 @@ from ._core.names import list_public
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_output_product, run_product
-from .typing import ArrayOf, CurvatureName, D, Numbers
+from .typing import ArrayOf, CurvatureName, D, Numbers, Rows
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -47,13 +47,13 @@ list_public(globals())
 
 @overload
 def hvp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
     sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
     out: NDArray[D] | None = ..., threads: int | None = ...,
 ) -> NDArray[D]: ...  # fmt: skip
 @overload
 def hvp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
     sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
     out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
 ) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
@@ -127,13 +127,13 @@ def hvp(
 
 @overload
 def ggn_vp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
     sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
     out: NDArray[D] | None = ..., threads: int | None = ...,
 ) -> NDArray[D]: ...  # fmt: skip
 @overload
 def ggn_vp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, y: Numbers, v: ArrayOf[D] | None,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
     sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
     out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
 ) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
@@ -183,13 +183,13 @@ def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threa
 
 @overload
 def output_hvp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, cotangent: Numbers, v: ArrayOf[D] | None,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers, v: ArrayOf[D] | None,
     *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
     out: NDArray[D] | None = ..., threads: int | None = ...,
 ) -> NDArray[D]: ...  # fmt: skip
 @overload
 def output_hvp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, cotangent: Numbers, v: ArrayOf[D] | None,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers, v: ArrayOf[D] | None,
     *, v_X: Numbers | None = ..., need_X: Literal[True],
     out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
 ) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
@@ -263,7 +263,7 @@ def output_hvp(
 def ggn_diagonal(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -319,7 +319,7 @@ def ggn_diagonal(
 def kfac_factors(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -378,7 +378,7 @@ def kfac_factors(
 def hessian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -431,7 +431,7 @@ def hessian(
 def ggn(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -476,7 +476,7 @@ def _matrix(second, net, theta, X, y, sample_weight, out, threads):
 def operator(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,

@@ -21,7 +21,7 @@ from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_jacobian, run_jvp, run_vjp
-from .typing import ArrayOf, D, Numbers
+from .typing import ArrayOf, D, Numbers, Rows
 
 if TYPE_CHECKING:
     from .network import MLP
@@ -32,12 +32,12 @@ list_public(globals())
 
 @overload
 def vjp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, cotangent: Numbers,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers,
     need_gX: Literal[False] = ..., *, out: NDArray[D] | None = ..., threads: int | None = ...,
 ) -> NDArray[D]: ...  # fmt: skip
 @overload
 def vjp(
-    net: MLP[D], theta: ArrayOf[D], X: Numbers, cotangent: Numbers,
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers,
     need_gX: Literal[True], *, out: tuple[NDArray[D], NDArray[D]] | None = ...,
     threads: int | None = ...,
 ) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
@@ -146,7 +146,7 @@ def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
 def jvp(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     tangent: ArrayOf[D] | None,
     tangent_X: Numbers | None = None,
     *,
@@ -213,7 +213,7 @@ def jvp(
 def jacobian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -264,7 +264,7 @@ def jacobian(
 def input_jacobian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,

@@ -25,7 +25,7 @@ from ._core.names import list_public
 from ._core.rows import open_quick, quick, run_checked
 from ._core.threads import check_threads
 from .kernels import records as at
-from .typing import ArrayOf, D, Numbers, Scalar
+from .typing import ArrayOf, D, Numbers, Rows, Scalar
 
 if TYPE_CHECKING:
     from .network import MLP
@@ -63,7 +63,7 @@ def _result(out, shape, dtype, given, checked):
 def grad_norms(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -141,7 +141,7 @@ def _run_rows(net, want, checked, outputs, threads):
 def grads(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -194,7 +194,7 @@ def grads(
 def clipped_loss_and_grad(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     max_norm: Scalar,
     sample_weight: Numbers | None = None,
@@ -264,9 +264,9 @@ def clipped_loss_and_grad(
 def gram(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
-    X2: Numbers | None = None,
+    X2: Rows | None = None,
     y2: Numbers | None = None,
     *,
     sample_weight: Numbers | None = None,
@@ -332,8 +332,8 @@ def gram(
 def ntk(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Numbers,
-    X2: Numbers | None = None,
+    X: Rows,
+    X2: Rows | None = None,
     *,
     trace: bool = False,
     out: NDArray[D] | None = None,

@@ -79,7 +79,7 @@ def as_list(values: Any, name: str, example: str) -> list[Any]:
 def loss_and_grad(
     net: MLP[D],
     thetas: ArrayOf[D],
-    X: Numbers,
+    X: Rows,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -170,9 +170,7 @@ def loss_and_grad(
     return losses, out
 
 
-def predict(
-    net: MLP[D], thetas: ArrayOf[D], X: Numbers, *, threads: int | None = None
-) -> NDArray[D]:
+def predict(net: MLP[D], thetas: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
     """Outputs of the last layer of each network of a stack, as `MLP.predict`.
 
     Parameters
