@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 # In reading order; a chapter that is not named here comes after these.
 CHAPTERS = (
     "start", "training", "tables", "sparse_and_stacks", "backend", "derivatives", "per_sample",
-    "types", "paper", "speed", "scale", "deployment", "benchmarks", "guarantees", "limits", "formulas",
-    "inside",
+    "types", "paper", "speed", "scale", "deployment", "benchmarks", "guarantees", "limits",
+    "formulas", "inside",
 )  # fmt: skip
 
 # The pages of the reference. The first has all that `fastgrad` itself exports.
