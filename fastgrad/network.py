@@ -86,7 +86,7 @@ class MLP:
 
     Notes
     -----
-    Formulas 23 and 24 of the table in the README (Parr & Howard, arXiv 1802.01528, extended to
+    Formulas 23 and 24 of the guide's table (Parr & Howard, arXiv 1802.01528, extended to
     layers), 38 where X is sparse. ReLU'(0) = 0; NaN passes every ReLU and shows in the loss. The
     same call gives the same bits on any number of threads. Methods take `threads=`, the most
     threads of that call.
@@ -196,7 +196,7 @@ class MLP:
             output layer (He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2);
             before other activations that of their row in `fastgrad.activations`.
             "glorot": uniform within sqrt(6/(d + k)) (Glorot and Bengio, *Understanding the
-            difficulty of training deep feedforward neural networks*, 2010, formula 16): smaller
+            difficulty of training deep feedforward neural networks*, 2010, equation 16): smaller
             outputs at the start, which suits wide layers before few outputs.
 
         Returns

@@ -156,6 +156,8 @@ def place_panels(vector, sizes, job) -> int:
             if want & transposes and not skinny:
                 record[LAYER.panels_t] = panels
                 panels += k * round_up(d, lanes)
+        if job.sparse and layer == 0:
+            continue
         if want & at.TANGENT:
             record[LAYER.tangent_panels] = panels
             panels += packed

@@ -63,7 +63,8 @@ def forward(call, plan, worker, row, x, m, place, part, out, panels):
         epilogue = RELU if layer.activation == RELU else STORE
         w, b = shift(panels, layer.panels), shift(call.bias, layer.bias)
         if layer.forward == SPARSE:
-            sparse_forward(call, plan, worker, c, ldc, row, m, epilogue)
+            w = shift(call.theta, layer.weight)
+            sparse_forward(call, plan, worker, c, ldc, w, b, row, m, epilogue)
         elif layer.forward == DOT_PRODUCTS:
             skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:

@@ -35,15 +35,15 @@ def entries_of(call, worker, row):
     return pointer_at(call.indptr, stride, row), pointer_at(call.indptr, stride, row + 1)
 
 
-@procedure(
-    types.none,
-    lambda real: (*step_records(real), types.CPointer(real), *[types.int64] * 4),
-)
-def sparse_forward(call, plan, worker, c, ldc, row, m, relu):
+def _forward_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return *step_records(real), p, i, p, p, i, i, i
+
+
+@procedure(types.none, _forward_arguments)
+def sparse_forward(call, plan, worker, c, ldc, w, b, row, m, relu):
     """Rows row..row+m of X W + b, into c."""
-    layer = layer_of(plan, 0)
-    k, stride, last = layer.k, call.index_bytes, call.last_entry
-    w, b = shift(call.theta, layer.weight), shift(call.bias, layer.bias)
+    k, stride, last = layer_of(plan, 0).k, call.index_bytes, call.last_entry
     for i in range(m):
         start, stop = entries_of(call, worker, row + i)
         if k > 1:
