@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check, spec
-from ._core.csr import Csr, bound_rows
+from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.fast_path import FastPath
 from ._core.plan import network_plan
 from ._core.run import run
@@ -556,7 +556,7 @@ class MLP:
             check.output(
                 out, "out", theta.shape, self.dtype,
                 *zip(given, ("theta", "X", "y", "sample_weight")),
-                (theta, "theta"), *_arrays_of(X), (y, "y"), (sample_weight, "sample_weight"),
+                (theta, "theta"), *named_arrays(X), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, None, threads)
         if sample_weight is None and threads is None and type(X) is _ndarray:
@@ -583,11 +583,6 @@ class MLP:
         dx = np.empty(X.shape, self.dtype)
         self._run(at.INPUT_GRADIENT, theta, X, y, sample_weight, None, dx, threads)
         return dx
-
-
-def _arrays_of(X):
-    """The arrays of checked inputs, with their names."""
-    return X.arrays() if type(X) is Csr else [(X, "X")]
 
 
 def _restored(kind, settings: dict) -> MLP:

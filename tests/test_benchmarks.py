@@ -42,6 +42,8 @@ NAMES = {
     "bench_roofline.Machine.track_limit",
     "bench_roofline.Peer.track_ratio_to_numpy",
     "bench_roofline.Roofline.track_roofline_fraction",
+    "bench_sparse.Sparse.time_loss_and_grad",
+    "bench_sparse.Sparse.time_predict",
     "bench_stack.CrossValidation.time_ten_folds",
     "bench_stack.Stack.time_loop_of_calls",
     "bench_stack.Stack.time_loss_and_grad",
