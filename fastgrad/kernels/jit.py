@@ -30,6 +30,7 @@ from numba.extending import register_jitable
 
 from .._startup import NO_COMPILER
 from .._version import __version__
+from .libraries import PartCompiler, PieceCompiler
 
 # Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
@@ -198,7 +199,8 @@ def _njit(**options):
 
 def inner(function):
     """A function that kernels call: compiled into its callers, so not cached itself."""
-    return _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _njit(pipeline_class=PartCompiler, **options)(function)
 
 
 def jitable(function):
@@ -215,7 +217,7 @@ def pasted(function):
 def procedure_kernel(function):
     """What `routines.Procedure` compiles: kernels alone call it, so Python needs no wrapper."""
     options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    dispatcher = _njit(**options)(function)
+    dispatcher = _njit(pipeline_class=PieceCompiler, **options)(function)
     _attach_cache(dispatcher)
     return dispatcher
 
