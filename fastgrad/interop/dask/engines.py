@@ -1,0 +1,209 @@
+"""Who computes: the workers of a cluster, or this process.
+
+Both hold values that belong to partitions, apply a function to each of them, and to all that one
+worker has in one task (`each_shard`).
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import TimeoutError as WaitEnded  # its own class in Python 3.10
+from typing import NamedTuple
+
+import dask
+from dask.base import get_scheduler
+from distributed import CancelledError, Client, KilledWorker, get_worker, wait
+
+from ..._core.threads import max_threads
+
+POLL = 2.0  # seconds between looks at whether there are workers
+WITHOUT_WORKERS = 30.0  # seconds that none may be there
+EMBEDDED_BYTES = 2**20  # of parameters that travel inside the tasks of a step
+TRIES = 3
+
+
+class Here:
+    """No cluster: Dask's own scheduler, whichever is set, makes the partitions in this process."""
+
+    def hold(self, delayed: list) -> list:
+        return list(dask.compute(*delayed))
+
+    def map(self, function, held: list, *args) -> list:
+        return [function(value, *args) for value in held]
+
+    def fetch(self, held: list) -> list:
+        return held
+
+    def shards(self, make, held: list, numbers: list):
+        return [make(list(range(len(held))), held)]
+
+    def each_shard(self, shards, function, theta, *args) -> list:
+        return [function(shard, theta, *args) for shard in shards]
+
+
+class _Shard(NamedTuple):
+    future: object
+    address: str
+    numbers: list  # of its partitions
+
+
+class Cluster:
+    """The workers of a `distributed.Client`; a partition stays with the worker that made it."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def hold(self, delayed: list) -> list:
+        return self.client.compute(delayed)
+
+    def map(self, function, held: list, *args) -> list:
+        return [self.client.submit(function, value, *args, pure=False) for value in held]
+
+    def fetch(self, held: list) -> list:
+        """The values, one a partition."""
+        return self._gather(held, [[number] for number in range(len(held))])
+
+    def shards(self, make, held: list, numbers: list):
+        """The partitions of each worker together, as make(places in `held`, values)."""
+        self._make, self._held, self._numbers = make, held, numbers
+        return self._grouped()
+
+    def _grouped(self) -> list[_Shard]:
+        where = self.client.who_has(self._held)
+        places: dict[str, list] = {}
+        for place, future in enumerate(self._held):
+            workers = sorted(where.get(future.key) or ("",))
+            places.setdefault(workers[0], []).append(place)
+        made = []
+        for address, own in sorted(places.items(), key=lambda item: item[1][0]):
+            on = {"workers": [address], "allow_other_workers": True} if address else {}
+            values = [self._held[place] for place in own]
+            future = self.client.submit(self._make, own, values, pure=False, **on)
+            made.append(_Shard(future, address, [self._numbers[place] for place in own]))
+        return made
+
+    def each_shard(self, shards: list[_Shard], function, theta, *args) -> list:
+        """function(shard, theta, ...) of each, one task a worker; `shards` are made anew where a
+        worker was lost."""
+        for left in reversed(range(TRIES)):
+            sent = self._sent(theta, len(shards))
+            futures = [self._submit(shard, function, sent, args) for shard in shards]
+            try:
+                results = self._gather(futures, [shard.numbers for shard in shards])
+                break
+            except RowsLost:
+                if sent is theta or not left:  # else the parameters may have been lost alone
+                    raise
+        if any(address != shard.address for (address, _), shard in zip(results, shards)):
+            shards[:] = self._grouped()
+        return [result for _, result in results]
+
+    def _submit(self, shard, function, theta, args):
+        on = {"workers": [shard.address], "allow_other_workers": True} if shard.address else {}
+        return self.client.submit(_placed, function, shard.future, theta, *args, pure=False, **on)
+
+    def _sent(self, theta, count: int):
+        """Parameters for `count` tasks: large ones leave this process once and pass from worker to
+        worker."""
+        if theta.nbytes * count <= EMBEDDED_BYTES:
+            return theta
+        return self.client.scatter(theta, hash=False, broadcast=count > 1)
+
+    def _gather(self, futures: list, numbers: list[list[int]]) -> list:
+        """Their values; `numbers` are the partitions of each."""
+        lonely = None
+        while True:
+            try:
+                wait(futures, timeout=POLL)
+                break
+            except WaitEnded:
+                lonely = None if self._has_workers() else lonely or time.monotonic()
+                if lonely and time.monotonic() - lonely > WITHOUT_WORKERS:
+                    raise ConnectionError(
+                        f"the cluster has had no workers for {WITHOUT_WORKERS:.0f} s, "
+                        f"{_named(_pending(futures, numbers))} wait for one"
+                    ) from None
+            except CancelledError:
+                break
+        for future, own in zip(futures, numbers):
+            if future.status == "error":
+                raise _said(future.exception(), own)
+            if future.cancelled():
+                self._lost(future, own)
+        try:
+            return self.client.gather(futures)
+        except (CancelledError, OSError) as error:
+            raise self._gone() from error
+
+    def _has_workers(self) -> bool:
+        try:
+            return bool(self.client.nthreads())
+        except (OSError, RuntimeError, CancelledError, WaitEnded) as error:
+            raise self._gone() from error
+
+    def _lost(self, future, numbers):
+        reason = str(getattr(future._state.exception, "reason", "")) or "unknown"
+        if self.client.status != "running" or reason == "scheduler-connection-lost":
+            raise self._gone()
+        raise RowsLost(
+            f"{_named(numbers)} were lost with their worker and cannot be made again ({reason}): "
+            f"rows that a client scattered have no recipe; load them in tasks"
+        )
+
+    def _gone(self) -> ConnectionError:
+        return ConnectionError(
+            f"the cluster of {self.client} went away: connect to another, and go on from the last "
+            f"checkpoint if there is one"
+        )
+
+
+class RowsLost(RuntimeError):
+    """Partitions are gone, and nothing can make them again."""
+
+
+def _placed(function, shard, theta, *args):
+    """(the worker's address, what the function returns)."""
+    return get_worker().address, function(shard, theta, *args)
+
+
+def worker_threads() -> int | None:
+    """Of kernels: as many as the worker may use, so that all workers together fill the cores."""
+    try:
+        threads = get_worker().state.nthreads
+    except ValueError:  # no worker's
+        return None
+    return min(threads, max_threads())
+
+
+def _pending(futures, numbers) -> list[int]:
+    return [n for future, own in zip(futures, numbers) if not future.done() for n in own]
+
+
+def _named(numbers) -> str:
+    """partition 3; partitions 3, 4, 5 and 7 more."""
+    shown = ", ".join(map(str, sorted(numbers)[:8]))
+    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+    return f"partition{'s' * (len(numbers) > 1)} {shown}{more}"
+
+
+def _said(error, numbers):
+    """The error of a task, which names the partition."""
+    if str(error).startswith("partition ") or not isinstance(error, Exception):
+        return error
+    if isinstance(error, KilledWorker):
+        named = RowsLost(f"{_named(numbers)}: each worker that took them died ({error})")
+    else:
+        named = RuntimeError(f"{_named(numbers)}: {type(error).__name__}: {error}")
+    named.__cause__ = error
+    return named
+
+
+def engine(client):
+    """That of a client; of the one that Dask would use, or this process."""
+    if client is None:
+        get = get_scheduler()
+        client = getattr(get, "__self__", None)
+        return Cluster(client) if isinstance(client, Client) else Here()
+    if not isinstance(client, Client):
+        raise TypeError(f"client is {client!r}; expected a distributed.Client or None")
+    return Cluster(client)
