@@ -130,11 +130,19 @@ def _converted(value, name: str, dtype):
     return array
 
 
-def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
+def _alone(size: int, make):
+    """The sum over one place."""
+    return make()
+
+
+def evaluate_checked(
+    net, theta, X, y, sample_weight=None, threads=None, total=_alone
+) -> Scores:
+    """`total(size, make)`: the sum of make(), float64 numbers, over all places that have rows."""
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
-        return _scores(net, theta, X, y, sample_weight, threads)
+        return _scores(net, theta, X, y, sample_weight, threads, total)
 
 
 def _of_outputs(net, thetas, X, threads):
@@ -152,16 +160,36 @@ def _of_outputs(net, thetas, X, threads):
     return layer, layer.flatten([(np.eye(k, dtype=net.dtype), np.zeros(k, net.dtype))]), Z
 
 
-def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
+def _scores(net, theta, X, y, sample_weight, threads, total) -> Scores:
     n, d = X.shape
     if threads is None:
         threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
     row = net.n_outputs + ((X.indptr[-1] - X.indptr[0]) // n if type(X) is Csr else d)
     rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * row)))
-    loss = net.spec.loss
-    counted = loss.score == "accuracy"
     y = y.reshape(n, -1)
     blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
+    columns = y.shape[1]
+    sums = total(
+        3 + 2 * columns, lambda: _sums(net, theta, X, y, sample_weight, blocks, threads)
+    )
+    loss, weight, right = map(float, sums[:3])
+    if net.spec.loss.score == "accuracy":
+        return Scores(loss / weight, right / weight)
+    left, mean = sums[3 : 3 + columns], sums[3 + columns :] / weight
+    about = total(
+        columns,
+        lambda: sum(
+            _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
+            for block in blocks
+        ),
+    )
+    return Scores(loss / weight, _r2(left, about))
+
+
+def _sums(net, theta, X, y, sample_weight, blocks, threads) -> np.ndarray:
+    """Sums over the rows: loss, weights, what is right; squares left and targets by columns."""
+    loss = net.spec.loss
+    counted = loss.score == "accuracy"
     losses, weights, right = [], [], 0.0
     left = np.zeros(y.shape[1])
     for block in blocks:
@@ -183,16 +211,11 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         else:
             hits = ((out > 0) == (target > 0.5)).mean(axis=1)
             right += _sum(_known(hits, out, target), s)
-    weight = float(np.sum(weights))
-    mean_loss = float(np.sum(losses)) / weight  # in pairs
-    if counted:
-        return Scores(mean_loss, float(right) / weight)
-    mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
-    about = sum(
-        _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
-        for block in blocks
-    )
-    return Scores(mean_loss, _r2(left, about))
+    targets = np.zeros(y.shape[1])
+    if not counted:
+        targets += sum(_sum(y[block], _part(sample_weight, block)) for block in blocks)
+    first = float(np.sum(losses)), float(np.sum(weights)), float(right)  # in pairs
+    return np.concatenate([first, left, targets])
 
 
 def _known(hits, *arrays):

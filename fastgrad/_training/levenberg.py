@@ -28,8 +28,8 @@ def step(problem, theta, first_damping, tolerance, state):
         return NOT_FINITE
     if not g.any():
         return CONVERGED
-    n_residuals = len(problem.X) * problem.net.n_outputs
-    system = (Residuals if n_residuals < theta.size else Normal)(problem, theta, g)
+    fewer = problem.n_residuals < theta.size
+    system = (Residuals if fewer else Normal)(problem, theta, g)
     if not np.isfinite(system.scale):
         return NOT_FINITE
     damping = state.get("damping", first_damping * system.scale)

@@ -15,7 +15,7 @@ import numpy as np
 from ... import metrics
 from ..._core import check
 from ..._core.csr import Csr
-from ..._core.summed import part, part_weights
+from ..._training.summed import part, part_weights
 from ...kernels import validate
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..._core.pairwise import PairwiseSum
-from ..._core.summed import GRADIENT, Summed, passes, without_l2
+from ..._training.pairwise import PairwiseSum
+from ..._training.summed import GRADIENT, Summed, passes, without_l2
 from .engines import engine, worker_threads
 from .partitions import Batch, described, gathered, prepared, triples
 

@@ -3,7 +3,7 @@
 A part is some rows of one place: a partition on a cluster's worker, a batch of a rank. It gives
 weight * (1, loss, derivative), in float64, of a network without l2. The mean over all rows is a
 quotient of sums of these (formula 40), to which the penalty is added once. Who adds the parts, and
-in which order, is for `total`: `_core/ranks.py`, `interop/dask`.
+in which order, is for `total`: `_training/ranks.py`, `interop/dask`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import curvature
+from .._core import check
 from ..kernels import validate
 from ..network import MLP
-from . import check
+from .full_batch import penalty
 
 LOSS, GRADIENT, PRODUCT, MATRIX = "loss", "gradient", "product", "matrix"
 WEIGHT, MEAN, OWN = 0, 1, 2  # in a sum: weights, losses, from here on the derivative
@@ -51,17 +52,24 @@ def part(net, kind: str, theta, x, y, s, v=None, threads=None) -> np.ndarray | N
     return out
 
 
-def part_weights(value, name: str, dtype, n: int) -> np.ndarray:
-    """Weights of a place (n,), which count beside those of others: all may be 0."""
-    array = check.float_array(value, name, check.F64, 1)
+def comparable_weights(value, name: str) -> np.ndarray:
+    """Weights of a place in float64, which count beside those of other places."""
+    array = check.as_array(value, name)
+    array = check.float_array(array.astype(check.F64) if array.dtype.kind in "biuf" else array, name)
     most = array.max(initial=0.0)
-    if array.shape == (n,) and not array.any():
-        return array.astype(dtype)
-    if most > MOST_WEIGHT or most < LEAST_WEIGHT:
+    if (most > MOST_WEIGHT or most < LEAST_WEIGHT) and most != 0:
         raise ValueError(
             f"{name} has the largest value {most}; expected {LEAST_WEIGHT:.1e} to "
-            f"{MOST_WEIGHT:.1e}, or 0 everywhere: scale all weights alike"
+            f"{MOST_WEIGHT:.1e}: scale all weights alike"
         )
+    return array
+
+
+def part_weights(value, name: str, dtype, n: int) -> np.ndarray:
+    """Weights of a place (n,), of `dtype`: all may be 0."""
+    array = comparable_weights(value, name)
+    if array.shape == (n,) and not array.any():
+        return array.astype(dtype)
     return check.weights(array.astype(dtype, copy=False), name, dtype, n)
 
 
@@ -107,14 +115,6 @@ class Summed:
                 if grad.size:
                     grad += self._penalty * theta
         return float(loss), grad
-
-
-def penalty(net) -> np.ndarray:
-    """The second derivative of the l2 penalty (p,): l2 for weights, 0 for biases."""
-    diagonal = np.zeros(net.n_parameters, net.dtype)
-    for W, _ in net.unflatten(diagonal):
-        W[...] = 1
-    return net.l2 * diagonal.astype(np.float64)
 
 
 def passes(run, summed: Summed, steps):
