@@ -135,9 +135,7 @@ def _alone(size: int, make):
     return make()
 
 
-def evaluate_checked(
-    net, theta, X, y, sample_weight=None, threads=None, total=_alone
-) -> Scores:
+def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None, total=_alone) -> Scores:
     """`total(size, make)`: the sum of make(), float64 numbers, over all places that have rows."""
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
@@ -169,9 +167,7 @@ def _scores(net, theta, X, y, sample_weight, threads, total) -> Scores:
     y = y.reshape(n, -1)
     blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
     columns = y.shape[1]
-    sums = total(
-        3 + 2 * columns, lambda: _sums(net, theta, X, y, sample_weight, blocks, threads)
-    )
+    sums = total(3 + 2 * columns, lambda: _sums(net, theta, X, y, sample_weight, blocks, threads))
     loss, weight, right = map(float, sums[:3])
     if net.spec.loss.score == "accuracy":
         return Scores(loss / weight, right / weight)

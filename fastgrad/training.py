@@ -20,6 +20,7 @@ from ._training.arguments import (
     all_rows,
     hooks_of,
     optimizer_of,
+    refuse_batches,
     sequence_of,
     start_of,
     validation_of,

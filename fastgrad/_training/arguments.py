@@ -28,8 +28,7 @@ def all_rows(net, optimizer, X, y, sample_weight, batch_size) -> Arrays:
 def refuse_batches(optimizer, batch_size):
     name = "'lbfgs'" if optimizer is None else type(optimizer).__name__
     raise ValueError(
-        f"batch_size is {batch_size}, and optimizer {name} takes all rows at "
-        f"once; expected none"
+        f"batch_size is {batch_size}, and optimizer {name} takes all rows at once; expected none"
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import curvature
 from .._core import check
 from ..kernels import validate
+from ..metrics import _converted
 from ..network import MLP
 from .full_batch import penalty
 
@@ -54,8 +55,7 @@ def part(net, kind: str, theta, x, y, s, v=None, threads=None) -> np.ndarray | N
 
 def comparable_weights(value, name: str) -> np.ndarray:
     """Weights of a place in float64, which count beside those of other places."""
-    array = check.as_array(value, name)
-    array = check.float_array(array.astype(check.F64) if array.dtype.kind in "biuf" else array, name)
+    array = check.float_array(_converted(value, name, check.F64), name, check.F64, 1)
     most = array.max(initial=0.0)
     if (most > MOST_WEIGHT or most < LEAST_WEIGHT) and most != 0:
         raise ValueError(

@@ -12,6 +12,8 @@ _NEEDS = {
     "test_torch_accuracy.py": ("torch",),
     "test_torch_optimizers.py": ("torch",),
     "test_jax.py": ("jax",),
+    "test_dask.py": ("dask", "distributed", "pandas"),
+    "test_dask_cluster.py": ("dask", "distributed"),
 }
 
 collect_ignore_glob = []

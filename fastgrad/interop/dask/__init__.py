@@ -8,11 +8,12 @@ workers.
 """
 
 try:
-    import dask
-    import distributed
+    import dask  # noqa: F401
+    import distributed  # noqa: F401
 except ImportError:
     raise ImportError('fastgrad.interop.dask needs Dask: pip install "fastgrad[dask]"') from None
 
+from .estimators import DaskMLPClassifier, DaskMLPRegressor
 from .training import PartedLoss, fit, loss_and_grad
 
-__all__ = ["PartedLoss", "fit", "loss_and_grad"]
+__all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "PartedLoss", "fit", "loss_and_grad"]

@@ -34,8 +34,8 @@ class Here:
     def fetch(self, held: list) -> list:
         return held
 
-    def shards(self, make, held: list, numbers: list):
-        return [make(list(range(len(held))), held)]
+    def shards(self, make, held: list, numbers: list, *args) -> list:
+        return [make(list(range(len(held))), held, *args)]
 
     def each_shard(self, shards, function, theta, *args) -> list:
         return [function(shard, theta, *args) for shard in shards]
@@ -63,9 +63,9 @@ class Cluster:
         """The values, one a partition."""
         return self._gather(held, [[number] for number in range(len(held))])
 
-    def shards(self, make, held: list, numbers: list):
-        """The partitions of each worker together, as make(places in `held`, values)."""
-        self._make, self._held, self._numbers = make, held, numbers
+    def shards(self, make, held: list, numbers: list, *args) -> list[_Shard]:
+        """The partitions of each worker together, as make(places in `held`, values, ...)."""
+        self._make, self._held, self._numbers, self._args = make, held, numbers, args
         return self._grouped()
 
     def _grouped(self) -> list[_Shard]:
@@ -78,7 +78,7 @@ class Cluster:
         for address, own in sorted(places.items(), key=lambda item: item[1][0]):
             on = {"workers": [address], "allow_other_workers": True} if address else {}
             values = [self._held[place] for place in own]
-            future = self.client.submit(self._make, own, values, pure=False, **on)
+            future = self.client.submit(self._make, own, values, *self._args, pure=False, **on)
             made.append(_Shard(future, address, [self._numbers[place] for place in own]))
         return made
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import dask
 import numpy as np
+from distributed import Future
 
 from ... import metrics
 from ..._core import check
@@ -33,18 +34,18 @@ def of_partition(number: int):
 
 
 def triples(X, y, sample_weight) -> list[tuple]:
-    """(number, x, y, s, names of the columns of X) of each partition; x, y and s not yet computed."""
-    X = _one_block_a_row(X, "X", 2)
-    y = _one_block_a_row(y, "y", (1, 2))
+    """(number, x, y, s, names of X's columns) of each partition; x, y, s not yet computed."""
+    X = one_block_a_row(X, "X", 2)
+    y = one_block_a_row(y, "y", (1, 2))
     given = {"X": X, "y": y}
     if sample_weight is not None:
-        given["sample_weight"] = _one_block_a_row(sample_weight, "sample_weight", 1)
-    blocks = {name: _blocks(value, name) for name, value in given.items()}
-    count = len(blocks["X"])
+        given["sample_weight"] = one_block_a_row(sample_weight, "sample_weight", 1)
+    parts = {name: blocks(value) for name, value in given.items()}
+    count = len(parts["X"])
     for name, value in given.items():
-        if len(blocks[name]) != count:
+        if len(parts[name]) != count:
             raise ValueError(
-                f"X has {count} partitions, {name} {len(blocks[name])}; expected the same rows in "
+                f"X has {count} partitions, {name} {len(parts[name])}; expected the same rows in "
                 f"each: {_how(name, value)}"
             )
         for number, (rows, own) in enumerate(zip(_rows(X), _rows(value))):
@@ -56,22 +57,33 @@ def triples(X, y, sample_weight) -> list[tuple]:
     if not count:
         raise ValueError("X has no partitions; expected at least one")
     columns = [str(name) for name in X.columns] if hasattr(X, "columns") else None
-    weights = blocks.get("sample_weight", [None] * count)
+    weights = parts.get("sample_weight", [None] * count)
     return [
         (number, *three, columns)
-        for number, three in enumerate(zip(blocks["X"], blocks["y"], weights))
+        for number, three in enumerate(zip(parts["X"], parts["y"], weights))
     ]
+
+
+def is_dask(value) -> bool:
+    """Whether it is something with partitions."""
+    parts = value if isinstance(value, list) else [value]
+    return any(dask.is_dask_collection(part) or isinstance(part, Future) for part in parts)
 
 
 def is_array(value) -> bool:
     return hasattr(value, "chunks") and hasattr(value, "to_delayed")
 
 
-def _one_block_a_row(value, name: str, ndim):
+def one_block_a_row(value, name: str, ndim):
     """A collection whose blocks have all columns."""
     if isinstance(value, (list, tuple)):
-        if any(isinstance(one, (int, float, bool, str)) for one in value):
-            raise TypeError(f"{name} is a list of numbers; expected a list of partitions")
+        for one in value:
+            lazy = dask.is_dask_collection(one) or isinstance(one, Future)
+            if not lazy and not hasattr(one, "shape"):
+                raise TypeError(
+                    f"{name} is a list with a {type(one).__name__}; expected a list of partitions: "
+                    f"arrays, or Delayed or Future of them"
+                )
         return list(value)
     if not dask.is_dask_collection(value) or not hasattr(value, "to_delayed"):
         raise TypeError(
@@ -89,7 +101,7 @@ def _one_block_a_row(value, name: str, ndim):
     return value
 
 
-def _blocks(value, name: str) -> list:
+def blocks(value) -> list:
     if isinstance(value, list):
         return value
     made = value.to_delayed()
@@ -154,10 +166,9 @@ def gathered(number: int, x, y, s, columns) -> Rows:
 
 
 def _array(value, name: str) -> np.ndarray:
-    array = check.as_array(value, name)
-    if array.dtype.hasobject and hasattr(value, "dtype") and array.ndim == 1:
-        return array  # labels of text
-    return np.ascontiguousarray(array)
+    if name == "y" and getattr(getattr(value, "dtype", None), "kind", "f") not in "biufUS":
+        return np.asarray(value, object)  # labels
+    return np.ascontiguousarray(check.as_array(value, name))
 
 
 def _other_columns(columns, found) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import dask
 import numpy as np
 
 from ..._training.pairwise import PairwiseSum
 from ..._training.summed import GRADIENT, Summed, passes, without_l2
-from .engines import engine, worker_threads
+from .engines import worker_threads
 from .partitions import Batch, described, gathered, prepared, triples
 
 
@@ -28,23 +29,16 @@ def added(shard: Shard, theta, kind: str, v, batch) -> dict:
     return sums.nodes
 
 
-class _Made:
-    """Makes a shard where its partitions are."""
-
-    def __init__(self, net, count: int):
-        self.net, self.count = net, count
-
-    def __call__(self, indices: list, parts: list) -> Shard:
-        return Shard(self.net, self.count, list(zip(indices, parts)))
+def shard(indices: list, parts: list, net, count: int) -> Shard:
+    """Made where its partitions are."""
+    return Shard(net, count, list(zip(indices, parts)))
 
 
-def gathered_rows(engine, X, y, sample_weight) -> list:
+def gathered_rows(at, X, y, sample_weight) -> list:
     """The partitions as they came, each in one place."""
-    import dask
-
     make = dask.delayed(gathered, pure=False)
     given = triples(X, y, sample_weight)
-    return engine.hold([make(*three) for three in given])
+    return at.hold([make(*three) for three in given])
 
 
 class PartedRows:
@@ -52,11 +46,11 @@ class PartedRows:
 
     sparse = False  # as far as the client is concerned
 
-    def __init__(self, net, engine, rows: list):
+    def __init__(self, net, at, rows: list):
         """`rows`: partitions as `gathered_rows` has them."""
-        self.net, self._engine = net, engine
-        parts = engine.map(prepared, rows, net)
-        facts = engine.fetch(engine.map(described, parts))
+        self.net, self._at = net, at
+        parts = at.map(prepared, rows, net)
+        facts = at.fetch(at.map(described, parts))
         kept = [number for number, (n, _) in enumerate(facts) if n]  # what is empty adds nothing
         if not kept:
             raise ValueError("X has no rows in any partition; expected at least one")
@@ -65,14 +59,13 @@ class PartedRows:
         if self.total_weight == 0:
             raise ValueError("sample_weight is zero everywhere; at least one row must count")
         self._parts = [parts[number] for number in kept]
-        make = _Made(without_l2(net), len(kept))
-        self._shards = engine.shards(make, self._parts, kept)
+        self._shards = at.shards(shard, self._parts, kept, without_l2(net), len(kept))
         self._count = len(kept)
 
     def total(self, kind: str, theta, v=None, batch=None) -> np.ndarray:
         """The sum of all partitions' parts."""
         sums = PairwiseSum(self._count)
-        for nodes in self._engine.each_shard(self._shards, added, theta, kind, v, batch):
+        for nodes in self._at.each_shard(self._shards, added, theta, kind, v, batch):
             sums.merge(nodes)
         total = sums.result()
         return np.zeros(2) if total is None else total
@@ -84,8 +77,8 @@ class PartedRows:
 class DaskSource(PartedRows):
     """A source of `fit`: batches of equal shares of the partitions."""
 
-    def __init__(self, net, engine, rows, batch_size: int | None, shuffle: bool):
-        super().__init__(net, engine, rows)
+    def __init__(self, net, at, rows, batch_size: int | None, shuffle: bool):
+        super().__init__(net, at, rows)
         self.rows = self.size if batch_size is None else min(batch_size, self.size)
         self._shuffle = shuffle
         self.fixed = {

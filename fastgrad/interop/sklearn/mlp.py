@@ -303,18 +303,14 @@ class FastMLP(BaseEstimator):
 
     def _fit_lbfgs(self, X, y, sample_weight, sizes, loss, start, incremental):
         """In float64: a line search cannot live with float32's rounding of the loss."""
-        dtype = X.dtype
-        total = X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+        dtype, total = X.dtype, self._counted(X, sample_weight)
         net = self._network(sizes, loss, np.float64, total)
-        X = inputs(X.astype(np.float64, copy=False), "X", net)  # checked once where it is sparse
-        y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-        weight = None if sample_weight is None else sample_weight.astype(np.float64)
-        scale = self._gradient_scale
+        loss_and_grad, scale = self._objective(net, X, y, sample_weight), self._gradient_scale
 
         def function(theta):
             if self._interrupted():
                 raise KeyboardInterrupt
-            value, grad = net.loss_and_grad(theta, X, y, weight, threads=self._threads)
+            value, grad = loss_and_grad(theta)
             grad /= scale
             return value / scale, grad
 
@@ -328,9 +324,24 @@ class FastMLP(BaseEstimator):
             self._note,
         )
         self.n_iter_ = min(int(result.nit), self.max_iter)
-        self.loss_ = float(result.fun) * scale / self._loss_scale + self._offset(y, weight)
+        offset = self._offset(y, sample_weight)
+        self.loss_ = float(result.fun) * scale / self._loss_scale + offset
         self._net = self._network(sizes, loss, dtype, total)
         self._theta = result.x.astype(dtype, copy=False)
+
+    def _counted(self, X, sample_weight) -> float:
+        """The rows, or the sum of their weights."""
+        return X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+
+    def _objective(self, net, X, y, sample_weight):
+        """A function of theta: the loss of a network of float64 on all rows, and its gradient."""
+        X = inputs(X.astype(np.float64, copy=False), "X", net)  # checked once where it is sparse
+        y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+        weight = None if sample_weight is None else sample_weight.astype(np.float64)
+        return lambda theta: net.loss_and_grad(theta, X, y, weight, threads=self._threads)
+
+    def _rows_of_a_batch(self, n: int) -> int:
+        return min(200, n) if self.batch_size == "auto" else self.batch_size
 
     def _fit_epochs(self, X, y, sample_weight, sizes, loss, start, incremental):
         validation = None
@@ -339,14 +350,14 @@ class FastMLP(BaseEstimator):
                 X, y, sample_weight, self._labels(y), self.validation_fraction, self._random_state
             )
         n = X.shape[0]
-        rows = min(200, n) if self.batch_size == "auto" else self.batch_size
+        rows = self._rows_of_a_batch(n)
         if rows > n:
             self._note(
                 f"batch_size is {rows}, the data have {n} rows: batches of {n} are taken",
                 UserWarning,
             )
             rows = n
-        mean = 1.0 if sample_weight is None else float(sample_weight.mean(dtype=np.float64))
+        mean = self._counted(X, sample_weight) / n
         self._net = self._network(sizes, loss, X.dtype, rows * mean)
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._new_optimizer()
