@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from asyncio import TimeoutError as WaitEnded  # its own class in Python 3.10
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import dask
@@ -54,19 +55,23 @@ class Cluster:
         self.client = client
 
     def hold(self, delayed: list) -> list:
-        return self.client.compute(delayed)
+        with self._reached():
+            return self.client.compute(delayed)
 
     def map(self, function, held: list, *args) -> list:
-        return [self.client.submit(function, value, *args, pure=False) for value in held]
+        with self._reached():
+            return [self.client.submit(function, value, *args, pure=False) for value in held]
 
     def fetch(self, held: list) -> list:
         """The values, one a partition."""
-        return self._gather(held, [[number] for number in range(len(held))])
+        with self._reached():
+            return self._gather(held, [[number] for number in range(len(held))])
 
     def shards(self, make, held: list, numbers: list, *args) -> list[_Shard]:
         """The partitions of each worker together, as make(places in `held`, values, ...)."""
         self._make, self._held, self._numbers, self._args = make, held, numbers, args
-        return self._grouped()
+        with self._reached():
+            return self._grouped()
 
     def _grouped(self) -> list[_Shard]:
         where = self.client.who_has(self._held)
@@ -85,18 +90,21 @@ class Cluster:
     def each_shard(self, shards: list[_Shard], function, theta, *args) -> list:
         """function(shard, theta, ...) of each, one task a worker; `shards` are made anew where a
         worker was lost."""
+        with self._reached():
+            results = self._step(shards, function, theta, args)
+            if any(address != shard.address for (address, _), shard in zip(results, shards)):
+                shards[:] = self._grouped()
+        return [result for _, result in results]
+
+    def _step(self, shards, function, theta, args) -> list[tuple]:
         for left in reversed(range(TRIES)):
             sent = self._sent(theta, len(shards))
             futures = [self._submit(shard, function, sent, args) for shard in shards]
             try:
-                results = self._gather(futures, [shard.numbers for shard in shards])
-                break
+                return self._gather(futures, [shard.numbers for shard in shards])
             except RowsLost:
                 if sent is theta or not left:  # else the parameters may have been lost alone
                     raise
-        if any(address != shard.address for (address, _), shard in zip(results, shards)):
-            shards[:] = self._grouped()
-        return [result for _, result in results]
 
     def _submit(self, shard, function, theta, args):
         on = {"workers": [shard.address], "allow_other_workers": True} if shard.address else {}
@@ -130,32 +138,33 @@ class Cluster:
                 raise _said(future.exception(), own)
             if future.cancelled():
                 self._lost(future, own)
-        try:
-            return self.client.gather(futures)
-        except (CancelledError, OSError) as error:
-            raise self._gone() from error
+        return self.client.gather(futures)
 
     def _has_workers(self) -> bool:
+        return bool(self.client.nthreads())
+
+    @contextmanager
+    def _reached(self):
+        """What fails here because there is no cluster any more says so."""
         try:
-            return bool(self.client.nthreads())
-        except (OSError, RuntimeError, CancelledError, WaitEnded) as error:
-            raise self._gone() from error
+            yield
+        except Exception as error:
+            gone = isinstance(error, (OSError, CancelledError, WaitEnded))
+            if isinstance(error, ConnectionError) or not (gone or self.client.status != "running"):
+                raise
+            raise ConnectionError(
+                f"{self.client} has lost its cluster: connect to another one, and go on from the "
+                f"last checkpoint if there is one"
+            ) from error
 
     def _lost(self, future, numbers):
         reason = str(getattr(future._state.exception, "reason", "")) or "unknown"
         if self.client.status != "running" or reason == "scheduler-connection-lost":
-            raise self._gone()
+            raise CancelledError(reason)
         raise RowsLost(
             f"{_named(numbers)} were lost with their worker and cannot be made again ({reason}): "
             f"rows that a client scattered have no recipe; load them in tasks"
         )
-
-    def _gone(self) -> ConnectionError:
-        return ConnectionError(
-            f"the cluster of {self.client} went away: connect to another, and go on from the last "
-            f"checkpoint if there is one"
-        )
-
 
 class RowsLost(RuntimeError):
     """Partitions are gone, and nothing can make them again."""
