@@ -81,7 +81,7 @@ class Run:
 
     def join(self, ranks) -> None:
         """Train with other ranks, which must have begun alike."""
-        self.ranks, result = ranks, self.result
+        self.ranks, source, result = ranks, self.source, self.result
         optimizer = result.optimizer
         ranks.require_same({
             "net": self.net, "theta": result.theta, "seed": self.sequence.state,
@@ -90,12 +90,12 @@ class Run:
             "validation": self.validation is not None, "checkpoint": self.checkpoint is not None,
             "checkpoint_every": self.every,
         })  # fmt: skip
-        known = self.source.size is not None
-        watched, rows, count = ranks.total(
-            3, lambda: [bool(self.on_step), self.source.size if known else 0, 1]
+        sums = ranks.total(
+            4, lambda: [bool(self.on_step), 1, source.size or 0, getattr(source, "rows", 0)]
         )
-        ranks.watched = bool(watched)
-        self.fixed.update(rows=int(rows), ranks=int(count))
+        ranks.watched = bool(sums[0])
+        for name, value in zip(("ranks", "rows", "batch_size"), sums[1:]):
+            self.fixed[name] = int(value)  # of all together: a checkpoint is every rank's
 
     def problem(self):
         """The loss on all rows."""

@@ -14,6 +14,7 @@ _NEEDS = {
     "test_jax.py": ("jax",),
     "test_dask.py": ("dask", "distributed", "pandas"),
     "test_dask_cluster.py": ("dask", "distributed"),
+    "test_mpi.py": ("mpi4py",),
 }
 
 collect_ignore_glob = []

@@ -166,6 +166,7 @@ class Cluster:
             f"rows that a client scattered have no recipe; load them in tasks"
         )
 
+
 class RowsLost(RuntimeError):
     """Partitions are gone, and nothing can make them again."""
 
