@@ -102,18 +102,20 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_step_costs_no_bit(processes,
 
 def test_the_same_bits_with_workers_of_several_threads(threads, alone, monkeypatch):
     submitted = []
-    submit = engines.Cluster._submit
+    gather = engines.Cluster._gather
     monkeypatch.setattr(
-        engines.Cluster, "_submit", lambda *args: submitted.append(1) or submit(*args)
-    )
+        engines.Cluster, "_gather",
+        lambda self, futures, numbers: submitted.append(len(futures))
+        or gather(self, futures, numbers),
+    )  # fmt: skip
     result = adam()
     require_same(result, alone[0])
-    assert len(submitted) == 2 * result.optimizer.steps  # one task a worker and step
+    assert submitted == [7] + [2] * result.optimizer.steps  # one task a worker and step
     loss = guest.PartedLoss(NET, *cut())
     with dask.config.set(scheduler="synchronous"):
         expected = guest.loss_and_grad(NET, result.theta, *cut())
-    for bytes_ in (0, 2**20):  # parameters that travel by themselves, or in the tasks
-        monkeypatch.setattr(engines, "EMBEDDED_BYTES", bytes_)
+    for large in (0, 2**20):  # parameters that travel by themselves, or in the tasks
+        monkeypatch.setattr(engines, "LARGE_BYTES", large)
         found = loss.loss_and_grad(result.theta)
         assert found[0] == expected[0]
         np.testing.assert_array_equal(found[1], expected[1])

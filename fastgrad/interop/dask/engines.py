@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from asyncio import TimeoutError as WaitEnded  # its own class in Python 3.10
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import dask
@@ -19,7 +20,7 @@ from ..._core.threads import max_threads
 
 POLL = 2.0  # seconds between looks at whether there are workers
 WITHOUT_WORKERS = 30.0  # seconds that none may be there
-EMBEDDED_BYTES = 2**20  # of parameters that travel inside the tasks of a step
+LARGE_BYTES = 2**20  # of parameters that do not travel inside the tasks of a step
 TRIES = 3
 
 
@@ -89,54 +90,54 @@ class Cluster:
             return self._gather(held, [[number] for number in range(len(held))])
 
     def shards(self, make, held: list, numbers: list, *args) -> list[_Shard]:
-        """The partitions of each worker together, as make(places in `held`, values, ...)."""
-        self._make, self._held, self._numbers, self._args = make, held, numbers, args
-        with self._reached():
-            return self._grouped()
+        """The partitions of each worker together, as make(places in `held`, values, ...).
 
-    def _grouped(self) -> list[_Shard]:
-        where = self.client.who_has(self._held)
-        places: dict[str, list] = {}
-        for place, future in enumerate(self._held):
-            workers = sorted(where.get(future.key) or ("",))
-            places.setdefault(workers[0], []).append(place)
-        made = []
-        for address, own in sorted(places.items(), key=lambda item: item[1][0]):
-            on = {"workers": [address], "allow_other_workers": True} if address else {}
-            values = [self._held[place] for place in own]
-            future = self.client.submit(self._make, own, values, *self._args, pure=False, **on)
-            made.append(_Shard(future, address, [self._numbers[place] for place in own]))
-        return made
+        Where a worker is lost, what it had is made again, and together, by Dask.
+        """
+        with self._reached():
+            where = self.client.who_has(held)
+            places: dict[str, list] = {}
+            for place, future in enumerate(held):
+                workers = sorted(where.get(future.key) or ("",))
+                places.setdefault(workers[0], []).append(place)
+            return [
+                _Shard(
+                    self.client.submit(make, own, [held[place] for place in own], *args,
+                                       pure=False, **_rather(address)),
+                    address, [numbers[place] for place in own],
+                )
+                for address, own in places.items()
+            ]  # fmt: skip
 
     def each_shard(self, shards: list[_Shard], function, theta, *args) -> list:
-        """function(shard, theta, ...) of each, one task a worker; `shards` are made anew where a
-        worker was lost."""
+        """function(shard, theta, ...) of each, one task a worker."""
+        numbers = [shard.numbers for shard in shards]
         with self._reached():
-            results = self._step(shards, function, theta, args)
-            if any(address != shard.address for (address, _), shard in zip(results, shards)):
-                shards[:] = self._grouped()
+            for left in reversed(range(TRIES)):
+                is_large = theta.nbytes > LARGE_BYTES
+                send = self._scattered if is_large else self._embedded
+                try:
+                    results = self._gather(send(shards, function, theta, args), numbers)
+                    break
+                except RowsLost:
+                    if not (is_large and left):  # else the parameters may have been lost alone
+                        raise
+        shards[:] = [shard._replace(address=at) for shard, (at, _) in zip(shards, results)]
         return [result for _, result in results]
 
-    def _step(self, shards, function, theta, args) -> list[tuple]:
-        for left in reversed(range(TRIES)):
-            sent = self._sent(theta, len(shards))
-            futures = [self._submit(shard, function, sent, args) for shard in shards]
-            try:
-                return self._gather(futures, [shard.numbers for shard in shards])
-            except RowsLost:
-                if sent is theta or not left:  # else the parameters may have been lost alone
-                    raise
+    def _embedded(self, shards, function, theta, args) -> list:
+        """Parameters in the tasks: a graph that leaves this process once, without an answer."""
+        task = partial(_placed, function, theta, args)
+        return self.client.map(task, [shard.future for shard in shards], pure=False)
 
-    def _submit(self, shard, function, theta, args):
-        on = {"workers": [shard.address], "allow_other_workers": True} if shard.address else {}
-        return self.client.submit(_placed, function, shard.future, theta, *args, pure=False, **on)
-
-    def _sent(self, theta, count: int):
-        """Parameters for `count` tasks: large ones leave this process once and pass from worker to
-        worker."""
-        if theta.nbytes * count <= EMBEDDED_BYTES:
-            return theta
-        return self.client.scatter(theta, hash=False, broadcast=count > 1)
+    def _scattered(self, shards, function, theta, args) -> list:
+        """Parameters to one worker, and on from worker to worker."""
+        sent = self.client.scatter(theta, hash=False, broadcast=len(shards) > 1)
+        return [
+            self.client.submit(_placed, function, sent, args, shard.future, pure=False,
+                               **_rather(shard.address))
+            for shard in shards
+        ]  # fmt: skip
 
     def _gather(self, futures: list, numbers: list[list[int]]) -> list:
         """Their values; `numbers` are the partitions of each."""
@@ -192,9 +193,14 @@ class RowsLost(RuntimeError):
     """Partitions are gone, and nothing can make them again."""
 
 
-def _placed(function, shard, theta, *args):
+def _placed(function, theta, args, shard):
     """(the worker's address, what the function returns)."""
     return get_worker().address, function(shard, theta, *args)
+
+
+def _rather(address: str) -> dict:
+    """Where a task goes unless that worker is lost."""
+    return {"workers": [address], "allow_other_workers": True} if address else {}
 
 
 def worker_threads() -> int | None:

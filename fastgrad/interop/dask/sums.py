@@ -20,6 +20,9 @@ class Shard:
         """`count`: partitions of all workers; `parts`: (index, partition) of these."""
         self.net, self.count, self.parts = net, count, parts
 
+    def __sizeof__(self) -> int:
+        return 64 + sum(part.__sizeof__() for _, part in self.parts)
+
 
 def added(shard: Shard, theta, kind: str, v, batch) -> dict:
     """The sums of a shard's partitions, as far as they are neighbours."""
@@ -58,8 +61,9 @@ class PartedRows:
         self.total_weight = math.fsum(weight for _, weight in facts)
         if self.total_weight == 0:
             raise ValueError("sample_weight is zero everywhere; at least one row must count")
-        self._parts = [parts[number] for number in kept]
-        self._shards = at.shards(shard, self._parts, kept, without_l2(net), len(kept))
+        # From here on the shards alone hold the partitions.
+        parts = [parts[number] for number in kept]
+        self._shards = at.shards(shard, parts, kept, without_l2(net), len(kept))
         self._count = len(kept)
 
     def total(self, kind: str, theta, v=None, batch=None) -> np.ndarray:
