@@ -21,6 +21,7 @@ import logging
 import time
 import warnings
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def overhead() -> None:
                 net = fg.MLP(sizes, "cross_entropy", dtype="float32")
                 X, y = data(10 * workers, net)
                 loss, theta = PartedLoss(net, *parted(X, y, workers)), net.init(seed=0)
-                ms = 1e3 * median_seconds(lambda: loss.loss_and_grad(theta), 100)
+                ms = 1e3 * median_seconds(partial(loss.loss_and_grad, theta), 60)
                 print(f"{workers} workers, {net.n_parameters:7} parameters: {ms:6.1f} ms a step",
                       flush=True)  # fmt: skip
 
@@ -89,15 +90,13 @@ def efficiency(path) -> None:
     net = fg.MLP(NETWORK, "cross_entropy", dtype="float32")
     theta, (X, y), ms = net.init(seed=0), data(ROWS, net), {}
     alone = {
-        threads: 1e3 * median_seconds(
-            lambda: net.loss_and_grad(theta, X, y, threads=threads), 5  # noqa: B023
-        )
+        threads: 1e3 * median_seconds(partial(net.loss_and_grad, theta, X, y, threads=threads), 5)
         for threads in (1, 2)
-    }  # fmt: skip
+    }
     for workers in (1, 2):
         with cluster(workers):
             loss = PartedLoss(net, *parted(X, y, PARTITIONS))
-            ms[workers] = 1e3 * median_seconds(lambda: loss.loss_and_grad(theta), 9)  # noqa: B023
+            ms[workers] = 1e3 * median_seconds(partial(loss.loss_and_grad, theta), 9)
         print(f"{workers} workers: {ms[workers]:6.1f} ms; one process, {workers} threads: "
               f"{alone[workers]:6.1f} ms; efficiency {alone[workers] / ms[workers]:.2f}",
               flush=True)  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import fastgrad
 
 CHAPTERS = sorted((Path(fastgrad.__file__).parent / "guide").glob("*.md"))
-GUESTS = ("torch", "jax", "opacus", "scipy")
+GUESTS = ("torch", "jax", "opacus", "scipy", "dask", "distributed", "mpi4py")
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
