@@ -1,4 +1,4 @@
-"""Dask: ``python -m benchmarks.compare_dask [overhead] [efficiency] [incremental] [spark] [paper]``.
+"""Dask: ``python -m benchmarks.compare_dask [PART ...]``, of these parts.
 
 1. overhead: milliseconds of a step over partitions of ten rows, on 1, 2 and 4 worker processes of
    one thread: what Dask's scheduling costs, and what the sums of p parameters add to it.
