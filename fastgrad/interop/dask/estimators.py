@@ -143,7 +143,7 @@ class _DaskMLP:
         return X.total
 
     def _objective(self, net, X, y, sample_weight):
-        return PartedRows(net, X.at, X.rows).summed().loss_and_grad
+        return PartedRows(net, X.at, X.taken()).summed().loss_and_grad
 
     def _rows_of_a_batch(self, n):
         return min(BATCH_ROWS, n) if self.batch_size == "auto" else self.batch_size

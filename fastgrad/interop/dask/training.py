@@ -173,8 +173,13 @@ class PreparedRows(Elsewhere):
     def __init__(self, at, rows):
         self.at, self.rows = at, rows
 
+    def taken(self) -> list:
+        """The rows, for the only one that needs them; they are held no longer here."""
+        rows, self.rows = self.rows, None
+        return rows
+
     def source(self, net, batch_size, shuffle):
-        return DaskSource(net, self.at, self.rows, batch_size, shuffle)
+        return DaskSource(net, self.at, self.taken(), batch_size, shuffle)
 
 
 def fit(
