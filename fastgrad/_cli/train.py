@@ -148,7 +148,7 @@ def _prepare(args, table: Table, task: str, layers) -> tuple[Model, Parts]:
         if model.net.spec.loss.link == "identity":
             model.target_mean, model.target_scale = moments(labels.real(table)[rows[0]])
     Z = _scaled(args, model, table, X)
-    y = inputs.targets(model, table)
+    y = labels.of_model(model, table)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y.reshape(len(y), -1)).all(axis=1)))
         raise UserError(_too_large(args, table.where(row, table.targets[0]), "the target"))
