@@ -19,8 +19,9 @@ from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
 from fastgrad import curvature, dense, jacobians, network, neuron, per_sample, stack
-from fastgrad._core import calls, gram, stepper, workspace
-from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad._core import calls, gram, workspace
+from fastgrad._training import stepper
+from fastgrad._training.stepper import NO_LOSS, Stepper
 from fastgrad.interop.numba import network as handle_of
 from fastgrad.interop.numba import workspaces
 from fastgrad.kernels.records import CALL

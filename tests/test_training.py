@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad._core import batches, lbfgs, stepper
 from fastgrad._core.choice import TrainingChoice
 from fastgrad._core.progress import Progress
-from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad._training import batches, lbfgs, stepper
+from fastgrad._training.stepper import NO_LOSS, Stepper
 from fastgrad.kernels import tuning
 from fastgrad.kernels.records import GRADIENT, LOSS
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import MR, NV, RELU
 from ..kernels.jit import jitable
+from ..kernels.micro_kernel import MR, NV, RELU
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from .cuts import Widths, even_cut

@@ -25,11 +25,12 @@ except ImportError:
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from .._core.calls import checked_network
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
 from ..jacobians import jvp, vjp
 from ._jax_linear import linear
-from ._network import checked_network, grad_along, loss_and_grads
+from ._network import grad_along, loss_and_grads
 
 __all__ = ["affine_relu", "loss", "predict"]
 

@@ -3,7 +3,7 @@
 In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, the task
 gradient. Loop order: layers forward, the loss, layers backward; of a layer first dW and db, then
 the delta of the layer below, while its own is in cache. The plan says which variant of each product
-a layer takes. The loops over blocks and tasks are in `tasks.py` and `engine.py`.
+a layer takes. The loops over blocks and tasks are in `row_tasks.py` and `engine.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from numba import types
 from . import losses
 from .activations import apply_activation, apply_slope
 from .csr import scattered_gradient, sparse_forward
-from .gemm import NV, PANELS, RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import PANELS, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
+from .micro_kernel import NV, RELU, RELU_BACKWARD, STORE
 from .pack import copy_rows
+from .record_types import RecordType
 from .records import (
     CALL,
     COTANGENT,
@@ -37,7 +39,6 @@ from .records import (
     SECOND,
     SPARSE,
     TRANSPOSED,
-    RecordType,
     layer_of,
 )
 from .routines import procedure

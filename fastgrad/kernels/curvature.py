@@ -13,10 +13,11 @@ from numba import types
 from numba.core import cgutils
 
 from .arithmetic import Arithmetic
-from .gemm import RELU
 from .jit import inner
 from .losses import columns_of, scale_row, softmax_row
-from .records import CALL, LOSS_PARAMETER, PLAN, SCALE, RecordType, layer_of
+from .micro_kernel import RELU
+from .record_types import RecordType
+from .records import CALL, LOSS_PARAMETER, PLAN, SCALE, layer_of
 from .routines import procedure, table
 from .simd import I1, I64, VOID, Vectors, null_like, shift
 from .sums import Sum

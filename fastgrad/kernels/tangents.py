@@ -14,19 +14,18 @@ from numba import types
 from .activations import apply_activation, apply_bend, apply_slope
 from .blocks import delta_below, tangent_rows, weight_gradient
 from .curvature import output_curvature
-from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import PANELS, gemm
 from .jit import inner
+from .micro_kernel import RELU, RELU_BACKWARD, STORE
 from .pack import pack, pack_transposed
 from .records import (
-    CALL,
     GRADIENT,
     IN_PLACE,
     INPUT_GRADIENT,
     OUTPUTS,
     PACKED,
-    PLAN,
     SECOND,
-    RecordType,
+    call_and_plan,
     is_given,
     layer_of,
 )
@@ -34,12 +33,8 @@ from .routines import procedure
 from .simd import shift
 
 
-def _records(real):
-    return RecordType(CALL, real), RecordType(PLAN, real)
-
-
 def _pack_arguments(real):
-    return *_records(real), types.CPointer(real), *[types.int64] * 3
+    return *call_and_plan(real), types.CPointer(real), *[types.int64] * 3
 
 
 @procedure(types.none, _pack_arguments)
@@ -147,7 +142,7 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
 
 def _block_arguments(real):
     p, i = types.CPointer(real), types.int64
-    return *_records(real), p, p, p, p, i, i, i, i, types.boolean
+    return *call_and_plan(real), p, p, p, p, i, i, i, i, types.boolean
 
 
 @procedure(types.float64, _block_arguments)
