@@ -84,6 +84,7 @@ NAME = Rule("a name", lambda value: _text(value) and value.isidentifier())
 NULL = Rule("null", lambda value: value is None)
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
 ANYTHING = Rule("anything", lambda value: True)
+ANY_NUMBER = _number("a number", lambda number: True)
 KNOWN = _number("a number that is not NaN", lambda number: not math.isnan(number))
 FINITE = _number("a finite number", math.isfinite)
 POSITIVE = _number("a finite number above 0", lambda number: 0 < number < math.inf)
@@ -122,6 +123,15 @@ HEADERS = {
             "shuffle?": FLAG,
             "weighted?": FLAG,
             "batches?": FLAG,
+            "window?": COUNT,  # of a stream
+            "files?": _many(TEXT),
+            "columns?": TEXT,
+            "position?": {  # within an epoch
+                "windows": COUNT,
+                "rows": COUNT,
+                "total": _many(ANY_NUMBER),
+                "weight": NOT_NEGATIVE,
+            },
             "optimizer": TEXT,
             "settings": _mapping(_either(FINITE, TEXT, NULL)),
             "validation": FLAG,

@@ -32,3 +32,8 @@ class Share:
             found[place : place + stop - start] = (drawn >= self.low) & (drawn < self.high)
             place += stop - start
         return found
+
+    def count(self, first: int, rows: int) -> int:
+        """How many of the rows first, first + 1, ... are in it."""
+        starts = range(first, first + rows, CHUNK)
+        return sum(int(self.of(start, min(CHUNK, first + rows - start)).sum()) for start in starts)

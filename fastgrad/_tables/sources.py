@@ -46,7 +46,7 @@ class Source:
                 yield raw
 
     def open_native(self):
-        """A file of pyarrow of the decompressed content, which reads without Python where it can."""
+        """pyarrow's file of the decompressed content, read without Python where it can be."""
         pa = pyarrow(self.name)
         if self.content is not None:
             raw = pa.BufferReader(self.content)
@@ -100,7 +100,7 @@ def find(names) -> list[Source]:
         elif not path.is_file() or not path.suffix:  # as /dev/stdin, or <(zcat table.csv.gz)
             sources.append(_of_content(name, path.read_bytes()))
         else:
-            sources.append(_of_path(path))
+            sources.append(of_path(path))
     endings = {source.ending for source in sources}
     if len(sources) > 1 and not (endings <= {".csv", ".tsv"} or endings == {".parquet"}):
         raise ValueError(
@@ -114,7 +114,7 @@ def _matching(pattern: str) -> list[Source]:
     """The files that a pattern names, in the order of their names."""
     paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
     found = [
-        _of_path(path, keys_of(path.parts[:-1]))
+        of_path(path, keys_of(path.parts[:-1]))
         for path in paths
         if path.is_file() and not path.name.endswith(".history.csv")
     ]
@@ -151,7 +151,9 @@ def _ending(path: Path) -> tuple[str, str | None]:
     return _ALIASES.get(suffix, suffix), codec
 
 
-def _of_path(path: Path, partition=()) -> Source:
+def of_path(path, partition=()) -> Source:
+    """A file by the ending of its name; a ValueError for one that is unknown."""
+    path = Path(path)
     ending, codec = _ending(path)
     if ending not in ENDINGS or (codec and ending not in (".csv", ".tsv")):
         raise ValueError(
@@ -171,7 +173,7 @@ def _folder(folder: Path) -> list[Source]:
         if path.name.endswith(".history.csv"):
             continue
         if _ending(path)[0] in (".csv", ".tsv", ".parquet"):
-            found.append(_of_path(path, keys_of(inside.parts[:-1])))
+            found.append(of_path(path, keys_of(inside.parts[:-1])))
     if not found:
         raise ValueError(f"{folder}: a folder without tables; expected CSV or Parquet files in it")
     return found

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._core import check
-
 
 class Window:
     """Arrays of a window's rows; `count` of them are filled."""
@@ -59,18 +57,28 @@ class Windows:
     sparse = False
     resumes = True  # an epoch can be taken up at any of its windows
 
-    def __init__(self, net, stream, batch_size: int, shuffle: bool, labelled: bool = True):
+    def __init__(self, net, stream, batch_size: int | None, shuffle: bool, labelled: bool = True):
+        """`batch_size` None: windows are blocks of rows, no batches."""
         self._net, self._stream, self._shuffle = net, stream, shuffle
-        self.size = stream.rows
-        self.rows = min(batch_size, max(1, self.size))
-        self.window = max(1, stream.window // self.rows) * self.rows
-        if self.rows > stream.window:  # all rows at once, block by block
-            self.window = stream.window
         self.labelled, self.weighted = labelled, labelled and stream.weight is not None
+        self.rows, self.window = batch_size, stream.window
+        if batch_size is None:
+            self.fixed = {"weighted": self.weighted, "window": self.window}
+            return
+        if batch_size > stream.window:
+            raise ValueError(
+                f"batch_size is {batch_size}, the stream's window {stream.window} rows; expected "
+                f"a window that holds a batch"
+            )
+        self.window = stream.window // batch_size * batch_size
         self.fixed = {
             "rows": self.size, "batch_size": self.rows, "shuffle": shuffle,
             "weighted": self.weighted, "window": self.window,
         }  # fmt: skip
+
+    @property
+    def size(self) -> int:
+        return self._stream.rows
 
     def epoch(self, number: int, rng, done: int = 0) -> Iterator[tuple]:
         """`done`: how many windows of it have been done."""
@@ -100,7 +108,7 @@ class Windows:
         return float(s[order].sum(dtype=np.float64)) if self.weighted else float(order.size)
 
     def _new(self) -> Window:
-        return Window(min(self.window, self.size), self._net, self.labelled, self.weighted)
+        return Window(self.window, self._net, self.labelled, self.weighted)
 
     def _read(self, units, skip: int) -> Iterator[tuple]:
         """Arrays of one window after the other, each until the next is asked for."""
@@ -158,7 +166,3 @@ class Windows:
                     window = None
         if window is not None and window.count and not stopped():
             yield window
-
-
-def window_rows(value, name: str = "window") -> int:
-    return check.integer(value, name)
