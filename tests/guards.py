@@ -224,6 +224,12 @@ def check_derivatives(rng, n, sizes, dtype, loss, weighted, activation="relu"):
     check(lambda *a: jacobians.jvp(net(), *a), theta, X, v, u)
     check(lambda *a: curvature.hvp(net(), *a), theta, X, y, v, *s)
     check(lambda *a: curvature.ggn_vp(net(), *a), theta, X, y, v, *s)
+
+    def of_X(function):
+        return lambda v_X, *a: function(net(), *a, v_X=v_X, need_X=True)
+
+    check(of_X(curvature.hvp), u, theta, X, y, v, *s)
+    check(of_X(curvature.output_hvp), u, theta, X, c, v)
     check(lambda *a: curvature.ggn_diagonal(net(), *a), theta, X, y, *s)
     check(factors, theta, X, y, *s)
     if n * sizes[-1] * theta.size < 10**5:

@@ -29,13 +29,14 @@ def run_checked(net, want, checked, outputs, max_norm, threads) -> float:
 
 def quick(net, want, theta, X, y, max_norm, out):
     """(loss, out) on the fast path; None where it is not open or does not take these arguments."""
-    if not type(theta) is type(X) is type(y) is _ndarray:
+    path = getattr(net, "_row_path", None)  # net is not checked yet
+    if path is None or not type(theta) is type(X) is type(y) is _ndarray:
         return None
     if out is None:
         out = _empty(net.n_parameters if want & at.GRADIENT else X.shape[:1], net.dtype)
     elif type(out) is not _ndarray:
         return None
-    loss = net._row_path.call((X.shape, want), theta, X, y, out, max_norm)
+    loss = path.call((X.shape, want), theta, X, y, out, max_norm)
     return None if loss is None else (loss, out)
 
 

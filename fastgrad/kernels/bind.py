@@ -259,11 +259,20 @@ def run_jvp(buffer, theta, tangent, x, x_tangent, out, serial):
 
 
 @kernel
-def run_product(buffer, theta, tangent, x, y, s, out, serial):
+def run_product(buffer, theta, tangent, x, x_tangent, y, s, out, dx, serial):
     """The curvature of a network's loss times a tangent."""
     call = call_in(buffer, pointer(theta))
-    bind_step(call, theta, x, y, s, out, None)
-    bind_tangents(call, theta, tangent, None)
+    bind_step(call, theta, x, y, s, out, dx)
+    bind_tangents(call, theta, tangent, x_tangent)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_output_product(buffer, theta, tangent, x, x_tangent, cotangent, out, dx, serial):
+    """The curvature of a network's outputs, weighted by a cotangent, times a tangent."""
+    call = call_in(buffer, pointer(theta))
+    bind_vjp(call, theta, x, cotangent, out, dx)
+    bind_tangents(call, theta, tangent, x_tangent)
     return run_bound(call, serial)
 
 

@@ -39,6 +39,7 @@ from .records import (
     SECOND,
     SPARSE,
     TRANSPOSED,
+    is_given,
     layer_of,
 )
 from .routines import procedure
@@ -236,6 +237,22 @@ def block_delta_below(call, plan, index, m, place, part, dx, panels):
 def tangent_rows(plan, number, m):
     """Rows of the product that is the (tangent of the) weight gradient of a layer over m rows."""
     return 2 * m if plan.want & SECOND and number > 0 else m
+
+
+@inner
+def weight_tangent(
+    call, plan, index, start, count, x, x_tangent, beyond, place, m, behind, part, grad, fresh,
+    scratch,
+):  # fmt: skip
+    """`weight_gradient` of a layer's m rows or, along a tangent, how that moves."""
+    rows, summed = tangent_rows(plan, index, m), m
+    passes = 2 if index == 0 and plan.want & SECOND and is_given(call.x_tangent) else 1
+    for _ in range(passes):  # X^T RD, then RX^T D, whose D lies `behind` rows after RD
+        weight_gradient(
+            call, plan, index, start, count, x, beyond, place, rows, summed, part, grad, fresh,
+            scratch,
+        )  # fmt: skip
+        x, place, summed, fresh = x_tangent, place + behind, 0, False
 
 
 def _pack_arguments(real):

@@ -10,8 +10,7 @@ from __future__ import annotations
 from numba import types
 
 from .blocks import (
-    tangent_rows,
-    weight_gradient,
+    weight_tangent,
 )
 from .csr_columns import gathered_gradient
 from .gemv import pack_skinny, sum_rows
@@ -112,22 +111,12 @@ def weights_task(call, plan, worker, index, origin):
         x, beyond = shift(part, plan.squares), lanes(part)
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     grad = call.out if plan.direct else part
-    weight_gradient(
-        call,
-        plan,
-        number,
-        start,
-        count,
-        x,
-        beyond,
-        types.int64(0),
-        tangent_rows(plan, number, m),
-        m,
-        part,
-        grad,
-        types.boolean(True),
-        scratch,
-    )
+    x_tangent = shift(call.x_tangent, origin * bottom.d)
+    place, new = types.int64(0), types.boolean(True)  # no literals: one machine code
+    weight_tangent(
+        call, plan, number, start, count, x, x_tangent, beyond, place, m, m, part, grad,
+        new, scratch,
+    )  # fmt: skip
     if plan.float64_blocks:
         base, ld_dw, fresh = bottom.task_dw, layer.ld_dw, origin == 0
         if layer.transposed:
