@@ -105,11 +105,7 @@ def evaluate_stream(net, theta, stream, threads=None) -> Scores:
     tally = Tally(net, stream.n_outputs if net.spec.loss.score == "r2" else 0)
     with np.errstate(over="ignore", invalid="ignore"):
         for x, y, s in stream.blocks(net):
-            if np.ndim(theta) == 2:
-                layer, passed, x = _of_outputs(net, theta, x, threads)
-                tally.add(layer, passed, x, y, s, threads)
-            else:
-                tally.add(net, theta, x, y, s, threads)
+            tally.add_outputs(net, theta, x, y, s, threads)
         return tally.scores()
 
 
@@ -210,6 +206,12 @@ class Tally:
         self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
         self._counted = net.spec.loss.score == "accuracy"
         self._mean, self._about = np.zeros(targets), np.zeros(targets)
+
+    def add_outputs(self, net, theta, x, y, s, threads) -> None:
+        """As `add`; theta may be an ensemble's."""
+        if np.ndim(theta) == 2:
+            net, theta, x = _of_outputs(net, theta, x, threads)
+        self.add(net, theta, x, y, s, threads)
 
     def add(self, net, theta, x, y, s, threads) -> None:
         """Rows of any number, in blocks that stay in cache."""

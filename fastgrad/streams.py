@@ -66,7 +66,7 @@ class Stream:
         self.weight, self.window, self.ahead, self.threads = weight, window, ahead, threads
         self.held_out = None
         self.units = folder.units()
-        self._all_rows, self._counts = learnt.rows, None
+        self._all_rows, self._counts = learnt.rows, None  # by units; None: not counted yet
         self.classes, self.encoding = learnt.classes, learnt.encoding
         self.mean, self.scale = learnt.mean, learnt.scale
         self.features = list(learnt.features)
@@ -398,7 +398,18 @@ def stream(
         return _like(sources, reading, like, weight, window, ahead, threads)
     dropped = [*_names(drop, "drop"), *more]
     choose = roles.for_training(_names(target, "target"), _names(features, "features"), dropped)
-    folder = Folder(sources, reading, choose, more)
+    return of_folder(
+        Folder(sources, reading, choose, more), weight=weight, window=window, ahead=ahead,
+        standardize=standardize, held_out=held_out, seed=seed, task=task, impute=impute,
+        unknown=unknown, force=force, threads=threads, progress=progress,
+    )  # fmt: skip
+
+
+def of_folder(
+    folder, *, weight=None, window=WINDOW, ahead=1, standardize, held_out, seed, task, impute,
+    unknown, force, threads, progress=None,
+) -> Stream:  # fmt: skip
+    """As `stream`, of checked arguments."""
     share = Share(seed, 0.0, held_out) if held_out else None
     learnt = learn(
         folder, task=task, impute=impute, unknown=unknown, force=force, held_out=share,
@@ -421,37 +432,53 @@ def stream(
 
 def _like(sources, reading, like, weight, window, ahead, threads) -> Stream:
     """A stream that takes its columns as a model or another stream does."""
-    if isinstance(like, Stream):
-        model, found = None, like._learnt
-        names = list(found.features)
-        choose = roles.for_training(found.targets, names, None, True)
-        text = [name for name, e in found.encoding.items() if e.values is not None]
-        weight = like.weight if weight is None else weight
-    elif isinstance(like, Model):
-        model, text = like, None
-        choose = roles.for_model(model, with_targets=bool(model.target))
-    else:
+    more = [] if weight is None else [weight]
+    if isinstance(like, Model):
+        choose = roles.for_model(like, with_targets=True)
+        return of_model(
+            Folder(sources, reading, choose, more), like, weight, window, ahead, threads
+        )
+    if not isinstance(like, Stream):
         raise TypeError(f"like is a {type(like).__name__}; expected a Model or a Stream")
-    folder = Folder(sources, reading, choose, [] if weight is None else [weight])
-    if model is None:
-        for name in text:
-            if not folder.parquet:
-                folder.as_text(name)
-        if not folder.parquet and found.task == "regression":
-            for name in found.targets:
-                folder.as_number(name)
-        columns = dataclasses.replace(found)
-    else:
-        columns = _Columns(
-            model.encoding, model.mean, model.scale, model.task if folder.roles.targets else "",
-            model.classes, model.target_mean, model.target_scale, None, None,
-            list(model.columns), list(folder.roles.targets),
-        )  # fmt: skip
-        if not folder.parquet and model.task == "regression":
-            for name in folder.roles.targets:
-                folder.as_number(name)
-    columns.rows = [folder.rows(unit) for unit in folder.units()] if folder.parquet else None
+    found = like._learnt
+    if weight is None and like.weight is not None:
+        weight, more = like.weight, [like.weight]
+    choose = roles.for_training(found.targets, found.features, None, True)
+    folder = Folder(sources, reading, choose, more)
+    _read_as(folder, found)
+    columns = dataclasses.replace(found, rows=_known_rows(folder))
     return Stream(folder, columns, weight, window, ahead, threads)
+
+
+def of_model(folder, model, weight=None, window=WINDOW, ahead=1, threads=None) -> Stream:
+    """A stream that takes the columns of a folder as a model does; without targets where the
+    folder's roles have none."""
+    targets = folder.roles.targets
+    columns = _Columns(
+        model.encoding, model.mean, model.scale, model.task if targets else "", model.classes,
+        model.target_mean, model.target_scale, _known_rows(folder), None, list(model.columns),
+        list(targets),
+    )  # fmt: skip
+    _read_as(folder, columns)
+    return Stream(folder, columns, weight, window, ahead, threads)
+
+
+def _read_as(folder, columns) -> None:
+    """Columns of CSV as what they were in training, whatever they look like here."""
+    if folder.parquet:
+        return
+    for there, mine in zip(folder.roles.inputs, columns.features):
+        encoding = columns.encoding.get(mine)
+        if there in folder.kinds:
+            text = encoding is not None and encoding.values is not None
+            (folder.as_text if text else folder.as_number)(there)
+    for name in folder.roles.targets if columns.task == "regression" else ():
+        folder.as_number(name)
+
+
+def _known_rows(folder) -> list[int] | None:
+    """The rows of each unit, where the files say it."""
+    return [folder.rows(unit) for unit in folder.units()] if folder.parquet else None
 
 
 def _sources(data) -> list:
