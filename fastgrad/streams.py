@@ -200,6 +200,8 @@ class Stream:
                 self.mean, self.scale, found.target_mean, found.target_scale)),
             None if self._share is None else [self._share.seed, self._share.low, self._share.high],
         ])  # fmt: skip
+        for part in range(len(self._folder.readers)):
+            self._folder.check_unchanged(part)
         marks = [_mark(reader.source) for reader in self._folder.readers]
         return {"files": marks, "columns": hashlib.sha256(text.encode()).hexdigest()}
 

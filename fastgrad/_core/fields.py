@@ -84,12 +84,26 @@ NAME = Rule("a name", lambda value: _text(value) and value.isidentifier())
 NULL = Rule("null", lambda value: value is None)
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
 ANYTHING = Rule("anything", lambda value: True)
-ANY_NUMBER = _number("a number", lambda number: True)
 KNOWN = _number("a number that is not NaN", lambda number: not math.isnan(number))
 FINITE = _number("a finite number", math.isfinite)
 POSITIVE = _number("a finite number above 0", lambda number: 0 < number < math.inf)
 NOT_NEGATIVE = _number("a finite number, 0 or more", lambda number: 0 <= number < math.inf)
 COUNT = _whole(0, 2**53)
+
+
+def _is_position(value) -> bool:
+    """Windows done, the pair that their losses add up to, and the sum of what they count."""
+    return (
+        isinstance(value, dict)
+        and set(value) == {"windows", "total", "weight"}
+        and _whole(1, 2**53).holds(value["windows"])
+        and isinstance(value["total"], list)
+        and [_real(number) is not None for number in value["total"]] == [True, True]
+        and NOT_NEGATIVE.holds(value["weight"])
+    )
+
+
+POSITION = Rule("an object of windows, total and weight, as within an epoch", _is_position)
 
 
 NETWORK = {
@@ -126,12 +140,7 @@ HEADERS = {
             "window?": COUNT,  # of a stream
             "files?": _many(TEXT),
             "columns?": TEXT,
-            "position?": {  # within an epoch
-                "windows": COUNT,
-                "rows": COUNT,
-                "total": _many(ANY_NUMBER),
-                "weight": NOT_NEGATIVE,
-            },
+            "position?": POSITION,
             "optimizer": TEXT,
             "settings": _mapping(_either(FINITE, TEXT, NULL)),
             "validation": FLAG,

@@ -103,10 +103,11 @@ class _Pass:
         x = np.empty((data.num_rows, len(self.numbers)))
         for place, name in enumerate(self.numbers):
             x[:, place] = number_column(table, data, name)
-        kept = x if keep is None else x[keep]
-        self.moments.add(kept)
-        if not np.isfinite(x.sum()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(x.sum())
+        if not finite:
             self._odd_numbers(table, x, keep)
+        self.moments.add(x if keep is None else x[keep])
         for name, words in self.words.items():
             words.add(arrow.column(data.column(name)), keep, table.where)
             if words.full:
@@ -157,8 +158,8 @@ class _Pass:
                 encoding[name] = found[0]
             means += found[1]
             scales += found[2]
-        names = [target.check() for target in self.targets]
-        del names
+        for target in self.targets:
+            target.check()
         task, classes = self._classes(task)
         mean = scale = None
         if task == "regression":

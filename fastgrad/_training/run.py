@@ -28,10 +28,9 @@ SAVE_SECONDS = 60.0  # between checkpoints within an epoch, where the source can
 
 
 class Position(NamedTuple):
-    """Where an epoch is: windows and rows done, the sum of their losses and of what they count."""
+    """Where an epoch is: windows done, the sum of their losses and of what they count."""
 
     windows: int = 0
-    rows: int = 0
     total: tuple = NO_LOSS
     weight: float = 0.0
 
@@ -123,8 +122,8 @@ class Run:
         optimizer, source = self.result.optimizer, self.source
         begun, self.position = self.position, Position()
         generator = self.rng.bit_generator.state
-        made, done, total, weight = begun
-        where = (made,) if made else ()
+        made, total, weight = begun
+        done, where = (made * source.window, (made,)) if made else (0, ())
         epoch = source.epoch(self.result.epochs, self.rng, *where)
         with contextlib.closing(epoch) as windows:
             for x, y, s, order, m in windows:
@@ -142,11 +141,15 @@ class Run:
                         if done != source.size:
                             return None
                 weight, made = weight + source.weight(s, order), made + 1
-                if getattr(source, "resumes", False) and done < source.size:
-                    self._save_within(Position(made, done, total, weight), generator)
+                if self._resumes() and done < source.size:
+                    self._save_within(Position(made, total, weight), generator)
         if not weight:
             raise ValueError("there are no rows that count in this epoch; expected at least one")
         return rounded_sum(*total) / weight
+
+    def _resumes(self) -> bool:
+        """Whether an epoch can be taken up in its middle."""
+        return getattr(self.source, "resumes", False)
 
     def end_epoch(self, row: dict, shown) -> None:
         """Validation, history, the best so far, callbacks."""
@@ -193,7 +196,9 @@ class Run:
         if self.checkpoint is None or now - self.saved < SAVE_SECONDS:
             return
         total, lost = map(float, position.total)
-        place = {**position._asdict(), "total": [total, lost], "weight": float(position.weight)}
+        place = {
+            "windows": position.windows, "total": [total, lost], "weight": float(position.weight),
+        }  # fmt: skip
         self._write(generator, now - self.clock, {"position": place})
 
     def _write(self, generator: dict, seconds: float, more=()) -> None:
@@ -245,6 +250,10 @@ class Run:
         self.rng.bit_generator.state = saved.generator
         if "position" in saved.run:
             place = saved.run["position"]
+            most = (self.source.size - 1) // self.source.window if self._resumes() else 0
+            if place["windows"] > most:
+                error = f"run.position.windows is {place['windows']}; expected at most {most}"
+                raise files.damaged(self.checkpoint, "checkpoint", error)
             self.position = Position(**{**place, "total": tuple(place["total"])})
         if result.epochs and not np.isfinite(result.history.loss[-1]):
             result.stopped = NOT_FINITE
