@@ -96,7 +96,7 @@ def evaluate(net, theta, X, y=None, sample_weight=None, *, threads: int | None =
 
 def is_stream(X) -> bool:
     """Whether X is a `Stream`, without importing what only streams need."""
-    streams = sys.modules.get("fastgrad.streams")
+    streams = sys.modules.get("fastgrad._training.stream")
     return streams is not None and isinstance(X, streams.Stream)
 
 
