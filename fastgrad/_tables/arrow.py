@@ -76,6 +76,17 @@ def plain_numbers(data):
     return data.chunk(0).to_numpy()
 
 
+def spelt_numbers(data):
+    """What a ChunkedArray of text spells, as float64; None unless every cell is a plain number."""
+    import pyarrow as pa
+
+    try:
+        found = data.cast(pa.float64())
+    except pa.ArrowException:
+        return None
+    return None if found.null_count else np.asarray(found)
+
+
 def is_dictionary(data) -> bool:
     from pyarrow import types
 

@@ -126,7 +126,7 @@ class Block:
     def _weights(self, data) -> np.ndarray:
         name, table = self._encoder._weight, self._table
         s = np.asarray(number_column(table, data, name), np.float64)
-        bad = ~((s >= 0) & (s < np.inf))
+        bad = ~((s >= 0) & (s <= np.finfo(self._encoder._model.net.dtype).max))
         if bad.any():
             row = int(np.argmax(bad))
             raise ValueError(f"{table.where(row, name)}: a weight of {s[row]}; expected 0 or more")

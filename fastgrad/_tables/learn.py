@@ -261,6 +261,16 @@ class _Target:
         self._odd = False  # there is a cell that is no number
 
     def add(self, table: Table, data, keep) -> None:
+        values = None
+        if self.distinct.full and not self._odd and arrow.is_text(data.column(self.name).type):
+            values = arrow.spelt_numbers(data.column(self.name))
+        if values is None:
+            values = self._values(table, data, keep)
+        if values is not None:
+            self.moments.add((values if keep is None else values[keep])[:, None])
+
+    def _values(self, table: Table, data, keep):
+        """float64 (rows,); None where a cell is no number, or has been."""
         column = table.columns[self.name] = arrow.column(data.column(self.name))
         if column.unusable:
             numbers(table, self.name)
@@ -271,18 +281,16 @@ class _Target:
                 f"expected a value: fill it in or leave the row out (--nulls says what is missing)"
             )
         if self._odd or column.category:
-            return
+            return None
         if column.words is not None:
             found = [number(word, self._folder.decimal) for word in column.words]
             if None in found:
                 self._odd = True
                 if self.distinct.full:
                     numbers(table, self.name)  # says which cell
-                return
-            values = np.array(found, np.float64)[column.values]
-        else:
-            values = column.values.astype(np.float64)
-        self.moments.add((values if keep is None else values[keep])[:, None])
+                return None
+            return np.array(found, np.float64)[column.values]
+        return column.values.astype(np.float64)
 
     def check(self) -> None:
         if not self.distinct.counts:
