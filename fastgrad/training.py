@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from types import NoneType
 
 import numpy as np
 
@@ -16,12 +15,10 @@ from ._core import check, files
 from ._core.calls import checked_network
 from ._core.progress import Progress
 from ._training.arguments import (
-    BATCH_SIZE,
-    all_rows,
     hooks_of,
     optimizer_of,
-    refuse_batches,
     sequence_of,
+    source_of,
     start_of,
     validation_of,
 )
@@ -29,10 +26,8 @@ from ._training.full_batch import NOT_FINITE
 from ._training.ranks import Ranks
 from ._training.result import FitResult
 from ._training.run import Run
-from ._training.sources import Arrays, Batches, Elsewhere
 from ._training.summed import comparable_weights
 from .network import MLP
-from .second_order import SecondOrder
 
 __all__ = ["FitResult", "fit"]
 
@@ -72,9 +67,10 @@ def fit(
         piece and never copied whole; rows of a sparse X (`scipy.sparse`, CSR without a copy) are
         read where they are, in the order of the epoch. Batches: a function that makes an iterator
         of (X, y) or (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0,
-        if it takes an argument), or an object that can be iterated once an epoch.
+        if it takes an argument), or an object that can be iterated once an epoch. Or a `Stream` of
+        files that do not fit in memory (`fastgrad.stream`).
     y : array (n,) or (n, k)
-        As for `MLP.loss_and_grad`; not given beside batches.
+        As for `MLP.loss_and_grad`; not given beside batches or a stream.
     theta : array (p,), optional
         Where to start, converted to the network's dtype; ``net.init(seed)`` otherwise.
     optimizer : Optimizer, SecondOrder or str
@@ -90,8 +86,8 @@ def fit(
     sample_weight : array (n,), optional
         A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step. Of any size: only
         ratios count. Weights that vanish in the network's dtype beside the largest are 0.
-    validation : (X, y) or (X, y, sample_weight), optional
-        Evaluated after every epoch.
+    validation : (X, y), (X, y, sample_weight) or Stream, optional
+        Evaluated after every epoch; a stream that fits in its window is read once.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters and the order of the rows: the same seed gives the same bits, on
         any number of threads. A generator gives the next seed, and goes on.
@@ -110,13 +106,14 @@ def fit(
         None: a bar where standard error is a terminal; True: some lines elsewhere; False: nothing.
     checkpoint : str or path, optional
         Written whole or not at all every `checkpoint_every` epochs and at the end, unless training
-        ends within an epoch: then the last one stays. A file that is there already is never
-        replaced, but by the run that it is a checkpoint of.
+        ends within an epoch: then the last one stays. Of a stream also within an epoch, between
+        two windows, once a minute has gone by: it holds the position. A file that is there already
+        is never replaced, but by the run that it is a checkpoint of.
     resume : bool
         Go on from `checkpoint` where it exists, or else start: the same bits as if never
         interrupted. The network, the optimiser's settings, `batch_size` and the like must be those
         of the checkpoint, `seed` and `theta` too where they are given; of the data only the number
-        of rows is compared, of a schedule of your own nothing.
+        of rows is compared, of a stream its files, of a schedule of your own nothing.
     threads : int, optional
         The most threads.
     reduce : callable or MPI communicator, optional
@@ -200,7 +197,8 @@ def _run(
     """A run of checked arguments."""
     checked_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
-    rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
+    if batch_size is not None:
+        batch_size = check.integer(batch_size, "batch_size")
     checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")
     if patience is not None:
         patience = check.integer(patience, "patience")
@@ -220,20 +218,7 @@ def _run(
     if optimizer is None:
         if checkpoint is not None:
             raise ValueError("checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
-        if y is None and not isinstance(X, Elsewhere):
-            raise TypeError("optimizer 'lbfgs' takes all rows at once; expected arrays X and y")
-    if isinstance(X, Elsewhere):
-        if batch_size is not None and isinstance(optimizer, (SecondOrder, NoneType)):
-            refuse_batches(optimizer, batch_size)
-        source = X.source(net, batch_size, shuffle)
-    elif isinstance(optimizer, SecondOrder):
-        source = all_rows(net, optimizer, X, y, sample_weight, batch_size)
-    elif y is None:
-        if sample_weight is not None:
-            raise TypeError("sample_weight is given beside batches; expected (X, y, sample_weight)")
-        source = Batches(net, X, epochs)
-    else:
-        source = Arrays(net, X, y, sample_weight, rows, shuffle)
+    source = source_of(net, optimizer, X, y, sample_weight, batch_size, shuffle, epochs)
     run = Run(
         net, theta, sequence, optimizer, source, validation, epochs, patience, min_delta, threads
     )

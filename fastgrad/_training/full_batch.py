@@ -32,11 +32,10 @@ class Problem:
     """The loss of one network on one set of rows; gradients and products in float64."""
 
     def __init__(self, net, source, threads):
-        self.net, self.threads = net, threads
+        self.net, self.threads, self.rows = net, threads, source.size
         X, y, self.s = source.all()
         self.X = rows_of(X, net.dtype)
-        self.y = y if net.spec.loss.labelled else y.reshape(len(self.X), -1)
-        self.n_residuals = len(self.X) * net.n_outputs
+        self.y = y if net.spec.loss.labelled else y.reshape(self.X.shape[0], -1)
 
     def loss(self, theta) -> float:
         return self.net.loss(theta, self.X, self.y, self.s, threads=self.threads)
@@ -63,6 +62,10 @@ class Problem:
         root = np.sqrt(2 * s / (s.sum() * k))[:, None]
         A *= root[:, :, None]
         return (b * root).reshape(-1), A.reshape(n * k, -1)
+
+    def has_few_residuals(self) -> bool:
+        """Fewer than parameters: `residuals` is smaller than `ggn`."""
+        return self.rows * self.net.n_outputs < self.net.n_parameters
 
     def penalty(self) -> np.ndarray:
         return penalty(self.net)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .summed import GRADIENT, Summed, part, passes, width, without_l2
+from .summed import GRADIENT, Summed, part, passes, total_of, width, without_l2
 
 
 def problem(run) -> Summed:
     """The loss on all rows of all ranks."""
-    rows, net = run.source.problem(run.threads), without_l2(run.net)
+    net, source = run.net, run.source
+    blocks = getattr(source, "blocks", lambda: [source.all()])
+    own = total_of(net, blocks, run.threads)
 
     def total(kind, theta, v=None):
-        return run.ranks.total(
-            width(net, kind),
-            lambda: part(net, kind, theta, rows.X, rows.y, rows.s, v, run.threads),
-        )
+        return run.ranks.total(width(net, kind), lambda: own(kind, theta, v))
 
-    return Summed(run.net, total)
+    return Summed(net, total)
 
 
 def trainer(run):

@@ -73,34 +73,52 @@ def part_weights(value, name: str, dtype, n: int) -> np.ndarray:
     return check.weights(array.astype(dtype, copy=False), name, dtype, n)
 
 
+def total_of(net, blocks, threads):
+    """`Summed.total` of the rows of this place: blocks() yields (X, y, weights or None), which are
+    added in that order."""
+    net = without_l2(net)
+
+    def total(kind, theta, v=None):
+        sums = np.zeros(width(net, kind))
+        for x, y, s in blocks():
+            y = y if net.spec.loss.labelled else y.reshape(x.shape[0], -1)
+            more = part(net, kind, theta, x, y, s, v, threads)
+            if more is not None:
+                sums += more
+        return sums
+
+    return total
+
+
 class Summed:
     """The loss of a network on all rows, as `full_batch.Problem` has it of an array's.
 
     `total(kind, theta, v)` is the sum over all places of their `part`.
     """
 
-    n_residuals = np.inf  # of which no matrix is made
-
     def __init__(self, net, total):
-        self.net, self._total = net, total
+        self.net, self.total = net, total
         self._penalty = penalty(net)
         self._penalised = self._penalty > 0
 
     def loss(self, theta) -> float:
-        return self.mean(self._total(LOSS, theta), theta)[0]
+        return self.mean(self.total(LOSS, theta), theta)[0]
 
     def loss_and_grad(self, theta) -> tuple[float, np.ndarray]:
-        return self.mean(self._total(GRADIENT, theta), theta)
+        return self.mean(self.total(GRADIENT, theta), theta)
 
     def ggn(self, theta) -> np.ndarray:
-        sums = self._total(MATRIX, theta)
+        sums = self.total(MATRIX, theta)
         matrix = (sums[OWN:] / sums[WEIGHT]).reshape(theta.size, theta.size)
         matrix.reshape(-1)[:: theta.size + 1] += self._penalty
         return matrix
 
     def ggn_product(self, theta, v) -> np.ndarray:
-        sums = self._total(PRODUCT, theta, v.astype(theta.dtype, copy=False))
+        sums = self.total(PRODUCT, theta, v.astype(theta.dtype, copy=False))
         return sums[OWN:] / sums[WEIGHT] + self._penalty * v
+
+    def has_few_residuals(self) -> bool:
+        return False  # they would be all in one place
 
     def penalty(self) -> np.ndarray:
         return self._penalty
