@@ -66,9 +66,8 @@ class Cluster:
             for address, own in threads:
                 done += own
                 last = len(delayed) * done // total
-                held += self.client.compute(
-                    delayed[first:last], workers=[address], allow_other_workers=True
-                )
+                if last > first:
+                    held += self.client.compute(delayed[first:last], **_rather(address))
                 first = last
         return held
 
