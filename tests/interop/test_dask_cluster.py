@@ -16,6 +16,9 @@ import fastgrad as fg
 from fastgrad.interop import dask as guest
 from fastgrad.interop.dask import engines
 
+# Older Dask warns of a synchronous scheduler beside a client, which is what these tests compare.
+pytestmark = pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler:UserWarning")
+
 NET = fg.MLP([6, 8, 3], "cross_entropy", dtype="float32", l2=0.01)
 SETTINGS = {"seed": 0, "epochs": 6}
 
