@@ -296,6 +296,10 @@ class Tally:
     def weight(self) -> float:
         return float(np.sum(self._weights))
 
+    def scores(self, total=_alone) -> Scores:
+        columns = self._mean.size
+        return _scores_of(total, columns, lambda: self.sums(columns, self.targets()), self.about)
+
 
 def _known(hits, *arrays):
     """`hits` by rows, but NaN where a row of an array has one: no comparison is right with NaN."""
