@@ -277,3 +277,33 @@ def test_one_rank_is_fit(rows):
     settings = {"epochs": 3, "batch_size": 16, "seed": 0, "shuffle": False}
     found = fg.fit(*given, reduce=lambda array: array, **settings)
     np.testing.assert_array_equal(found.theta, fg.fit(*given, **settings).theta)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("optimizer", ["adam", "newtoncg"])
+def test_each_rank_may_read_files_of_its_own(rows, folder, optimizer):
+    pytest.importorskip("pyarrow")
+    for rank, (X, y, _) in enumerate(rows):
+        table = np.column_stack([X, y[:, 0]])
+        np.savetxt(f"{rank}.csv", table, delimiter=",", header="a,b,c,d,y", comments="")
+    net = fg.MLP([4, 8, 1], l2=0.01)
+
+    def fit(rank, reduce):
+        data = fg.stream(f"{rank}.csv", target="y", window=16, standardize=False)
+        batches = {"batch_size": 16} if optimizer == "adam" else {}
+        return fg.fit(net, data, epochs=3, seed=0, shuffle=False, optimizer=optimizer,
+                      validation=data, reduce=reduce, **batches)  # fmt: skip
+
+    results = all_ranks(fit)
+    require_same(results)
+
+    def in_memory(rank, reduce):
+        X, y, _ = rows[rank]
+        batches = {"batch_size": 16} if optimizer == "adam" else {}
+        return fg.fit(net, X, y[:, 0], epochs=3, seed=0, shuffle=False, optimizer=optimizer,
+                      validation=(X, y[:, 0]), reduce=reduce, **batches)  # fmt: skip
+
+    for column in ("loss", "val_loss", "val_r2"):
+        np.testing.assert_allclose(
+            results[0].history[column], all_ranks(in_memory)[0].history[column], rtol=1e-6
+        )
