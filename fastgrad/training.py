@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -187,7 +188,9 @@ def fit(
         run.join(ranks)
     if resume:
         run.restore({name for name, value in (("seed", seed), ("theta", theta)) if value is None})
-    return ended(run.train(Progress(progress, run.epochs, run.result.epochs)))
+    with nullcontext() if ranks is None else ranks.told_of_interrupts():
+        result = run.train(Progress(progress, run.epochs, run.result.epochs))
+    return ended(result)
 
 
 def _run(

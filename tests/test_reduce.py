@@ -1,6 +1,8 @@
 """`fit(reduce=...)`: several ranks train one network; here a rank is a thread."""
 
+import os
 import re
+import signal
 import threading
 
 import numpy as np
@@ -191,6 +193,22 @@ def test_all_ranks_stop_where_one_does(rows):
     results = all_ranks(lambda rank, reduce: fit(rank, reduce, callbacks=[interrupt] * (rank == 0)))
     require_same(results)
     assert all(result.interrupted for result in results)
+
+
+def test_ctrl_c_is_heard_at_the_next_sum():
+    """Not between sums, where the other ranks would wait for ever."""
+    before = signal.getsignal(signal.SIGINT)
+    calls = []
+
+    def reduce(array):
+        calls.append(array.size)
+        if len(calls) == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return array
+
+    result = fg.fit(NET, np.ones((40, 4)), np.ones((40, 2)), seed=0, epochs=99, reduce=reduce)
+    assert result.interrupted and len(calls) == 21
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def breaks(result):

@@ -8,6 +8,9 @@ it by the sum that they wait for, and end too instead of waiting for ever.
 from __future__ import annotations
 
 import hashlib
+import signal
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -21,6 +24,7 @@ class Ranks:
     def __init__(self, reduce):
         self._sum = _adder(reduce)
         self.watched = False  # whether a rank has callbacks after steps
+        self._interrupted = False
 
     def total(self, size: int, make) -> np.ndarray:
         """The sum over ranks of make(), (size,) in float64 or None for zeros."""
@@ -32,6 +36,8 @@ class Ranks:
         except (Exception, KeyboardInterrupt) as caught:
             error = caught
             message[_INTERRUPTED if isinstance(caught, KeyboardInterrupt) else _FAILED] = 1
+        if self._interrupted:
+            message[_INTERRUPTED] = 1
         sums = np.asarray(self._sum(message))
         if error is not None:
             raise error
@@ -45,6 +51,24 @@ class Ranks:
         if sums[_INTERRUPTED]:
             raise KeyboardInterrupt
         return sums[_HEAD:]
+
+    @contextmanager
+    def told_of_interrupts(self):
+        """Ctrl-C is heard at the next sum, by all ranks; a second one at once, as ever."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield
+            return
+
+        def note(number, frame):
+            self._interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def any(self, say) -> bool:
         """Whether say() is true in any rank."""
