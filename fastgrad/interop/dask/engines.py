@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import dask
 from dask.base import get_scheduler
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+from dask.optimization import cull
 from distributed import CancelledError, Client, KilledWorker, get_worker, wait
 
 from ..._core.threads import max_threads
@@ -56,20 +59,31 @@ class Cluster:
         self.client = client
 
     def hold(self, delayed: list) -> list:
-        """Each where its rows are; where nothing is computed yet, neighbours on one worker, whose
-        sums then leave it as few vectors."""
+        """Each where its rows are; where nothing is computed yet and nothing is common to several,
+        neighbours on one worker, whose sums then leave it as few vectors."""
         with self._reached():
             threads = sorted(self.client.nthreads().items())
             if not threads or self._has_any(delayed):
                 return self.client.compute(delayed)
-            total, done, first, held = sum(n for _, n in threads), 0, 0, []
+            graph = HighLevelGraph.merge(*(one.__dask_graph__() for one in delayed)).to_dict()
+            total, done, first, parts = sum(n for _, n in threads), 0, 0, []
             for address, own in threads:
                 done += own
                 last = len(delayed) * done // total
                 if last > first:
-                    held += self.client.compute(delayed[first:last], **_rather(address))
+                    keys = [one.key for one in delayed[first:last]]
+                    parts.append((address, keys, cull(graph, keys)[0]))
                 first = last
-        return held
+            tasks = [own.keys() for _, _, own in parts]
+            if len(set().union(*tasks)) < sum(map(len, tasks)):
+                return self.client.compute(delayed)
+            return [
+                future
+                for address, keys, own in parts
+                for future in self.client.compute(
+                    [Delayed(key, own) for key in keys], **_rather(address)
+                )
+            ]
 
     def _has_any(self, delayed: list) -> bool:
         """Whether something that these need is on the workers already."""
