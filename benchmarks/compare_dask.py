@@ -9,7 +9,7 @@
 4. spark: avulanov/ann-benchmark's network, 784-2500-2000-1500-1000-500-10, 60,000 rows of MNIST's
    shape, an epoch of all rows with its update. Its README publishes, in double precision, 86 s for
    Spark on one node and 29 s on five (Intel Xeon E31240, 3.3 GHz, 4 cores, OpenBLAS).
-5. paper: from 1 and 2, a step over a billion rows on 16 and 256 workers of 8 cores.
+5. paper: from 1 and 2, a step over a billion rows on 16 and 256 workers of 8 cores, 32 of 64.
 
 Every part alone; a part that needs a missing package says so.
 """
@@ -174,10 +174,10 @@ def spark(dtype: str) -> None:
 
 def paper(ms_a_step: float, ms_a_worker: float, ns_a_row: float) -> None:
     """A step over a billion rows: what one core does of a row, and what a step costs besides."""
-    for workers in (16, 256):
-        rows = 1e9 / workers / 8
+    for workers, cores in ((16, 8), (256, 8), (32, 64)):
+        rows = 1e9 / workers / cores
         compute, extra = rows * ns_a_row / 1e9, (ms_a_step + ms_a_worker * workers) / 1e3
-        print(f"{workers:4} workers of 8 cores: {compute:.2f} s of arithmetic, {extra:.2f} s of "
+        print(f"{workers:4} workers of {cores} cores: {compute:.2f} s of arithmetic, {extra:.2f} s of "
               f"scheduling a step: efficiency {compute / (compute + extra):.2f}")  # fmt: skip
 
 
@@ -187,9 +187,9 @@ def main(argv=None) -> None:
     parser.add_argument("parts", nargs="*", choices=[*names, []], default=names)
     parser.add_argument("--plot", metavar="FILE", help="draw rows a second over workers")
     parser.add_argument("--dtype", default="float32", help="of Spark's network (float32)")
-    parser.add_argument("--step", type=float, default=9.0, help="ms of a step, for paper")
-    parser.add_argument("--worker", type=float, default=1.0, help="ms more a worker, for paper")
-    parser.add_argument("--row", type=float, default=450.0, help="ns a row and core, for paper")
+    parser.add_argument("--step", type=float, default=11.0, help="ms of a step, for paper")
+    parser.add_argument("--worker", type=float, default=3.3, help="ms more a worker, for paper")
+    parser.add_argument("--row", type=float, default=370.0, help="ns a row and core, for paper")
     args = parser.parse_args(argv)
     calls = {
         "overhead": overhead, "efficiency": lambda: efficiency(args.plot),
