@@ -177,8 +177,10 @@ def paper(ms_a_step: float, ms_a_worker: float, ns_a_row: float) -> None:
     for workers, cores in ((16, 8), (256, 8), (32, 64)):
         rows = 1e9 / workers / cores
         compute, extra = rows * ns_a_row / 1e9, (ms_a_step + ms_a_worker * workers) / 1e3
-        print(f"{workers:4} workers of {cores} cores: {compute:.2f} s of arithmetic, {extra:.2f} s of "
-              f"scheduling a step: efficiency {compute / (compute + extra):.2f}")  # fmt: skip
+        print(
+            f"{workers:4} workers of {cores} cores: {compute:.2f} s of arithmetic, {extra:.2f} s "
+            f"of scheduling a step: efficiency {compute / (compute + extra):.2f}"
+        )
 
 
 def main(argv=None) -> None:
