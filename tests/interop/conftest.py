@@ -12,7 +12,7 @@ _NEEDS = {
     "test_torch_accuracy.py": ("torch",),
     "test_torch_optimizers.py": ("torch",),
     "test_jax.py": ("jax",),
-    "test_dask.py": ("dask", "distributed", "pandas"),
+    "test_dask.py": ("dask", "distributed", "pandas", "pyarrow"),
     "test_dask_cluster.py": ("dask", "distributed"),
     "test_mpi.py": ("mpi4py",),
 }
