@@ -176,14 +176,15 @@ def fit(
 
     def prepared():
         if ranks is not None:
-            _check_ranked(seed, batch_size, sample_weight, validation)
+            _check_ranked(seed, sample_weight, validation)
+        if progress is not None:
+            check.boolean(progress, "progress")
         return _run(
             net, X, y, theta, optimizer, epochs, batch_size, sample_weight, validation, seed,
             shuffle, patience, min_delta, callbacks, checkpoint, checkpoint_every, resume, threads,
         )  # fmt: skip
 
     run = prepared() if ranks is None else ranks.do(prepared)
-    progress = None if progress is None else check.boolean(progress, "progress")
     if ranks is not None:
         run.join(ranks)
     if resume:
@@ -239,7 +240,7 @@ def _run(
     return run
 
 
-def _check_ranked(seed, batch_size, sample_weight, validation):
+def _check_ranked(seed, sample_weight, validation):
     """What several ranks need more than one does."""
     if seed is None:
         raise ValueError("seed is None; with reduce expected one, the same in all ranks")
