@@ -315,6 +315,32 @@ def test_numbers_of_which_one_is_misspelt(folder):
         fg.stream("a.csv", target="y", task="regression")
 
 
+def test_targets_of_many_values(csv, folder):
+    """The values of text are gathered up to a thousand; means need none of them."""
+    data = real(csv)
+    assert data.task == "regression" and data.classes is None
+    np.testing.assert_allclose(data._learnt.target_mean, Y.mean(dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(data._learnt.target_scale, Y.std(dtype=np.float64), rtol=1e-6)
+    for part, last in enumerate(["1.5", "l.5"]):
+        rows = "".join(f"{i % 9},{i / 7}\n" for i in range(1500))
+        (folder / f"{part}.csv").write_text(f"x,y\n{rows}2,{last}\n")
+    with pytest.raises(ValueError, match=r"1\.csv: row 1501, column y: 'l\.5'; expected a number"):
+        fg.stream("*.csv", target="y", task="regression")
+    with pytest.raises(
+        ValueError, match="column y has 1501 different values in 1501 rows, a class"
+    ):
+        fg.stream("0.csv", target="y", task="classification")
+
+
+def test_targets_of_which_one_is_the_same_everywhere(folder):
+    (folder / "a.csv").write_text("v,x,y,z\n7,1,2,no\n7,2,2,no\n")
+    data = fg.stream("a.csv", target=["x", "y"], drop="z")
+    assert (data.n_inputs, data.n_outputs, data.target) == (1, 2, ["x", "y"])
+    assert data.mean.tolist() == [7.0] and data.scale.tolist() == [1.0]
+    with pytest.raises(ValueError, match="column z is no in every row"):
+        fg.stream("a.csv", target="z")
+
+
 def test_rows_held_out_are_drawn_one_by_one_and_not_trained_on(parquet):
     data = labelled(parquet, standardize=False, held_out=0.1, seed=4)
     left, held = data.held_out.arrays(classifier()), data.arrays(classifier())

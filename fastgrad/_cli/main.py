@@ -50,10 +50,8 @@ _count = _number(int, 1, 2**62, "a whole number, 1 or more")
 _seed = _number(int, 0, 2**62, "a whole number, 0 or more")
 _rate = _number(float, 0, 1e300, "a number, 0 or more")
 _above_zero = _number(float, 5e-324, 1e300, "a number above 0")
-_DATA = (
-    f"a file ({', '.join([*ENDINGS, SVMLIGHT[0]])}), several, a folder, a pattern, - or an "
-    f"embedded set"
-)
+_FILES = ", ".join([*ENDINGS, SVMLIGHT[0]])
+_DATA = f"a file ({_FILES}), several, a folder, a pattern, - or an embedded set"
 _share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
 
 
