@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import checked_network
 from ._core.csr import Csr
+from ._core.names import list_public
 from .network import MLP
+from .typing import Numbers
+
+__all__ = ["Scores", "evaluate", "score_name"]
+list_public(globals())
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
 # Below so many multiplications (1 ms) one thread does it: little to gain, and beside busy processes
@@ -27,7 +33,7 @@ class Scores(NamedTuple):
         As `MLP.loss`, l2 included.
     score : float
         Accuracy for "cross_entropy" and "logistic", R^2 for the losses of a regression (of the
-        rates, for "poisson"); NaN where an output or a target is NaN.
+        rates, for "poisson"); NaN where an output or a target is NaN, and R^2 of a single row.
 
     Examples
     --------
@@ -39,12 +45,20 @@ class Scores(NamedTuple):
     score: float
 
 
-def score_name(net) -> str:
+def score_name(net: MLP[Any]) -> str:
     """What `Scores.score` is for this network: "accuracy" or "r2"."""
     return net.spec.loss.score
 
 
-def evaluate(net, theta, X, y=None, sample_weight=None, *, threads: int | None = None) -> Scores:
+def evaluate(
+    net: MLP[Any],
+    theta: Numbers,
+    X: Any,
+    y: Numbers | None = None,
+    sample_weight: Numbers | None = None,
+    *,
+    threads: int | None = None,
+) -> Scores:
     """Loss and accuracy (or R^2) in bounded memory.
 
     Parameters
@@ -67,7 +81,8 @@ def evaluate(net, theta, X, y=None, sample_weight=None, *, threads: int | None =
     scores : Scores
         Accuracy is the weighted share of right labels (over all entries for several logistic
         outputs); R^2 is 1 - sum of squares left / sum of squares about the mean, averaged over
-        outputs (for a constant output: 1 if it is met exactly, else 0).
+        outputs (for a constant output: 1 if it is met exactly, else 0); NaN of a single row, which
+        has no mean to be compared with.
 
     Raises
     ------
@@ -115,11 +130,11 @@ def evaluate_stream(net, theta, stream, threads=None, total=_alone) -> Scores:
             tally.add_outputs(net, theta, x, y, s, threads)
         return tally.sums(columns, tally.targets())
 
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         return _scores_of(total, columns, sums, tally.about)
 
 
-def inputs(X, name: str, net) -> np.ndarray:
+def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
     """(n, d) of the network's dtype; a memory map stays one, whatever its dtype; what is sparse
     becomes CSR."""
     if check.is_sparse(X):
@@ -136,7 +151,9 @@ def inputs(X, name: str, net) -> np.ndarray:
     return check.matrix(_converted(X, name, net.dtype), name, net.dtype, net.n_inputs, True)
 
 
-def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True):
+def targets(
+    net: MLP[Any], n: int, y: Any, sample_weight: Any, prefix: str = "", scaled: bool = True
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """y, and weights or None, as the kernels take them.
 
     `scaled`: nothing but the ratios of these weights will count.
@@ -151,7 +168,7 @@ def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True
     return y, sample_weight
 
 
-def rows_of(X, dtype):
+def rows_of(X: Any, dtype: Any) -> Any:
     """Checked rows as a kernel takes them."""
     return X if type(X) is Csr else np.ascontiguousarray(X, dtype)
 
@@ -163,9 +180,14 @@ def _converted(value, name: str, dtype):
     return array
 
 
-def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None, total=_alone) -> Scores:
+def evaluate_checked(
+    net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
+    threads: int | None = None, total: Any = _alone,
+) -> Scores:  # fmt: skip
     """`total(size, make)`: the sum of make(), float64 numbers, over all places that have rows."""
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+    with np.errstate(
+        under="ignore", over="ignore", invalid="ignore"
+    ):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
         return _scores(net, theta, X, y, sample_weight, threads, total)
@@ -215,14 +237,15 @@ def _scores(net, theta, X, y, sample_weight, threads, total) -> Scores:
 
 def _scores_of(total, columns: int, sums, about) -> Scores:
     """Of sums over all places; `about(mean)`: the squares about the mean of all, here."""
-    loss, weight, right, *rest = total(3 + 2 * columns, sums)
+    loss, weight, right, count, *rest = total(4 + 2 * columns, sums)
     if not weight:
         raise ValueError("there are no rows that count; expected at least one")
     loss, right = float(loss / weight), float(right / weight)
     if not columns:
         return Scores(loss, right)
     left, mean = np.array(rest[:columns]), np.array(rest[columns:]) / weight
-    return Scores(loss, _r2(left, total(columns, lambda: about(mean))))
+    spread = total(columns, lambda: about(mean))
+    return Scores(loss, np.nan if count < 2 else _r2(left, spread))
 
 
 class Tally:
@@ -231,6 +254,7 @@ class Tally:
 
     def __init__(self, net, targets: int):
         self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
+        self._count = 0  # of rows that count
         self._counted = net.spec.loss.score == "accuracy"
         self._mean, self._about = np.zeros(targets), np.zeros(targets)
 
@@ -260,6 +284,7 @@ class Tally:
         near = None if s is None else check.near_one(s)  # a block's may all be very small
         self._losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         self._weights.append(share)
+        self._count += x.shape[0] if s is None else np.count_nonzero(s)
         out = net.predict(theta, x, threads=threads)
         if not self._counted:
             self.left = self.left + _sum(np.square(loss.values(out) - y, dtype=np.float64), s)
@@ -281,8 +306,8 @@ class Tally:
         self._mean += between * (share / (before + share))
 
     def sums(self, columns: int, targets=0.0) -> np.ndarray:
-        """Of losses, weights, what is right; of squares left and targets by columns."""
-        first = float(np.sum(self._losses)), self.weight(), float(self._right)  # in pairs
+        """Of losses, weights, what is right, rows; of squares left and targets by columns."""
+        first = float(np.sum(self._losses)), self.weight(), float(self._right), self._count
         return np.concatenate([first, *(np.zeros(columns) + own for own in (self.left, targets))])
 
     def about(self, mean) -> np.ndarray:
@@ -323,7 +348,7 @@ def _sum(values, sample_weight):
 
 
 def _r2(left, about) -> float:
-    with np.errstate(divide="ignore"):
+    with np.errstate(under="ignore", divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
     score[constant] = np.where(np.isnan(left[constant]), np.nan, left[constant] == 0)

@@ -31,7 +31,9 @@ class PairwiseSum:
                 if other is None or vector is None:
                     vector = other if vector is None else vector
                 else:  # what came from another process may be read-only
-                    vector = np.add(vector, other, out=vector if vector.flags.writeable else None)
+                    with np.errstate(all="ignore"):
+                        out = vector if vector.flags.writeable else None
+                        vector = np.add(vector, other, out=out)
             level, index = level + 1, index >> 1
         self.nodes[level, index] = vector
 

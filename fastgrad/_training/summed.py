@@ -49,7 +49,8 @@ def part(net, kind: str, theta, x, y, s, v=None, threads=None) -> np.ndarray | N
     else:
         own = curvature.ggn(net, *given, s, threads=threads).reshape(-1)
     out[WEIGHT], out[MEAN] = weight, weight * loss
-    np.multiply(own, weight, out=out[OWN:], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        np.multiply(own, weight, out=out[OWN:], dtype=np.float64)
     return out
 
 
@@ -125,7 +126,7 @@ class Summed:
 
     def mean(self, sums, theta) -> tuple[float, np.ndarray]:
         """(loss, gradient) of sums, with l2; the gradient is empty where they have none."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             loss, grad = sums[MEAN] / sums[WEIGHT], sums[OWN:] / sums[WEIGHT]
             if self.net.l2:
                 W = theta.astype(np.float64)[self._penalised]
