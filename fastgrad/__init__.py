@@ -68,6 +68,7 @@ _LATER = {
     "many": ("FitResults", "fit_many"),
     "metrics": ("evaluate",),
     "models": ("load_model", "save_model"),
+    "streams": ("Stream", "stream"),
     "training": ("FitResult", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names}
@@ -87,6 +88,7 @@ __all__ = [
     "Nesterov",
     "NewtonCG",
     "RMSprop",
+    "Stream",
     "__version__",
     "affine",
     "affine_relu",
@@ -121,6 +123,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "stack",
+    "stream",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from ._core.calls import checked_network
 from ._core.csr import Csr
 from ._core.names import list_public
 from .network import MLP
-from .typing import Numbers, SparseRows
+from .typing import Numbers
 
 __all__ = ["Scores", "evaluate", "score_name"]
 list_public(globals())
@@ -52,8 +53,8 @@ def score_name(net: MLP[Any]) -> str:
 def evaluate(
     net: MLP[Any],
     theta: Numbers,
-    X: Numbers | SparseRows,
-    y: Numbers,
+    X: Any,
+    y: Numbers | None = None,
     sample_weight: Numbers | None = None,
     *,
     threads: int | None = None,
@@ -68,9 +69,10 @@ def evaluate(
         its loss has no l2.
     X : array (n, d)
         Numbers of any dtype, converted to the network's a block at a time; may be a memory map, or
-        sparse (`scipy.sparse`, CSR without a copy).
+        sparse (`scipy.sparse`, CSR without a copy). Or a `Stream` of files (`fastgrad.stream`),
+        which has its targets and weights.
     y : array
-        As for `MLP.loss_and_grad`.
+        As for `MLP.loss_and_grad`; not beside a stream.
     sample_weight : array (n,), optional
     threads : int, optional
 
@@ -96,9 +98,40 @@ def evaluate(
     Scores(loss=0.0, score=1.0)
     """
     checked_network(net)
+    if is_stream(X):
+        if y is not None or sample_weight is not None:
+            raise TypeError("y or sample_weight beside a stream, which has its own; expected none")
+        return evaluate_stream(net, theta, X, threads)
+    if y is None:
+        raise TypeError("y is missing; expected evaluate(net, theta, X, y), or a stream as X")
     X = inputs(X, "X", net)
     y, sample_weight = targets(net, X.shape[0], y, sample_weight)
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
+
+
+def is_stream(X) -> bool:
+    """Whether X is a `Stream`, without importing what only streams need."""
+    streams = sys.modules.get("fastgrad._training.stream")
+    return streams is not None and isinstance(X, streams.Stream)
+
+
+def _alone(size: int, make):
+    """The sum over one place."""
+    return make()
+
+
+def evaluate_stream(net, theta, stream, threads=None, total=_alone) -> Scores:
+    """As `evaluate`, of a stream's rows block by block; `total` as in `evaluate_checked`."""
+    columns = stream.n_outputs if net.spec.loss.score == "r2" else 0
+    tally = Tally(net, columns)
+
+    def sums():
+        for x, y, s in stream.blocks(net):
+            tally.add_outputs(net, theta, x, y, s, threads)
+        return tally.sums(columns, tally.targets())
+
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        return _scores_of(total, columns, sums, tally.about)
 
 
 def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
@@ -149,14 +182,15 @@ def _converted(value, name: str, dtype):
 
 def evaluate_checked(
     net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
-    threads: int | None = None,
+    threads: int | None = None, total: Any = _alone,
 ) -> Scores:  # fmt: skip
+    """`total(size, make)`: the sum of make(), float64 numbers, over all places that have rows."""
     with np.errstate(
         under="ignore", over="ignore", invalid="ignore"
     ):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
-        return _scores(net, theta, X, y, sample_weight, threads)
+        return _scores(net, theta, X, y, sample_weight, threads, total)
 
 
 def _of_outputs(net, thetas, X, threads):
@@ -174,48 +208,122 @@ def _of_outputs(net, thetas, X, threads):
     return layer, layer.flatten([(np.eye(k, dtype=net.dtype), np.zeros(k, net.dtype))]), Z
 
 
-def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
+def _scores(net, theta, X, y, sample_weight, threads, total) -> Scores:
     n, d = X.shape
     if threads is None:
         threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
     row = net.n_outputs + ((X.indptr[-1] - X.indptr[0]) // n if type(X) is Csr else d)
     rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * row)))
-    loss = net.spec.loss
-    counted = loss.score == "accuracy"
     y = y.reshape(n, -1)
     blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
-    losses, weights, right = [], [], 0.0
-    left = np.zeros(y.shape[1])
-    for block in blocks:
-        x = rows_of(X[block], net.dtype)
-        target = y[block]
-        s = None if sample_weight is None else sample_weight[block]
+    columns = 0 if net.spec.loss.score == "accuracy" else y.shape[1]
+
+    def sums():
+        tally = Tally(net, 0)
+        for block in blocks:
+            x = rows_of(X[block], net.dtype)
+            tally.add_block(net, theta, x, y[block], _part(sample_weight, block), threads)
+        targets = [_sum(y[block], _part(sample_weight, block)) for block in blocks if columns]
+        return tally.sums(columns, sum(targets))
+
+    def about(mean):
+        return sum(
+            _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
+            for block in blocks
+        )
+
+    return _scores_of(total, columns, sums, about)
+
+
+def _scores_of(total, columns: int, sums, about) -> Scores:
+    """Of sums over all places; `about(mean)`: the squares about the mean of all, here."""
+    loss, weight, right, count, *rest = total(4 + 2 * columns, sums)
+    if not weight:
+        raise ValueError("there are no rows that count; expected at least one")
+    loss, right = float(loss / weight), float(right / weight)
+    if not columns:
+        return Scores(loss, right)
+    left, mean = np.array(rest[:columns]), np.array(rest[columns:]) / weight
+    spread = total(columns, lambda: about(mean))
+    return Scores(loss, np.nan if count < 2 else _r2(left, spread))
+
+
+class Tally:
+    """Scores of rows that come block by block; `targets`: of how many the spread about the mean is
+    kept (merged as `datasets.prepare.Moments` does), 0 where the caller finds it."""
+
+    def __init__(self, net, targets: int):
+        self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
+        self._count = 0  # of rows that count
+        self._counted = net.spec.loss.score == "accuracy"
+        self._mean, self._about = np.zeros(targets), np.zeros(targets)
+
+    def add_outputs(self, net, theta, x, y, s, threads) -> None:
+        """As `add`; theta may be an ensemble's."""
+        if np.ndim(theta) == 2:
+            net, theta, x = _of_outputs(net, theta, x, threads)
+        self.add(net, theta, x, y, s, threads)
+
+    def add(self, net, theta, x, y, s, threads) -> None:
+        """Rows of any number, in blocks that stay in cache."""
+        n = len(x)
+        y = y.reshape(n, -1)
+        rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * (net.n_outputs + x.shape[1]))))
+        for start in range(0, n, rows):
+            block = slice(start, start + rows)
+            self._spread(y[block], _part(s, block))
+            self.add_block(net, theta, x[block], y[block], _part(s, block), threads)
+
+    def add_block(self, net, theta, x, y, s, threads) -> None:
+        """y (rows, k)."""
+        loss = net.spec.loss
         share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
         if not share:
-            continue
-        flat = target[:, 0] if loss.labelled else target
+            return
+        flat = y[:, 0] if loss.labelled else y
         near = None if s is None else check.near_one(s)  # a block's may all be very small
-        losses.append(share * net.loss(theta, x, flat, near, threads=threads))
-        weights.append(share)
+        self._losses.append(share * net.loss(theta, x, flat, near, threads=threads))
+        self._weights.append(share)
+        self._count += x.shape[0] if s is None else np.count_nonzero(s)
         out = net.predict(theta, x, threads=threads)
-        if not counted:
-            left += _sum(np.square(loss.values(out) - target, dtype=np.float64), s)
+        if not self._counted:
+            self.left = self.left + _sum(np.square(loss.values(out) - y, dtype=np.float64), s)
         elif loss.labelled:
-            right += _sum(_known(out.argmax(axis=1) == flat, out), s)
+            self._right += _sum(_known(out.argmax(axis=1) == flat, out), s)
         else:
-            hits = ((out > 0) == (target > 0.5)).mean(axis=1)
-            right += _sum(_known(hits, out, target), s)
-    weight = float(np.sum(weights))
-    mean_loss = float(np.sum(losses)) / weight  # in pairs
-    if counted:
-        return Scores(mean_loss, float(right) / weight)
-    mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
-    about = sum(
-        _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
-        for block in blocks
-    )
-    single = (n if sample_weight is None else np.count_nonzero(sample_weight)) < 2
-    return Scores(mean_loss, np.nan if single else _r2(left, about))
+            hits = ((out > 0) == (y > 0.5)).mean(axis=1)
+            self._right += _sum(_known(hits, out, y), s)
+
+    def _spread(self, y, s) -> None:
+        share = len(y) if s is None else float(s.sum(dtype=np.float64))
+        if not share or not self._mean.size:
+            return
+        before = self.weight()
+        mean = _sum(y, s) / share
+        about = _sum(np.square(y - mean, dtype=np.float64), s)
+        between = mean - self._mean
+        self._about += about + between**2 * (before * share / (before + share))
+        self._mean += between * (share / (before + share))
+
+    def sums(self, columns: int, targets=0.0) -> np.ndarray:
+        """Of losses, weights, what is right, rows; of squares left and targets by columns."""
+        first = float(np.sum(self._losses)), self.weight(), float(self._right), self._count
+        return np.concatenate([first, *(np.zeros(columns) + own for own in (self.left, targets))])
+
+    def about(self, mean) -> np.ndarray:
+        """The squares of targets about some mean."""
+        return self._about + self.weight() * np.square(self._mean - mean)
+
+    def targets(self) -> np.ndarray:
+        """Their sums."""
+        return self.weight() * self._mean
+
+    def weight(self) -> float:
+        return float(np.sum(self._weights))
+
+    def scores(self, total=_alone) -> Scores:
+        columns = self._mean.size
+        return _scores_of(total, columns, lambda: self.sums(columns, self.targets()), self.about)
 
 
 def _known(hits, *arrays):

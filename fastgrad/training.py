@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias
+from contextlib import nullcontext
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,19 +19,19 @@ from ._core.calls import checked_network
 from ._core.names import list_public
 from ._core.progress import Progress
 from ._training.arguments import (
-    BATCH_SIZE,
-    all_rows,
     hooks_of,
     optimizer_of,
     sequence_of,
+    source_of,
     start_of,
     validation_of,
 )
 from ._training.full_batch import NOT_FINITE
 from ._training.optimizer import Optimizer
+from ._training.ranks import Ranks
 from ._training.result import FitResult
 from ._training.run import Run
-from ._training.sources import Arrays, Batches
+from ._training.summed import comparable_weights
 from .network import MLP
 from .second_order import SecondOrder
 from .typing import D, Numbers, OptimizerName, PathLike, Seed, SparseRows
@@ -80,6 +81,7 @@ def fit(
     checkpoint_every: int = 1,
     resume: bool = False,
     threads: int | None = None,
+    reduce: Any = None,
 ) -> FitResult[D]:
     """Train a network on minibatches (formula 21 over formulas 18 to 20, 23 and 24).
 
@@ -93,9 +95,10 @@ def fit(
         piece and never copied whole; rows of a sparse X (`scipy.sparse`, CSR without a copy) are
         read where they are, in the order of the epoch. Batches: a function that makes an iterator
         of (X, y) or (X, y, sample_weight) for each epoch (it is given the epoch's number, from 0,
-        if it takes an argument), or an object that can be iterated once an epoch.
+        if it takes an argument), or an object that can be iterated once an epoch. Or a `Stream` of
+        files that do not fit in memory (`fastgrad.stream`).
     y : array (n,) or (n, k)
-        As for `MLP.loss_and_grad`; not given beside batches.
+        As for `MLP.loss_and_grad`; not given beside batches or a stream.
     theta : array (p,), optional
         Where to start, converted to the network's dtype; ``net.init(seed)`` otherwise.
     optimizer : Optimizer, SecondOrder or str
@@ -111,8 +114,8 @@ def fit(
     sample_weight : array (n,), optional
         A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step. Of any size: only
         ratios count. Weights that vanish in the network's dtype beside the largest are 0.
-    validation : (X, y) or (X, y, sample_weight), optional
-        Evaluated after every epoch.
+    validation : (X, y), (X, y, sample_weight) or Stream, optional
+        Evaluated after every epoch; a stream that fits in its window is read once.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters and the order of the rows: the same seed gives the same bits, on
         any number of threads. A generator gives the next seed, and goes on.
@@ -131,15 +134,20 @@ def fit(
         None: a bar where standard error is a terminal; True: some lines elsewhere; False: nothing.
     checkpoint : str or path, optional
         Written whole or not at all every `checkpoint_every` epochs and at the end, unless training
-        ends within an epoch: then the last one stays. A file that is there already is never
-        replaced, but by the run that it is a checkpoint of.
+        ends within an epoch: then the last one stays. Of a stream also within an epoch, between
+        two windows, once a minute has gone by: it holds the position. A file that is there already
+        is never replaced, but by the run that it is a checkpoint of.
     resume : bool
         Go on from `checkpoint` where it exists, or else start: the same bits as if never
         interrupted. The network, the optimiser's settings, `batch_size` and the like must be those
         of the checkpoint, `seed` and `theta` too where they are given; of the data only the number
-        of rows is compared, of a schedule of your own nothing.
+        of rows is compared, of a stream its files, of a schedule of your own nothing.
     threads : int, optional
         The most threads.
+    reduce : callable or MPI communicator, optional
+        To train on the rows of several processes, which all call `fit` alike, each with X and y of
+        its own: a function that is given a float64 array and returns its sum over all ranks, the
+        same array in each; or a communicator of mpi4py as it is. See the notes.
 
     Returns
     -------
@@ -168,6 +176,17 @@ def fit(
     update, of the columns that occur alone, would be another algorithm, unless there is neither l2
     nor momentum: an absent column's weights would neither decay nor go on moving.
 
+    With `reduce` a step's loss and gradient are those of the rows of all ranks (formula 40), added
+    in float64; a batch is `batch_size` rows of each rank, and an epoch ends when the last rank has
+    no more: one with fewer rows adds nothing to the steps that are left. `net`, `theta`, `seed`
+    (which must be given) and all settings must be the same in all ranks, which is compared; of
+    `validation` each has its own rows. Parameters and history are then the same in all ranks, and
+    a run ends in all for the same reason: a callback that says stop, Ctrl-C or an error in one ends
+    the others too. Sums and products of `sample_weight` over ranks must be finite: its largest is
+    2**-40 to 2**40. A checkpoint has the same content in all ranks: name one path on a shared disk,
+    or, where each has a disk, one path for each. The bits are those of the sums that `reduce`
+    returns, and depend on how rows are dealt out.
+
     A callback's exception is passed on: the result that it was given stays at a whole step, the
     checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.
 
@@ -180,15 +199,42 @@ def fit(
     >>> fg.evaluate(net, result.theta, X_test / 16, y_test).score > 0.9
     True
     """
+    ranks = None if reduce is None else Ranks(reduce)
+
+    def prepared():
+        if ranks is not None:
+            _check_ranked(seed, sample_weight, validation)
+        if progress is not None:
+            check.boolean(progress, "progress")
+        return _run(
+            net, X, y, theta, optimizer, epochs, batch_size, sample_weight, validation, seed,
+            shuffle, patience, min_delta, callbacks, checkpoint, checkpoint_every, resume, threads,
+        )  # fmt: skip
+
+    run = prepared() if ranks is None else ranks.do(prepared)
+    if ranks is not None:
+        run.join(ranks)
+    if resume:
+        run.restore({name for name, value in (("seed", seed), ("theta", theta)) if value is None})
+    with nullcontext() if ranks is None else ranks.told_of_interrupts():
+        result = run.train(Progress(progress, run.epochs, run.result.epochs))
+    return ended(result)
+
+
+def _run(
+    net, X, y, theta, optimizer, epochs, batch_size, sample_weight, validation, seed, shuffle,
+    patience, min_delta, callbacks, checkpoint, checkpoint_every, resume, threads,
+) -> Run:  # fmt: skip
+    """A run of checked arguments."""
     checked_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
-    rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
+    if batch_size is not None:
+        batch_size = check.integer(batch_size, "batch_size")
     checkpoint_every = check.integer(checkpoint_every, "checkpoint_every")
     if patience is not None:
         patience = check.integer(patience, "patience")
     min_delta = check.non_negative(min_delta, "min_delta")
     shuffle, resume = check.boolean(shuffle, "shuffle"), check.boolean(resume, "resume")
-    progress = None if progress is None else check.boolean(progress, "progress")
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
     if checkpoint is not None:
@@ -197,23 +243,13 @@ def fit(
             store.check_free(checkpoint)
     on_epoch, on_step = hooks_of(callbacks)
     validation = validation_of(net, validation)
-    unsaid = {name for name, value in (("seed", seed), ("theta", theta)) if value is None}
     sequence = sequence_of(seed)
     theta = start_of(net, theta, sequence)
     optimizer = optimizer_of(optimizer)
     if optimizer is None:
         if checkpoint is not None:
             raise ValueError("checkpoint needs another optimizer: SciPy's L-BFGS cannot resume")
-        if y is None:
-            raise TypeError("optimizer 'lbfgs' takes all rows at once; expected arrays X and y")
-    if isinstance(optimizer, SecondOrder):
-        source = all_rows(net, optimizer, X, y, sample_weight, batch_size)
-    elif y is None:
-        if sample_weight is not None:
-            raise TypeError("sample_weight is given beside batches; expected (X, y, sample_weight)")
-        source = Batches(net, X, epochs)
-    else:
-        source = Arrays(net, X, y, sample_weight, rows, shuffle)
+    source = source_of(net, optimizer, X, y, sample_weight, batch_size, shuffle, epochs)
     run = Run(
         net, theta, sequence, optimizer, source, validation, epochs, patience, min_delta, threads
     )
@@ -228,9 +264,17 @@ def fit(
         files.sweep(checkpoint)
         fixed["theta"] = hashlib.sha256(theta.tobytes()).hexdigest()
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
-        if resume:
-            run.restore(unsaid)
-    return ended(run.train(Progress(progress, epochs, run.result.epochs)))
+    return run
+
+
+def _check_ranked(seed, sample_weight, validation):
+    """What several ranks need more than one does."""
+    if seed is None:
+        raise ValueError("seed is None; with reduce expected one, the same in all ranks")
+    if sample_weight is not None:
+        comparable_weights(sample_weight, "sample_weight")
+    if isinstance(validation, (tuple, list)) and len(validation) == 3 and validation[2] is not None:
+        comparable_weights(validation[2], "validation sample_weight")
 
 
 def ended(result, name: str = "") -> FitResult:

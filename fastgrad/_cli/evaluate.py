@@ -9,7 +9,7 @@ import numpy as np
 from .._core import files
 from ..metrics import evaluate as scores_of
 from ..metrics import score_name
-from . import inputs
+from . import inputs, stream
 from .errors import FAILED, UserError
 from .output import apart, as_json, check_picture, free, read_places, say, write_picture
 
@@ -17,6 +17,8 @@ from .output import apart, as_json, check_picture, free, read_places, say, write
 def evaluate(args) -> int:
     picture = _picture(args)
     model = inputs.load(args.model)
+    if stream.is_streamed(args):
+        return _evaluate_stream(args, model, picture)
     table, y = inputs.load_labelled(args, model)
     X = model.inputs(table)
     scores = scores_of(model.net, model.theta, X, y, threads=args.threads)
@@ -31,14 +33,34 @@ def evaluate(args) -> int:
         found.update(_of_classes(model.classes, _codes(out), right))
     elif model.task == "regression":
         found.update(_of_values(model, out, y))
+    figure = None if picture is None else _figure(model, found, out, y)
+    return _finish(args, model, found, picture, figure)
+
+
+def _evaluate_stream(args, model, picture) -> int:
+    """As `evaluate`, in one pass over files that are read in windows."""
+    if picture is not None and model.classes is None:
+        stream.refuse(args, plot=True)
+    all_found = stream.scored(args, model)
+    names = "rows", "loss", score_name(model.net)
+    found = {name: all_found[name] for name in names}
+    if model.classes is not None:
+        found.update(_of_confusion(model.classes, all_found["confusion"]))
+    elif model.task == "regression":
+        found.update(_by_target(model, all_found["rmse"], all_found["mae"]))
+    figure = None if picture is None else _figure(model, found, None, None)
+    return _finish(args, model, found, picture, figure)
+
+
+def _finish(args, model, found: dict, picture, figure) -> int:
     if picture is not None:
-        write_picture(picture, _figure(model, found, out, y), args.force)
+        write_picture(picture, figure, args.force)
         found["plot"] = str(picture)
     if args.json:
         print(as_json(found))
     else:
         _print(model, found)
-    return 0 if np.isfinite(scores.loss) else FAILED
+    return 0 if np.isfinite(found["loss"]) else FAILED
 
 
 def _picture(args) -> Path | None:
@@ -59,9 +81,13 @@ def _codes(out) -> np.ndarray:
 
 
 def _of_classes(classes, predicted, right) -> dict:
-    """`confusion[i][j]`: rows of class i that were predicted to be of class j."""
     k = len(classes)
     confusion = np.bincount(right * k + predicted, minlength=k * k).reshape(k, k)
+    return _of_confusion(classes, confusion)
+
+
+def _of_confusion(classes, confusion) -> dict:
+    """`confusion[i][j]`: rows of class i that were predicted to be of class j."""
     hits, rows, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     per_class = [
         {
@@ -86,6 +112,10 @@ def _of_values(model, out, y) -> dict:
     with np.errstate(under="ignore", over="ignore"):
         root = np.sqrt(np.square(error).mean(axis=0)) * scale
         absolute = np.abs(error).mean(axis=0) * scale
+    return _by_target(model, root, absolute)
+
+
+def _by_target(model, root, absolute) -> dict:
     if len(root) == 1:
         return {"rmse": float(root[0]), "mae": float(absolute[0])}
     targets = model.target if isinstance(model.target, list) else range(len(root))

@@ -8,15 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from .._core import files
 from .._core.progress import Bytes
 from .._tables import labels, roles, svmlight
 from .._tables.layout import NULLS, Reading
 from .._tables.read import read
 from .._tables.table import Table
-from ..datasets.prepare import scaled
 from ..models import Model, load_model
 from .errors import UserError
 from .output import say
@@ -104,7 +101,7 @@ def load_labelled(args, model: Model):
         fills = {name for name, encoding in model.encoding.items() if encoding.fill is not None}
         pairs = zip(table.inputs(), model.columns)
         table = complete(table, [there for there, mine in pairs if mine in fills])
-    return table, targets(model, table)
+    return table, labels.of_model(model, table)
 
 
 def complete(table: Table, filled) -> Table:
@@ -125,18 +122,3 @@ def apply_unknown(args, model: Model) -> None:
     if getattr(args, "unknown", None) is not None:
         for name, encoding in model.encoding.items():
             model.encoding[name] = type(encoding)(**{**encoding.as_dict(), "unknown": args.unknown})
-
-
-def targets(model: Model, table: Table) -> np.ndarray:
-    """A table's targets, scaled, or as codes of the classes."""
-    if model.classes is not None:
-        codes = labels.codes(table, model.classes)
-        return codes if model.net.spec.loss.labelled else codes.astype(model.net.dtype)
-    y, loss = labels.real(table), model.net.spec.loss
-    low = np.argwhere(y.reshape(len(y), -1) < loss.least_target)
-    if len(low):
-        row, column = low[0]
-        value, place = y.reshape(len(y), -1)[row, column], table.where(row, table.targets[column])
-        raise UserError(f"{place}: {value}; expected 0 or more for the loss {loss.name}")
-    with np.errstate(under="ignore", over="ignore"):
-        return scaled(y, model.target_mean, model.target_scale).astype(model.net.dtype)

@@ -50,7 +50,8 @@ _count = _number(int, 1, 2**62, "a whole number, 1 or more")
 _seed = _number(int, 0, 2**62, "a whole number, 0 or more")
 _rate = _number(float, 0, 1e300, "a number, 0 or more")
 _above_zero = _number(float, 5e-324, 1e300, "a number above 0")
-_DATA = f"a file ({', '.join([*ENDINGS, SVMLIGHT[0]])}), several, a folder, - or an embedded set"
+_FILES = ", ".join([*ENDINGS, SVMLIGHT[0]])
+_DATA = f"a file ({_FILES}), several, a folder, a pattern, - or an embedded set"
 _share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
 
 
@@ -120,8 +121,15 @@ def _model_arguments(sub) -> None:
     sub.add_argument("--unknown", choices=["error", "zero"],
                      help="text that training did not see (what train was told)")  # fmt: skip
     sub.add_argument("--force", action="store_true", help="overwrite an existing file")
+    _window_argument(sub)
     sub.add_argument("--threads", type=_count, help="at most so many (all)")
     _reading_arguments(sub)
+
+
+def _window_argument(sub) -> None:
+    sub.add_argument("--window", type=_count, metavar="ROWS",
+                     help="read CSV or Parquet in windows of so many rows, which bounds memory; "
+                     "training shuffles within them (files above 1 GiB: 262144)")  # fmt: skip
 
 
 def _drop_missing_argument(sub) -> None:
@@ -164,6 +172,7 @@ def _train_arguments(sub) -> None:
         help="a missing number is the mean, and an input more says so (an error)",
     )
     _drop_missing_argument(sub)
+    _window_argument(sub)
     sub.add_argument("--unknown", choices=["error", "zero"],
                      help="text that training did not see, in predictions (error)")  # fmt: skip
     sub.add_argument("--task", choices=["auto", "classification", "regression"], default="auto",

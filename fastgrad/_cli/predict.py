@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._core import files
-from . import inputs
+from . import inputs, stream
 from .errors import UserError
 from .output import apart, as_json, free, read_places, say, write_csv
 
@@ -21,6 +21,15 @@ def predict(args) -> int:
     model = inputs.load(args.model)
     if args.proba and model.task == "regression":
         raise UserError(f"--proba is for a classification; {args.model} is a regression")
+    if stream.is_streamed(args):
+        if stdout and args.json:
+            raise UserError("--json without --output FILE holds all predictions; expected one")
+        rows = stream.write_predictions(
+            args, model, path, lambda table: _predictions(model, table, args)
+        )
+        if args.json:
+            print(as_json({"predictions": str(path), "rows": rows}))
+        return 0
     table = inputs.load_unlabelled(args, model)
     names, columns = _predictions(model, table, args)
     if stdout and args.json:

@@ -94,12 +94,23 @@ def summary(args, model: Model, parts, result) -> dict:
         found[f"{name}_loss"] = scores.loss
         found[f"{name}_{score_name(net)}"] = scores.score
         if model.classes is None:
-            values = net.spec.loss.values(model.outputs(part[0])).astype(np.float64)
-            error = values - part[1].reshape(len(part[1]), -1)
             with np.errstate(under="ignore", over="ignore"):
-                root = np.sqrt(np.square(error).mean(axis=0)) * model.target_scale
+                root = np.sqrt(_mean_square(model, part)) * model.target_scale
             found[f"{name}_rmse"] = float(root[0]) if len(root) == 1 else root.tolist()
     return found
+
+
+def _mean_square(model: Model, part) -> np.ndarray:
+    """Of the errors, by target; `part` is (X, y) or a stream alone."""
+
+    def error(x, y):
+        values = model.net.spec.loss.values(model.outputs(x)).astype(np.float64)
+        return values - y.reshape(len(y), -1)
+
+    if len(part) == 2:
+        return np.square(error(*part)).mean(axis=0)
+    total = sum(np.square(error(x, y)).sum(axis=0) for x, y, _ in part[0].blocks(model.net))
+    return total / part[0].rows
 
 
 def save(args, places: dict, model: Model, result) -> dict:

@@ -26,7 +26,7 @@ from ..models import Model
 from ..network import MLP
 from ..second_order import SecondOrder
 from ..training import fit
-from . import inputs, report
+from . import inputs, report, stream
 from .ensemble import Ensemble
 from .errors import FAILED, INTERRUPTED, UserError
 from .output import finite_values, say
@@ -34,13 +34,15 @@ from .output import finite_values, say
 
 @dataclass
 class Parts:
-    """The rows of a table as the network takes them: (X, y) to train on, and held out or None."""
+    """The rows of a table as the network takes them: (X, y) to train on, and held out or None; of
+    files that are read in windows a `Stream` alone in the place of each pair."""
 
     table: Table
     task: str
-    rows: list[np.ndarray]
+    rows: list
     training: tuple
     held_out: tuple | None = None
+    streamed: bool = False
 
 
 def train(args) -> int:
@@ -48,16 +50,19 @@ def train(args) -> int:
     if args.networks > 1 and args.checkpoint:
         raise UserError("--checkpoint is for one network; expected no --networks beside it")
     layers, outputs = _layers(args.layers), report.outputs(args)
-    table = inputs.load_table(
-        args, roles.for_training(args.target, args.features, args.drop, args.keep_index)
-    )
-    if args.drop_missing:
-        table = inputs.complete(table, table.inputs() if args.impute else ())
-    if isinstance(table, SparseTable):
-        _check_sparse(args, table)
-    task = labels.task(table, args.task, args.force)
-    model, parts = _prepare(args, table, task, layers)
-    _say_doubts(args, model, table)
+    if stream.is_streamed(args):
+        model, parts = _prepare_stream(args, layers)
+    else:
+        table = inputs.load_table(
+            args, roles.for_training(args.target, args.features, args.drop, args.keep_index)
+        )
+        if args.drop_missing:
+            table = inputs.complete(table, table.inputs() if args.impute else ())
+        if isinstance(table, SparseTable):
+            _check_sparse(args, table)
+        task = labels.task(table, args.task, args.force)
+        model, parts = _prepare(args, table, task, layers)
+    _say_doubts(args, model, parts.table)
     optimizer = _optimizer(args)
     if isinstance(optimizer, SecondOrder):
         optimizer.check_network(model.net)
@@ -163,12 +168,25 @@ def _prepare(args, table: Table, task: str, layers) -> tuple[Model, Parts]:
         if model.net.spec.loss.link == "identity":
             model.target_mean, model.target_scale = moments(labels.real(table)[rows[0]])
     Z = _scaled(args, model, table, X)
-    y = inputs.targets(model, table)
+    y = labels.of_model(model, table)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y.reshape(len(y), -1)).all(axis=1)))
         raise UserError(_too_large(args, table.where(row, table.targets[0]), "the target"))
     pairs = [(Z[chosen], y[chosen]) for chosen in rows]
     return model, Parts(table, task, rows, *pairs)
+
+
+def _prepare_stream(args, layers) -> tuple[Model, Parts]:
+    """As `_prepare`, of files that are read in windows."""
+    data = stream.for_training(args)
+    table = stream.as_table(data)
+    model = _new_model(args, table, data.classes, data.encoding, data.n_inputs, layers)
+    found = data.model(model.net)
+    model.mean, model.scale = found.mean, found.scale
+    model.target_mean, model.target_scale = found.target_mean, found.target_scale
+    pairs = [(part,) for part in (data, data.held_out) if part is not None]
+    rows = [range(part.rows) for (part,) in pairs]
+    return model, Parts(table, data.task, rows, *pairs, streamed=True)
 
 
 def _split(args, table: Table) -> list[np.ndarray]:
@@ -250,7 +268,7 @@ def _not_finite(summary: dict, model: Model, parts: Parts) -> str:
     for (name, words), part, rows in zip(names, (parts.training, parts.held_out), parts.rows):
         if np.isfinite(summary[f"{name}_loss"]):
             continue
-        if isinstance(parts.table, SparseTable):
+        if parts.streamed or isinstance(parts.table, SparseTable):
             return f"the {words} loss is not finite: look for huge numbers (the model is saved)"
         row, place = np.unravel_index(np.abs(part[0]).argmax(), part[0].shape)
         column = encode.input_names(parts.table.inputs(), model.encoding)[place]
@@ -264,6 +282,9 @@ def _not_finite(summary: dict, model: Model, parts: Parts) -> str:
 
 def _fit(args, model: Model, parts: Parts, optimizer):
     quiet = args.quiet or args.json
+    validation = parts.held_out
+    if parts.streamed and validation is not None:
+        validation = validation[0]
     if args.checkpoint and args.force and not args.resume:
         Path(args.checkpoint).unlink(missing_ok=True)
     with _patience_please(quiet) as started, warnings.catch_warnings():
@@ -277,7 +298,7 @@ def _fit(args, model: Model, parts: Parts, optimizer):
             ))  # fmt: skip
         return fit(
             model.net, *parts.training, optimizer=optimizer, epochs=args.epochs,
-            batch_size=args.batch_size, seed=args.seed, validation=parts.held_out,
+            batch_size=args.batch_size, seed=args.seed, validation=validation,
             patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
             resume=args.resume, threads=args.threads, callbacks=started,
         )  # fmt: skip

@@ -91,6 +91,21 @@ NOT_NEGATIVE = _number("a finite number, 0 or more", lambda number: 0 <= number 
 COUNT = _whole(0, 2**53)
 
 
+def _is_position(value) -> bool:
+    """Windows done, the pair that their losses add up to, and the sum of what they count."""
+    return (
+        isinstance(value, dict)
+        and set(value) == {"windows", "total", "weight"}
+        and _whole(1, 2**53).holds(value["windows"])
+        and isinstance(value["total"], list)
+        and [_real(number) is not None for number in value["total"]] == [True, True]
+        and NOT_NEGATIVE.holds(value["weight"])
+    )
+
+
+POSITION = Rule("an object of windows, total and weight, as within an epoch", _is_position)
+
+
 NETWORK = {
     "layer_sizes": _many(_whole(1, 2**47), least=2),
     "loss": _one_of(*LOSSES),
@@ -122,6 +137,10 @@ HEADERS = {
             "shuffle?": FLAG,
             "weighted?": FLAG,
             "batches?": FLAG,
+            "window?": COUNT,  # of a stream
+            "files?": _many(TEXT),
+            "columns?": TEXT,
+            "position?": POSITION,
             "optimizer": TEXT,
             "settings": _mapping(_either(FINITE, TEXT, NULL)),
             "validation": FLAG,

@@ -46,7 +46,7 @@ def column(data) -> Column:
         if not _is_plain(kind.value_type):
             return _unusable(data)
         return _words(data.unify_dictionaries().combine_chunks(), category=True)
-    if _is_text(kind):
+    if is_text(kind):
         # In one piece first: a dictionary a chunk, unified, takes twenty times as long.
         return _words(data.cast(pa.large_string()).combine_chunks().dictionary_encode())
     if t.is_null(kind):
@@ -63,6 +63,30 @@ def column(data) -> Column:
     return Column(np.array(data), missing)
 
 
+def plain_numbers(data):
+    """A ChunkedArray of integers or floats without a null, as an array; else None."""
+    from pyarrow import types as t
+
+    kind = data.type
+    if data.null_count or not (t.is_integer(kind) or t.is_floating(kind)) or t.is_float16(kind):
+        return None
+    if data.num_chunks != 1:
+        data = data.combine_chunks()
+        return data.to_numpy() if not hasattr(data, "num_chunks") else np.asarray(data)
+    return data.chunk(0).to_numpy()
+
+
+def spelt_numbers(data):
+    """What a ChunkedArray of text spells, as float64; None unless every cell is a plain number."""
+    import pyarrow as pa
+
+    try:
+        found = data.cast(pa.float64())
+    except pa.ArrowException:
+        return None
+    return None if found.null_count else np.asarray(found)
+
+
 def is_dictionary(data) -> bool:
     from pyarrow import types
 
@@ -73,7 +97,8 @@ def _unusable(data) -> Column:
     return Column(np.zeros(len(data)), unusable=str(data.type))
 
 
-def _is_text(kind) -> bool:
+def is_text(kind) -> bool:
+    """Whether an Arrow type is text."""
     from pyarrow import types as t
 
     return t.is_string(kind) or t.is_large_string(kind) or getattr(
@@ -84,7 +109,7 @@ def _is_text(kind) -> bool:
 def _is_plain(kind) -> bool:
     from pyarrow import types as t
 
-    return _is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind)
+    return is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind)
 
 
 def _words(data, category: bool = False) -> Column:

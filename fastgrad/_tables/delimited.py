@@ -17,24 +17,13 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
     pa = pyarrow(source.name)
     from pyarrow import csv as pacsv
 
+    types = {name: pa.string() for name in as_text}
+
     def attempt(threads: bool, handler=None, block: int = look.block):
         with source.open(progress) as file:
             return pacsv.read_csv(
-                file,
-                pacsv.ReadOptions(
-                    column_names=look.names, skip_rows=look.skip, use_threads=threads,
-                    skip_rows_after_names=int(reading.header), encoding=reading.encoding,
-                    block_size=block,
-                ),
-                pacsv.ParseOptions(
-                    delimiter=look.sep, newlines_in_values=True, invalid_row_handler=handler
-                ),
-                pacsv.ConvertOptions(
-                    include_columns=list(wanted), decimal_point=look.decimal,
-                    column_types={name: pa.string() for name in as_text},
-                    null_values=["", *reading.nulls], strings_can_be_null=True,
-                ),
-            )  # fmt: skip
+                file, *options(reading, look, wanted, types, threads, block, handler)
+            )
 
     try:
         try:
@@ -54,6 +43,25 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise ValueError(not_text(source.name, reading.encoding))
     return table
+
+
+def options(reading: Reading, look: Layout, wanted, types, threads: bool, block: int, handler=None):
+    """pyarrow's three objects; `types` of the columns whose type is not as it looks."""
+    from pyarrow import csv as pacsv
+
+    return (
+        pacsv.ReadOptions(
+            column_names=look.names, skip_rows=look.skip, use_threads=threads,
+            skip_rows_after_names=int(reading.header), encoding=reading.encoding, block_size=block,
+        ),
+        pacsv.ParseOptions(
+            delimiter=look.sep, newlines_in_values=True, invalid_row_handler=handler
+        ),
+        pacsv.ConvertOptions(
+            include_columns=list(wanted), decimal_point=look.decimal, column_types=types,
+            null_values=["", *reading.nulls], strings_can_be_null=True,
+        ),
+    )  # fmt: skip
 
 
 def _ragged(name: str, reading: Reading, look: Layout, attempt) -> str:

@@ -171,19 +171,23 @@ def inputs(table: Table, names, encodings: dict, allow_nan: bool = False) -> np.
     place = 0
     for name in names:
         encoding = encodings.get(name, Encoding())
-        part = X[:, place : place + encoding.width]
-        absent = (_numbers if encoding.values is None else _one_hot)(table, name, encoding, part)
-        if encoding.indicator:
-            part[:, -1] = absent
-        if absent.any() and encoding.fill is None and not allow_nan:
-            row = int(np.argmax(absent))
-            raise ValueError(
-                f"{table.where(row, name)}: missing; expected "
-                f"{'a number' if encoding.values is None else 'a value'}: fill it in, or train "
-                f"with --impute mean"
-            )
+        column_inputs(table, name, encoding, X[:, place : place + encoding.width], allow_nan)
         place += encoding.width
     return X
+
+
+def column_inputs(table: Table, name: str, encoding: Encoding, out, allow_nan: bool = False):
+    """The inputs of one column, into `out` (rows, encoding.width) of zeros; see `inputs`."""
+    absent = (_numbers if encoding.values is None else _one_hot)(table, name, encoding, out)
+    if encoding.indicator:
+        out[:, -1] = absent
+    if absent.any() and encoding.fill is None and not allow_nan:
+        row = int(np.argmax(absent))
+        raise ValueError(
+            f"{table.where(row, name)}: missing; expected "
+            f"{'a number' if encoding.values is None else 'a value'}: fill it in, or train "
+            f"with --impute mean"
+        )
 
 
 def _numbers(table: Table, name: str, encoding: Encoding, out) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..datasets.prepare import scaled
 from .encode import FEW, as_text, too_many
 from .table import Table, is_label, number, numbers, share_of_numbers, written_amount
 
@@ -179,3 +180,18 @@ def codes(table: Table, known: list) -> np.ndarray:
             f"classes {', '.join(map(str, known[:20]))}"
         )
     return found
+
+
+def of_model(model, table: Table) -> np.ndarray:
+    """A table's targets as the network of a model takes them: scaled, or codes of the classes."""
+    if model.classes is not None:
+        found = codes(table, model.classes)
+        return found if model.net.spec.loss.labelled else found.astype(model.net.dtype)
+    y, loss = real(table), model.net.spec.loss
+    low = np.argwhere(y.reshape(len(y), -1) < loss.least_target)
+    if len(low):
+        row, column = low[0]
+        value, place = y.reshape(len(y), -1)[row, column], table.where(row, table.targets[column])
+        raise ValueError(f"{place}: {value}; expected 0 or more for the loss {loss.name}")
+    with np.errstate(under="ignore", over="ignore"):
+        return scaled(y, model.target_mean, model.target_scale).astype(model.net.dtype)

@@ -29,6 +29,21 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
     sources = find(data)
     if sources[0].ending in (".npy", ".npz"):
         return _arrays(sources[0], choose), []
+    readers, roles = opened(sources, reading, choose)
+    first = readers[0]
+    with arrow.at_most(reading.threads):
+        parts = _columns(readers, roles, _total(sources, progress))
+    name = first.source.name if len(sources) == 1 else f"{data[0]}, ... ({len(sources)} files)"
+    table = Table(
+        name, {name: arrow.column(parts.column(name)) for name in parts.column_names},
+        parts.num_rows, first.named, roles.targets,
+        [(reader.source.name, reader.rows) for reader in readers], decimal=first.decimal,
+    )  # fmt: skip
+    return table, notes_of(readers, parts.column_names)
+
+
+def opened(sources, reading: Reading, choose):
+    """(a reader a file, the roles of their columns); a ValueError where one has not all of them."""
     readers = [_Csv(s, reading) if s.ending != ".parquet" else _Parquet(s) for s in sources]
     first = readers[0]
     names = [*first.names, *(key for key, _ in first.source.partition)]
@@ -38,18 +53,10 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
             if name not in reader.names and name not in dict(reader.source.partition):
                 raise ValueError(f"{reader.source.name}: no column {name!r}, which "
                                  f"{first.source.name} has")  # fmt: skip
-    with arrow.at_most(reading.threads):
-        parts = _columns(readers, roles, _total(sources, progress))
-    name = first.source.name if len(sources) == 1 else f"{data[0]}, ... ({len(sources)} files)"
-    table = Table(
-        name, {name: arrow.column(parts.column(name)) for name in parts.column_names},
-        parts.num_rows, first.named, roles.targets,
-        [(reader.source.name, reader.rows) for reader in readers], decimal=first.decimal,
-    )  # fmt: skip
-    return table, _notes(readers, parts.column_names)
+    return readers, roles
 
 
-def _notes(readers, used) -> list[str]:
+def notes_of(readers, used) -> list[str]:
     """What was assumed about the files, each once."""
     found = []
     for reader in readers:
@@ -79,7 +86,7 @@ def _columns(readers, roles: Roles, progress):
     parts = [reader.read(wanted, as_text, progress) for reader in readers]
     for name in wanted if len(parts) > 1 else ():
         kinds = {part.schema.field(name).type for part in parts} - {pa.null()}
-        if len({_family(kind) for kind in kinds}) > 1:
+        if len({family(kind) for kind in kinds}) > 1:
             if isinstance(readers[0], _Parquet):
                 raise ValueError(
                     f"column {name} is {' and '.join(sorted(map(str, kinds)))} in different files; "
@@ -93,7 +100,8 @@ def _columns(readers, roles: Roles, progress):
     return pa.concat_tables(parts, promote_options="permissive")
 
 
-def _family(kind) -> str:
+def family(kind) -> str:
+    """What kinds of types go together in the files of a table."""
     import pyarrow as pa
 
     t = pa.types
@@ -127,7 +135,7 @@ class _Csv:
             )  # fmt: skip
         except _BROKEN as error:
             raise ValueError(f"{self.source.name}: cannot be read: {error}") from None
-        return _with_partition(table, own, wanted)
+        return with_partition(table, own, wanted)
 
 
 class _Parquet:
@@ -136,7 +144,9 @@ class _Parquet:
     def __init__(self, source: Source):
         self.source, self.rows, self.notes, self.unnamed = source, 0, [], {}
         with self._opened() as file:
-            schema = file.schema_arrow
+            schema, groups = file.schema_arrow, file.metadata
+            self.group_rows = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
+        self.schema = schema
         self.names = schema.names
         check_names(source.name, self.names)
         pandas = schema.pandas_metadata or {}
@@ -155,7 +165,7 @@ class _Parquet:
         for place, name in enumerate(table.column_names):
             if name in self.categories and not arrow.is_dictionary(table.column(place)):
                 table = table.set_column(place, name, table.column(place).dictionary_encode())
-        return _with_partition(table, own, wanted)
+        return with_partition(table, own, wanted)
 
     @contextlib.contextmanager
     def _opened(self):
@@ -169,7 +179,7 @@ class _Parquet:
             raise ValueError(f"{self.source.name}: not a Parquet file: {error}") from None
 
 
-def _with_partition(table, own: dict, wanted):
+def with_partition(table, own: dict, wanted):
     import pyarrow as pa
 
     for name, value in own.items():

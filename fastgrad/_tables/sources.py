@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import lzma
 import os
@@ -45,6 +46,17 @@ class Source:
             else:
                 yield raw
 
+    def open_native(self):
+        """pyarrow's file of the decompressed content, read without Python where it can be."""
+        pa = pyarrow(self.name)
+        if self.content is not None:
+            raw = pa.BufferReader(self.content)
+        elif self.codec == "xz":
+            return pa.PythonFile(lzma.open(self.path), "r")
+        else:
+            raw = pa.OSFile(str(self.path))
+        return raw if self.codec is None else pa.CompressedInputStream(raw, self.codec)
+
     def _raw(self, progress):
         if self.content is not None:
             return io.BytesIO(self.content)
@@ -67,9 +79,13 @@ class _Watched(io.FileIO):
 
 
 def find(names) -> list[Source]:
-    """The files of a command's data: each a file, a folder of files, or "-"."""
+    """The files of a command's data: each a file, a folder of files, a pattern as "part-*.csv" or
+    "-"."""
     sources = []
     for name in names:
+        if glob.has_magic(name) and not os.path.lexists(name):
+            sources += _matching(name)
+            continue
         if name == "-":
             content = sys.stdin.buffer.read()
             sources.append(_of_content("standard input", content))
@@ -86,7 +102,7 @@ def find(names) -> list[Source]:
         elif not path.is_file() or not path.suffix:  # as /dev/stdin, or <(zcat table.csv.gz)
             sources.append(_of_content(name, path.read_bytes()))
         else:
-            sources.append(_of_path(path))
+            sources.append(of_path(path))
     endings = {source.ending for source in sources}
     if len(sources) > 1 and not (endings <= {".csv", ".tsv"} or endings == {".parquet"}):
         raise ValueError(
@@ -94,6 +110,24 @@ def find(names) -> list[Source]:
             f"CSV or of Parquet"
         )
     return sources
+
+
+def _matching(pattern: str) -> list[Source]:
+    """The files that a pattern names, in the order of their names."""
+    paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    found = [
+        of_path(path, keys_of(path.parts[:-1]))
+        for path in paths
+        if path.is_file() and not path.name.endswith(".history.csv")
+    ]
+    if not found:
+        raise ValueError(f"{pattern}: no file matches; expected CSV or Parquet files")
+    return found
+
+
+def keys_of(folders) -> list[tuple[str, str]]:
+    """The columns that names of folders spell, as "year=2019"."""
+    return [tuple(part.split("=", 1)) for part in folders if "=" in part]
 
 
 def _of_content(name: str, content: bytes) -> Source:
@@ -120,7 +154,9 @@ def _ending(path: Path) -> tuple[str, str | None]:
     return _ALIASES.get(suffix, suffix), codec
 
 
-def _of_path(path: Path, partition=()) -> Source:
+def of_path(path, partition=()) -> Source:
+    """A file by the ending of its name; a ValueError for one that is unknown."""
+    path = Path(path)
     ending, codec = _ending(path)
     if ending not in ENDINGS or (codec and ending not in (".csv", ".tsv")):
         raise ValueError(
@@ -140,8 +176,7 @@ def _folder(folder: Path) -> list[Source]:
         if path.name.endswith(".history.csv"):
             continue
         if _ending(path)[0] in (".csv", ".tsv", ".parquet"):
-            keys = [part.split("=", 1) for part in inside.parts[:-1] if "=" in part]
-            found.append(_of_path(path, map(tuple, keys)))
+            found.append(of_path(path, keys_of(inside.parts[:-1])))
     if not found:
         raise ValueError(f"{folder}: a folder without tables; expected CSV or Parquet files in it")
     return found

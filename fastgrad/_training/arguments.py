@@ -9,15 +9,43 @@ import numpy as np
 from .. import metrics
 from .._core import check
 from ..optimizers import get_optimizer
+from ..second_order import SecondOrder
 from .optimizer import Optimizer
-from .sources import Arrays
+from .sources import Arrays, Batches, Elsewhere
 
 BATCH_SIZE = 32  # unless another is given
 
 
-def all_rows(net, optimizer, X, y, sample_weight, batch_size) -> Arrays:
+def source_of(net, optimizer, X, y, sample_weight, batch_size, shuffle: bool, epochs: int):
+    """Where the rows come from; see `sources` and `windows`."""
+    rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
+    if isinstance(X, Elsewhere):
+        if batch_size is not None and not isinstance(optimizer, Optimizer):
+            refuse_batches(optimizer, batch_size)
+        return X.source(net, batch_size, shuffle)
+    is_stream = metrics.is_stream(X)
+    if is_stream and (y is not None or sample_weight is not None):
+        raise TypeError("y or sample_weight beside a stream, which has its own; expected none")
+    if isinstance(optimizer, SecondOrder):
+        return all_rows(net, optimizer, X, y, sample_weight, batch_size)
+    if is_stream:
+        return X.for_fit(net, None if optimizer is None else rows, shuffle)
+    if y is not None:
+        return Arrays(net, X, y, sample_weight, rows, shuffle)
+    if optimizer is None:
+        raise TypeError("optimizer 'lbfgs' takes all rows at once; expected arrays X and y")
+    if sample_weight is not None:
+        raise TypeError("sample_weight is given beside batches; expected (X, y, sample_weight)")
+    return Batches(net, X, epochs)
+
+
+def all_rows(net, optimizer, X, y, sample_weight, batch_size):
     """The rows for an optimiser that takes them all at once."""
     name = type(optimizer).__name__
+    if metrics.is_stream(X):
+        if batch_size is not None:
+            refuse_batches(optimizer, batch_size)
+        return X.for_fit(net, None, False)
     if y is None:
         raise TypeError(f"optimizer {name} takes all rows at once; expected arrays X and y")
     if batch_size is not None:
@@ -26,9 +54,9 @@ def all_rows(net, optimizer, X, y, sample_weight, batch_size) -> Arrays:
 
 
 def refuse_batches(optimizer, batch_size):
+    name = "'lbfgs'" if optimizer is None else type(optimizer).__name__
     raise ValueError(
-        f"batch_size is {batch_size}, and optimizer {type(optimizer).__name__} takes all rows at "
-        f"once; expected none"
+        f"batch_size is {batch_size}, and optimizer {name} takes all rows at once; expected none"
     )
 
 
@@ -57,6 +85,12 @@ def sequence_of(seed, name: str = "seed") -> np.random.SeedSequence:
 def validation_of(net, validation):
     if validation is None:
         return None
+    if metrics.is_stream(validation):
+        validation.model(net)
+        if validation.rows > validation.window:
+            return validation
+        X, y, s = validation.arrays(net)
+        return X, *metrics.targets(net, len(X), y, s, "validation ")
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise TypeError(
             f"validation is a {type(validation).__name__}; expected a pair (X, y) or a triple "

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import curvature
 from ..jacobians import jacobian
+from ..metrics import rows_of
 
 CONVERGED, NOT_FINITE = "converged", "not finite"
 
@@ -31,10 +32,10 @@ class Problem:
     """The loss of one network on one set of rows; gradients and products in float64."""
 
     def __init__(self, net, source, threads):
-        self.net, self.threads = net, threads
+        self.net, self.threads, self.rows = net, threads, source.size
         X, y, self.s = source.all()
-        self.X = np.ascontiguousarray(X, net.dtype)
-        self.y = y if net.spec.loss.labelled else y.reshape(len(self.X), -1)
+        self.X = rows_of(X, net.dtype)
+        self.y = y if net.spec.loss.labelled else y.reshape(self.X.shape[0], -1)
 
     def loss(self, theta) -> float:
         return self.net.loss(theta, self.X, self.y, self.s, threads=self.threads)
@@ -62,18 +63,26 @@ class Problem:
         A *= root[:, :, None]
         return (b * root).reshape(-1), A.reshape(n * k, -1)
 
+    def has_few_residuals(self) -> bool:
+        """Fewer than parameters: `residuals` is smaller than `ggn`."""
+        return self.rows * self.net.n_outputs < self.net.n_parameters
+
     def penalty(self) -> np.ndarray:
-        """The second derivative of the l2 penalty (p,): l2 for weights, 0 for biases."""
-        diagonal = np.zeros(self.net.n_parameters, self.net.dtype)
-        for W, _ in self.net.unflatten(diagonal):
-            W[...] = 1
-        return self.net.l2 * diagonal.astype(np.float64)
+        return penalty(self.net)
+
+
+def penalty(net) -> np.ndarray:
+    """The second derivative of the l2 penalty (p,): l2 for weights, 0 for biases."""
+    diagonal = np.zeros(net.n_parameters, net.dtype)
+    for W, _ in net.unflatten(diagonal):
+        W[...] = 1
+    return net.l2 * diagonal.astype(np.float64)
 
 
 def trainer(run):
     """A function that makes a step in place and returns its row of the history, or None: then
     `stopped` says why."""
-    result, problem = run.result, Problem(run.net, run.source, run.threads)
+    result, problem = run.result, run.problem()
 
     def epoch():
         run.look_for_stop()
@@ -85,7 +94,7 @@ def trainer(run):
             return None
         result.theta[...] = step.theta
         optimizer._steps, optimizer._state = optimizer.steps + 1, step.state
-        if any([hook(result) for hook in run.on_step]):
+        if run.says_stop(run.on_step):
             result.stopped = "callback"
         return {"loss": step.loss, "learning_rate": 1.0, **step.row}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..metrics import rows_of
-
 EVALUATIONS = 20  # of the loss, for each epoch asked for
 _ENDS = {0: "converged", 1: "evaluations"}  # SciPy's status; its limit on iterations is _Stop
 
@@ -22,14 +20,11 @@ def fit_lbfgs(run, shown):
             "optimizer 'lbfgs' needs SciPy: pip install \"fastgrad[scipy]\""
         ) from None
     net, result = run.net, run.result
-    X, y, s = run.source.all()
-    X = rows_of(X, net.dtype)
-    y = y if net.spec.loss.labelled else y.reshape(X.shape[0], -1)
+    problem = run.problem()
 
     def loss_and_grad(theta):
         run.look_for_stop()
-        loss, grad = net.loss_and_grad(theta.astype(net.dtype), X, y, s, threads=run.threads)
-        return loss, grad.astype(np.float64)
+        return problem.loss_and_grad(theta.astype(net.dtype))
 
     def after(intermediate_result):
         result.theta[...] = intermediate_result.x

@@ -28,8 +28,7 @@ def step(problem, theta, first_damping, tolerance, state):
         return NOT_FINITE
     if not g.any():
         return CONVERGED
-    n_residuals = len(problem.X) * problem.net.n_outputs
-    system = (Residuals if n_residuals < theta.size else Normal)(problem, theta, g)
+    system = (Residuals if problem.has_few_residuals() else Normal)(problem, theta, g)
     if not np.isfinite(system.scale):
         return NOT_FINITE
     damping = state.get("damping", first_damping * system.scale)

@@ -173,15 +173,81 @@ def moments(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     >>> moments(np.array([1e300, 3e300]))
     (array(2.e+300), array(1.e+300))
     """
+    mean, deviation, constant = _moments(X)
+    smallest = np.nextafter(0.0, 1.0)
+    return mean, np.where(constant, 1.0, np.maximum(deviation, smallest))
+
+
+def _moments(X):
+    """(mean, deviation, whether it is constant) of each column."""
     low, high = X.min(axis=0), X.max(axis=0)
     constant = high == low  # compared: rounding gives a column of 0.1 a deviation of 1e-17
     size = np.frexp(np.maximum(high.astype(np.float64), -low.astype(np.float64)))[1]
     shift = np.where((size < -400) | (size > 490), size, 0)
     near = np.ldexp(X.astype(np.float64), -shift) if shift.any() else X
     mean = np.ldexp(near.mean(axis=0, dtype=np.float64), shift)
-    scale = np.ldexp(near.std(axis=0, dtype=np.float64), shift)
-    least = 5e-324  # the smallest number above 0
-    return np.where(constant, X[0], mean), np.where(constant, 1.0, np.maximum(scale, least))
+    deviation = np.ldexp(near.std(axis=0, dtype=np.float64), shift)
+    return np.where(constant, X[0], mean), np.where(constant, 0.0, deviation), constant
+
+
+class Moments:
+    """Mean and population deviation of columns, of rows that come block by block.
+
+    Blocks are merged in the order in which they come, by the formulas of Chan, Golub and LeVeque
+    (*Algorithms for computing the sample variance*, 1983), which take differences of means, never
+    of squares. NaN is a missing cell and counts for nothing.
+
+    Examples
+    --------
+    >>> found = Moments(1)
+    >>> found.add(np.array([[1.0], [2.0]]))
+    >>> found.add(np.array([[6.0], [np.nan]]))
+    >>> found.mean, found.rows
+    (array([3.]), array([3.]))
+    >>> bool(np.isclose(found.deviation[0] ** 2, 14 / 3))
+    True
+    """
+
+    def __init__(self, columns: int):
+        self.rows = np.zeros(columns)
+        self.mean, self.deviation = np.zeros(columns), np.zeros(columns)
+
+    def add(self, X) -> None:
+        """X (m, columns), float64.
+
+        Examples
+        --------
+        >>> Moments(1).add(np.ones((2, 1)))
+        """
+        if not len(X) or not X.shape[1]:
+            return
+        rows = np.full(X.shape[1], float(len(X)))
+        mean, deviation, _ = _moments(X)
+        for j in np.flatnonzero(np.isnan(mean)):
+            known = X[:, j][~np.isnan(X[:, j])]
+            rows[j] = len(known)
+            mean[j], deviation[j], _ = _moments(known) if len(known) else (0.0, 0.0, None)
+        self._merge(rows, mean, deviation)
+
+    def _merge(self, rows, mean, deviation) -> None:
+        """Deviations by `hypot`, which squares nothing that would leave the range."""
+        before, self.rows = self.rows, self.rows + rows
+        share = rows / np.maximum(self.rows, 1)
+        rest = before / np.maximum(self.rows, 1)
+        between = mean / 2 - self.mean / 2
+        self.mean = np.where(before == 0, mean, self.mean + 2 * (between * share))
+        within = np.hypot(np.sqrt(rest) * self.deviation, np.sqrt(share) * deviation)
+        self.deviation = np.hypot(within, 2 * (np.sqrt(rest * share) * np.abs(between)))
+
+    def scale(self):
+        """The deviation; 1 for that of a constant column.
+
+        Examples
+        --------
+        >>> Moments(2).scale()
+        array([1., 1.])
+        """
+        return np.where(self.deviation == 0, 1.0, self.deviation)
 
 
 def scaled(X: NDArray[Any], mean: Any, scale: Any) -> NDArray[np.float64]:
