@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import checked_network
 from ._core.csr import Csr
+from ._core.names import list_public
 from .network import MLP
+from .typing import Numbers, SparseRows
+
+if TYPE_CHECKING:
+    from ._training.stream import Stream
+
+__all__ = ["Scores", "evaluate", "score_name"]
+list_public(globals())
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
 # Below so many multiplications (1 ms) one thread does it: little to gain, and beside busy processes
@@ -27,7 +36,7 @@ class Scores(NamedTuple):
         As `MLP.loss`, l2 included.
     score : float
         Accuracy for "cross_entropy" and "logistic", R^2 for the losses of a regression (of the
-        rates, for "poisson"); NaN where an output or a target is NaN.
+        rates, for "poisson"); NaN where an output or a target is NaN, and R^2 of a single row.
 
     Examples
     --------
@@ -39,12 +48,20 @@ class Scores(NamedTuple):
     score: float
 
 
-def score_name(net) -> str:
+def score_name(net: MLP[Any]) -> str:
     """What `Scores.score` is for this network: "accuracy" or "r2"."""
     return net.spec.loss.score
 
 
-def evaluate(net, theta, X, y=None, sample_weight=None, *, threads: int | None = None) -> Scores:
+def evaluate(
+    net: MLP[Any],
+    theta: Numbers,
+    X: Numbers | SparseRows | Stream,
+    y: Numbers | None = None,
+    sample_weight: Numbers | None = None,
+    *,
+    threads: int | None = None,
+) -> Scores:
     """Loss and accuracy (or R^2) in bounded memory.
 
     Parameters
@@ -67,7 +84,8 @@ def evaluate(net, theta, X, y=None, sample_weight=None, *, threads: int | None =
     scores : Scores
         Accuracy is the weighted share of right labels (over all entries for several logistic
         outputs); R^2 is 1 - sum of squares left / sum of squares about the mean, averaged over
-        outputs (for a constant output: 1 if it is met exactly, else 0).
+        outputs (for a constant output: 1 if it is met exactly, else 0); NaN of a single row, which
+        has no mean to be compared with.
 
     Raises
     ------
@@ -94,13 +112,13 @@ def evaluate(net, theta, X, y=None, sample_weight=None, *, threads: int | None =
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
 
 
-def is_stream(X) -> bool:
+def is_stream(X: object) -> bool:
     """Whether X is a `Stream`, without importing what only streams need."""
     streams = sys.modules.get("fastgrad._training.stream")
     return streams is not None and isinstance(X, streams.Stream)
 
 
-def evaluate_stream(net, theta, stream, threads=None) -> Scores:
+def evaluate_stream(net: MLP[Any], theta: Any, stream: Any, threads: Any = None) -> Scores:
     """As `evaluate`, of a stream's rows block by block."""
     tally = Tally(net, stream.n_outputs if net.spec.loss.score == "r2" else 0)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -109,7 +127,7 @@ def evaluate_stream(net, theta, stream, threads=None) -> Scores:
         return tally.scores()
 
 
-def inputs(X, name: str, net) -> np.ndarray:
+def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
     """(n, d) of the network's dtype; a memory map stays one, whatever its dtype; what is sparse
     becomes CSR."""
     if check.is_sparse(X):
@@ -126,7 +144,9 @@ def inputs(X, name: str, net) -> np.ndarray:
     return check.matrix(_converted(X, name, net.dtype), name, net.dtype, net.n_inputs, True)
 
 
-def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True):
+def targets(
+    net: MLP[Any], n: int, y: Any, sample_weight: Any, prefix: str = "", scaled: bool = True
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """y, and weights or None, as the kernels take them.
 
     `scaled`: nothing but the ratios of these weights will count.
@@ -141,7 +161,7 @@ def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True
     return y, sample_weight
 
 
-def rows_of(X, dtype):
+def rows_of(X: Any, dtype: Any) -> Any:
     """Checked rows as a kernel takes them."""
     return X if type(X) is Csr else np.ascontiguousarray(X, dtype)
 
@@ -153,8 +173,13 @@ def _converted(value, name: str, dtype):
     return array
 
 
-def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+def evaluate_checked(
+    net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
+    threads: int | None = None,
+) -> Scores:  # fmt: skip
+    with np.errstate(
+        under="ignore", over="ignore", invalid="ignore"
+    ):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
         return _scores(net, theta, X, y, sample_weight, threads)
@@ -195,16 +220,17 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
         for block in blocks
     )
-    return Scores(tally.loss(), _r2(left, about))
+    return Scores(tally.loss(), np.nan if tally.counted < 2 else _r2(left, about))
 
 
 class Tally:
     """Scores of rows that come block by block; `targets`: of how many the spread about the mean is
     kept (merged as `datasets.prepare.Moments` does), 0 where the caller finds it."""
 
-    def __init__(self, net, targets: int):
+    def __init__(self, net: MLP[Any], targets: int):
         self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
-        self._counted = net.spec.loss.score == "accuracy"
+        self._labels = net.spec.loss.score == "accuracy"
+        self.counted = 0  # rows of a weight above 0
         self._mean, self._about = np.zeros(targets), np.zeros(targets)
 
     def add_outputs(self, net, theta, x, y, s, threads) -> None:
@@ -229,12 +255,13 @@ class Tally:
         share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
         if not share:
             return
+        self.counted += len(y) if s is None else int(np.count_nonzero(s))
         flat = y[:, 0] if loss.labelled else y
         near = None if s is None else check.near_one(s)  # a block's may all be very small
         self._losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         self._weights.append(share)
         out = net.predict(theta, x, threads=threads)
-        if not self._counted:
+        if not self._labels:
             self.left = self.left + _sum(np.square(loss.values(out) - y, dtype=np.float64), s)
         elif loss.labelled:
             self._right += _sum(_known(out.argmax(axis=1) == flat, out), s)
@@ -262,9 +289,10 @@ class Tally:
     def scores(self) -> Scores:
         if not self._weights:
             raise ValueError("there are no rows that count; expected at least one")
-        if self._counted:
+        if self._labels:
             return Scores(self.loss(), float(self._right) / self.weight())
-        return Scores(self.loss(), _r2(np.asarray(self.left), self._about))
+        score = np.nan if self.counted < 2 else _r2(np.asarray(self.left), self._about)
+        return Scores(self.loss(), score)
 
 
 def _known(hits, *arrays):
@@ -289,7 +317,7 @@ def _sum(values, sample_weight):
 
 
 def _r2(left, about) -> float:
-    with np.errstate(divide="ignore"):
+    with np.errstate(under="ignore", divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
     score[constant] = np.where(np.isnan(left[constant]), np.nan, left[constant] == 0)

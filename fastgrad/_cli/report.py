@@ -94,7 +94,7 @@ def summary(args, model: Model, parts, result) -> dict:
         found[f"{name}_loss"] = scores.loss
         found[f"{name}_{score_name(net)}"] = scores.score
         if model.classes is None:
-            with np.errstate(over="ignore"):
+            with np.errstate(under="ignore", over="ignore"):
                 root = np.sqrt(_mean_square(model, part)) * model.target_scale
             found[f"{name}_rmse"] = float(root[0]) if len(root) == 1 else root.tolist()
     return found

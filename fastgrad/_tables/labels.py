@@ -193,5 +193,5 @@ def of_model(model, table: Table) -> np.ndarray:
         row, column = low[0]
         value, place = y.reshape(len(y), -1)[row, column], table.where(row, table.targets[column])
         raise ValueError(f"{place}: {value}; expected 0 or more for the loss {loss.name}")
-    with np.errstate(over="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         return scaled(y, model.target_mean, model.target_scale).astype(model.net.dtype)
