@@ -74,7 +74,7 @@ def tune(args) -> int:
 def warmup(args) -> int:
     """Compile what training and prediction need, so that the first run finds it on disk."""
     from .. import MLP, fit, neuron_loss_and_grad, optimizers
-    from .._core.stepper import Stepper
+    from .._training.stepper import Stepper
 
     start = time.perf_counter()
     done = []

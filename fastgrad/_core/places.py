@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import MR, NV, RELU
 from ..kernels.jit import jitable
+from ..kernels.micro_kernel import MR, NV, RELU
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from .cuts import Widths, even_cut
@@ -101,11 +101,13 @@ def place_parameters(vector, sizes, flat) -> None:
 
 @jitable
 def choose_products(vector, sizes, job, totals, kind, widths, cut):
-    """The variants of all products; (weight tasks, the most rows of W whose inputs are packed)."""
+    """The variants of all products; (weight tasks, the most rows of W whose inputs are packed, the
+    most rows of a W of which a panel is)."""
     n, want, lanes = job.n, job.want, VECTOR_BYTES // job.itemsize
     kc, matrix = block_of_k(job.tuned.panel, job.itemsize), want & at.MATRIX != 0
     columns = max(1, -(-sizes[0] // tuning.SPARSE_WEIGHT_TASKS)) if job.sparse else 0
-    tasks = most = 0
+    moved = want & at.TANGENT != 0 and want & at.INPUT_GRADIENT != 0  # X has a tangent of its own
+    tasks = most = deepest = 0
     for layer in range(len(sizes) - 1):
         d, k, record = sizes[layer], sizes[layer + 1], layer_at(vector, layer)
         unpacked = job.sparse and layer == 0
@@ -121,6 +123,10 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
         few_rows = (cut.task_rows if cut.own else n) <= few
         if record[LAYER.forward] == at.PACKED and few_rows and (inside or k % lanes == 0):
             record[LAYER.forward] = at.IN_PLACE
+        once = n <= tuning.PANEL_BY_PANEL_ROWS and want & ~(at.LOSS | at.GRADIENT) == 0
+        if record[LAYER.forward] == at.PACKED and cut.wide and once:
+            record[LAYER.forward] = at.PANEL_BY_PANEL
+            deepest = max(deepest, d)
         if kind.one_pass:  # nothing is packed
             record[LAYER.forward], record[LAYER.input_gradient] = at.IN_PLACE, at.DOT_ROWS
         worth_copies = rows >= tuning.COPY_ROWS and min(cut.chunk, n) >= tuning.COPY_PRODUCTS
@@ -128,14 +134,14 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
             record[LAYER.weight_gradient] = at.GATHERED if kind.gathered else at.SCATTERED
         elif record[LAYER.transposed] != 0:
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
-        elif cut.wide and not matrix and worth_copies:
+        elif cut.wide and not matrix and worth_copies and not (moved and layer == 0):
             record[LAYER.weight_gradient] = at.PACKED_BOTH
             most = max(most, rows)
         record[LAYER.first_weight_task], record[LAYER.weight_rows] = tasks, rows
         tasks += k if matrix else -(-d // (columns if unpacked else rows))
     vector[PLAN.weight_tasks], vector[PLAN.kc] = tasks, kc
     vector[PLAN.columns] = columns if cut.wide else 0
-    return tasks, most
+    return tasks, most, deepest
 
 
 @jitable

@@ -31,6 +31,8 @@ WEIGHT_TASKS, LEAST_WEIGHT_ROWS = 16, 96
 # packing pays from 200 rows on, from 100 where rows of W lie 4 KiB from each other); and up to
 # which it does where all columns make one panel.
 IN_PLACE_ROWS, NARROW_ROWS = 128, 256
+# And up to which, in a wide network, each row task copies the panels of W by itself.
+PANEL_BY_PANEL_ROWS = 256
 # Rows up to which dX by dot products with the rows of W costs less than packing its transpose: of
 # any W, and of one whose rows have at least so many vectors.
 FEW_ROWS, FEW_VECTORS = (4, 32), 8
@@ -92,7 +94,7 @@ MOST_LOST = 3  # serial calls
 PROBE_PAUSE = 0.5  # from one serial call to the next, where threads pay
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 1.0  # of threads, where they do not
 
-# Training (`_core/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
+# Training (`_training/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a compiled call
 STEP_SECONDS, FLOPS_PER_SECOND = 5e-6, 4e10  # of a step, roughly, for the above
 TRIAL_STEPS = 4  # of the other way: fewer would count the launch for too much
