@@ -119,12 +119,17 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
         record[LAYER.input_gradient] = at.DOT_ROWS if dots else at.PACKED_T
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = job.flat and record[LAYER.flat_db] + lanes <= totals.parameters
+        # Rows of W whole pages from each other share cache sets, which lines of all do not fit.
+        pages = k * job.itemsize % tuning.PAGE_BYTES == 0
+        narrow = pages and NV * VECTOR_BYTES <= tuning.LINE_BYTES
         few = tuning.NARROW_ROWS if k <= NV * lanes else tuning.IN_PLACE_ROWS
+        few = tuning.PAGED_ROWS if narrow else few
         few_rows = (cut.task_rows if cut.own else n) <= few
         if record[LAYER.forward] == at.PACKED and few_rows and (inside or k % lanes == 0):
             record[LAYER.forward] = at.IN_PLACE
-        once = n <= tuning.PANEL_BY_PANEL_ROWS and want & ~(at.LOSS | at.GRADIENT) == 0
-        if record[LAYER.forward] == at.PACKED and cut.wide and once:
+        once = n <= (tuning.IN_PLACE_ROWS if pages else tuning.PANEL_BY_PANEL_ROWS)
+        once = once and cut.wide and want & ~(at.LOSS | at.GRADIENT) == 0
+        if record[LAYER.forward] == at.PACKED and once:
             record[LAYER.forward] = at.PANEL_BY_PANEL
             deepest = max(deepest, d)
         if kind.one_pass:  # nothing is packed
