@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
-from ._core.calls import checked_network, inputs, output, outputs, tangents
+from ._core.calls import inputs, loss_arguments, output, outputs, tangents
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_output_product, run_product
@@ -128,10 +128,9 @@ def ggn_vp(
 
 
 def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads):
-    checked_network(net)
     names = "theta", "X", "y", "v", "sample_weight", "v_X"
     given = theta, X, y, v, sample_weight, v_X
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
     checked = theta, X, y, v, sample_weight, v_X
     out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
@@ -245,9 +244,8 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     >>> fg.curvature.ggn_diagonal(net, theta, X, y).round(12)
     array([10.,  2.])
     """
-    checked_network(net)
     given = theta, X, y, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     checked, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
     out = output(out, "out", theta.shape, net.dtype, names, given, checked)
     net._run(at.GRADIENT | at.DIAGONAL, theta, X, y, sample_weight, out, None, threads)
@@ -299,8 +297,7 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     >>> A.round(12).tolist(), B.round(12).tolist()
     ([[5.0, 2.0], [2.0, 1.0]], [[2.0]])
     """
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     shapes = [shape for d, k in zip(net.layer_sizes, net.layer_sizes[1:]) for shape in (d + 1, k)]
     ends = np.cumsum(np.square(shapes))
     out = np.empty(int(ends[-1]), net.dtype)
@@ -376,9 +373,8 @@ def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None =
 
 
 def _matrix(second, net, theta, X, y, sample_weight, out, threads):
-    checked_network(net)
     given, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     p = net.n_parameters
     check.addressable(p * p, net.dtype, "the matrix")
     out = output(out, "out", (p, p), net.dtype, names, given, (theta, X, y, sample_weight))
@@ -434,8 +430,7 @@ def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", thr
         ) from None
     if kind not in ("hessian", "ggn"):
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 

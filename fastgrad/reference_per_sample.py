@@ -8,7 +8,8 @@ divided by n, times the sample's weight if there are weights.
 
 import numpy as np
 
-from .reference import ACTIVATIONS, mlp_forward, mlp_loss_and_grad, output_delta, unflatten
+from .reference import ACTIVATIONS, mlp_forward, mlp_loss_and_grad, unflatten
+from .reference.networks import output_delta
 
 
 def _rows(theta, layer_sizes, activations, delta, output_activation, activation):

@@ -22,6 +22,12 @@ def inputs(net, theta, X, nonempty: bool = False):
     return net._inputs(theta, X, nonempty=nonempty, sparse=False)
 
 
+def loss_arguments(net, theta, X, y, sample_weight):
+    """theta, X, y and sample_weight of a network's loss, checked; X dense, of one row or more."""
+    checked_network(net)
+    return net._checked(theta, X, y, sample_weight, sparse=False)
+
+
 def tangents(net, n: int, tangent, tangent_X, names) -> tuple:
     """Of theta (p,) and of X (n, d), of the network's dtype; one of them may be None."""
     of_theta, of_X = names
