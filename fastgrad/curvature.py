@@ -13,13 +13,24 @@ Formulas 34 to 37.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import inputs, loss_arguments, output, outputs, tangents
+from ._core.csr import Csr, bound_rows
+from ._core.names import list_public
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_output_product, run_product
+from .typing import ArrayOf, CurvatureName, D, Numbers, Rows
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+    from .network import MLP
 
 __all__ = [
     "ggn",
@@ -31,20 +42,33 @@ __all__ = [
     "operator",
     "output_hvp",
 ]
+list_public(globals())
 
 
+@overload
 def hvp(
-    net, theta, X, y, v, sample_weight=None, *, v_X=None, need_X: bool = False, out=None,
-    threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def hvp(
+    net: Any, theta: Any, X: Any, y: Any, v: Any, sample_weight: Any = None, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """The Hessian of the loss times a vector, H v: how the gradient moves as theta moves along v.
 
     Parameters
     ----------
     net : MLP
     theta : array (p,)
-    X : array (n, d)
-        n >= 1.
+    X : array (n, d), or sparse
+        n >= 1; CSR as `MLP.loss_and_grad` takes it, but where X moves or `need_X` is asked for.
     y : array
         As for `MLP.loss_and_grad`.
     v : array (p,) or None
@@ -101,10 +125,22 @@ def hvp(
     return _product(at.SECOND, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads)
 
 
+@overload
 def ggn_vp(
-    net, theta, X, y, v, sample_weight=None, *, v_X=None, need_X: bool = False, out=None,
-    threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def ggn_vp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def ggn_vp(
+    net: Any, theta: Any, X: Any, y: Any, v: Any, sample_weight: Any = None, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """Gauss and Newton's matrix of the loss times a vector, G v.
 
     Parameters, returns and errors are those of `hvp`.
@@ -130,23 +166,37 @@ def ggn_vp(
 def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads):
     names = "theta", "X", "y", "v", "sample_weight", "v_X"
     given = theta, X, y, v, sample_weight, v_X
-    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
+    sparse = need_X is False and v_X is None
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight, sparse)
     v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
     checked = theta, X, y, v, sample_weight, v_X
     out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
     want = at.LOSS | at.GRADIENT | at.TANGENT | second
     if v_X is not None or out_X is not None:
         want |= at.INPUT_GRADIENT
-    plan = net._plan(len(X), want, sample_weight is not None)
+    plan = net._plan(len(X), want, sample_weight is not None, type(X) is Csr)
     v = np.zeros_like(theta) if v is None else v
-    run(plan, run_product, (theta, v, X, v_X, y, sample_weight, out, out_X), threads)
+    with bound_rows(plan, X) as rows:
+        run(plan, run_product, (theta, v, rows, v_X, y, sample_weight, out, out_X), threads)
     return (out, out_X) if need_X else out
 
 
+@overload
 def output_hvp(
-    net, theta, X, cotangent, v, *, v_X=None, need_X: bool = False, out=None,
-    threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers, v: ArrayOf[D] | None,
+    *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def output_hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers, v: ArrayOf[D] | None,
+    *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def output_hvp(
+    net: Any, theta: Any, X: Any, cotangent: Any, v: Any, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """The Hessian of sum(cotangent * outputs) times a vector: how `fastgrad.jacobians.vjp` moves.
 
     Parameters
@@ -154,8 +204,8 @@ def output_hvp(
     net : MLP
         Its loss and `l2` have no part in this.
     theta : array (p,)
-    X : array (n, d)
-        n >= 1.
+    X : array (n, d), or sparse
+        n >= 1; CSR as `MLP.loss_and_grad` takes it, but where X moves or `need_X` is asked for.
     cotangent : array (n, k)
         Of the outputs, held still; (n,) stands for (n, 1).
     v, v_X, need_X, out, threads
@@ -194,7 +244,8 @@ def output_hvp(
     True
     """
     names, given = ("theta", "X", "cotangent", "v", "v_X"), (theta, X, cotangent, v, v_X)
-    theta, X = inputs(net, theta, X, nonempty=True)
+    sparse = need_X is False and v_X is None
+    theta, X = inputs(net, theta, X, nonempty=True, sparse=sparse)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs).reshape(-1)
     v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
     checked = theta, X, cotangent, v, v_X
@@ -203,12 +254,22 @@ def output_hvp(
     if v_X is not None or out_X is not None:
         want |= at.INPUT_GRADIENT
     v = np.zeros_like(theta) if v is None else v
-    plan = net._plan(len(X), want, False)
-    run(plan, run_output_product, (theta, v, X, v_X, cotangent, out, out_X), threads)
+    plan = net._plan(len(X), want, False, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
+        run(plan, run_output_product, (theta, v, rows, v_X, cotangent, out, out_X), threads)
     return (out, out_X) if need_X else out
 
 
-def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn_diagonal(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The diagonal of Gauss and Newton's matrix of the loss.
 
     Parameters
@@ -255,7 +316,15 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     return out
 
 
-def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = None):
+def kfac_factors(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    threads: int | None = None,
+) -> list[tuple[NDArray[D], NDArray[D]]]:
     """The factors of Kronecker's approximation to Gauss and Newton's matrix, layer by layer.
 
     Parameters
@@ -306,7 +375,16 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     return list(zip(parts[::2], parts[1::2]))
 
 
-def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def hessian(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The Hessian of the loss, for networks of up to some thousand parameters.
 
     Parameters
@@ -350,7 +428,16 @@ def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | No
     return _matrix(at.SECOND, net, theta, X, y, sample_weight, out, threads)
 
 
-def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Gauss and Newton's matrix of the loss, for networks of up to some thousand parameters.
 
     Parameters, returns and errors are those of `hessian`.
@@ -386,7 +473,16 @@ def _matrix(second, net, theta, X, y, sample_weight, out, threads):
     return out
 
 
-def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", threads=None):
+def operator(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    kind: CurvatureName = "hessian",
+    threads: int | None = None,
+) -> LinearOperator:
     """A matrix of second derivatives as SciPy's `LinearOperator`: products with it, no matrix.
 
     Parameters
@@ -430,7 +526,7 @@ def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", thr
         ) from None
     if kind not in ("hessian", "ggn"):
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight, sparse=True)
     y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 

@@ -12,33 +12,42 @@ gradient of a sample. Results have the same bits on any number of threads. NaN a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
-from ._core.calls import checked_network
+from ._core.calls import checked_network, output
 from ._core.gram import gram as _gram
 from ._core.gram import loss_factors, output_factors
+from ._core.names import list_public
 from ._core.rows import open_quick, quick, run_checked
 from ._core.threads import check_threads
 from .kernels import records as at
+from .typing import ArrayOf, D, Numbers, Rows, Scalar
+
+if TYPE_CHECKING:
+    from .network import MLP
 
 __all__ = ["clipped_loss_and_grad", "grad_norms", "grads", "gram", "ntk"]
+list_public(globals())
 
 _CLIPPED = at.GRADIENT | at.ROW_NORMS
 _FIRST, _SECOND = ("X", "y", "sample_weight"), ("X2", "y2", "sample_weight2")
 
 
-def _rows(net, X, y, s, names):
-    """Checked (X, y, s), of 0 rows too."""
+def _rows(net, X, y, s, names, sparse: bool = False):
+    """Checked (X, y, s), of 0 rows too; `sparse`: whether X may be."""
     of_X, of_y, of_s = names
-    X = check.matrix(X, of_X, net.dtype, net.n_inputs)
+    X = (check.inputs if sparse else check.matrix)(X, of_X, net.dtype, net.n_inputs)
     n = len(X)
     for value, name in ((y, of_y), (s, of_s)):
         if getattr(value, "ndim", 0):
             check.rows(value, name, n, of_X)
     y = net._loss.targets(y, of_y, net.dtype, n, net.n_outputs).reshape(-1)
     if s is not None:
-        s = check.weights(s, of_s, net.dtype, n) if n else check.vector(s, of_s, net.dtype, 0)
+        s = check.row_weights(s, of_s, net.dtype, n)
     return X, y, s
 
 
@@ -48,25 +57,32 @@ def _theta(net, theta):
 
 def _result(out, shape, dtype, given, checked):
     """The array to write to, which is none of what was given, nor of what was made of it."""
-    if out is None:
-        return np.empty(shape, dtype)
-    names = ("theta", *_FIRST, *_SECOND)
-    return check.output(out, "out", shape, dtype, *zip(given, names), *zip(checked, names))
+    return output(out, "out", shape, dtype, ("theta", *_FIRST, *_SECOND), given, checked)
 
 
-def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def grad_norms(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The norm of each sample's gradient, ||g_i||, in one pass over X.
 
     Parameters
     ----------
     net : MLP
     theta : array (p,)
-    X : array (n, d)
-        0 rows are allowed.
+    X : array (n, d), or sparse
+        0 rows are allowed; CSR as `MLP.loss_and_grad` takes it.
     y : array
         As for `MLP.loss_and_grad`.
     sample_weight : array (n,), optional
-        The loss of row i is multiplied by its weight, so its norm is too.
+        The loss of row i is multiplied by its weight, so its norm is too. None negative; nothing is
+        divided by their sum, which may be 0.
     out : ndarray (n,), optional
         Where to write the norms: same dtype, contiguous, disjoint from the inputs.
     threads : int, optional
@@ -102,17 +118,17 @@ def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int |
         if done:
             return done[1]
     given = theta, X, y, sample_weight
-    checked = _checked(net, *given)
+    checked = _checked(net, *given, sparse=True)
     out = _result(out, (len(checked[1]),), net.dtype, given, checked)
     _run_rows(net, at.ROW_NORMS, checked, (None, out, None), threads)
-    if sample_weight is threads is None and out.size:
+    if sample_weight is threads is None and out.size and type(checked[1]) is np.ndarray:
         open_quick(net, at.ROW_NORMS, *checked[:3], 0.0, out)
     return out
 
 
-def _checked(net, theta, X, y, sample_weight):
+def _checked(net, theta, X, y, sample_weight, sparse: bool = False):
     checked_network(net)
-    return _theta(net, theta), *_rows(net, X, y, sample_weight, _FIRST)
+    return _theta(net, theta), *_rows(net, X, y, sample_weight, _FIRST, sparse)
 
 
 def _run_rows(net, want, checked, outputs, threads):
@@ -122,7 +138,16 @@ def _run_rows(net, want, checked, outputs, threads):
         run_checked(net, want, checked, outputs, 0.0, threads)
 
 
-def grads(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def grads(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Each sample's gradient, g_i, as a row of an (n, p) array.
 
     That is n p numbers to write, most of the work: where their norms, their clipped sum or their
@@ -167,8 +192,16 @@ def grads(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None
 
 
 def clipped_loss_and_grad(
-    net, theta, X, y, max_norm, sample_weight=None, *, out=None, threads: int | None = None
-) -> tuple[float, np.ndarray]:
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    max_norm: Scalar,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> tuple[float, NDArray[D]]:
     """The loss, and the mean of the samples' gradients, each clipped to a norm, in one pass over X.
 
     Parameters
@@ -217,21 +250,30 @@ def clipped_loss_and_grad(
             return done
     given = theta, X, y, sample_weight
     checked_network(net)
-    checked = net._checked(*given, sparse=False)
+    checked = net._checked(*given)
     most = check.scalar(max_norm, "max_norm")
     if not most > 0:
         raise ValueError(f"max_norm is {most}; expected a number above 0, infinity to clip nothing")
     out = _result(out, checked[0].shape, net.dtype, given, checked)
     loss = run_checked(net, _CLIPPED, checked, (out, None, None), most, threads)
-    if sample_weight is threads is None:
+    if sample_weight is threads is None and type(checked[1]) is np.ndarray:
         open_quick(net, _CLIPPED, *checked[:3], most, out)
     return loss, out
 
 
 def gram(
-    net, theta, X, y, X2=None, y2=None, *,
-    sample_weight=None, sample_weight2=None, out=None, threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    X2: Rows | None = None,
+    y2: Numbers | None = None,
+    *,
+    sample_weight: Numbers | None = None,
+    sample_weight2: Numbers | None = None,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Inner products of the samples' gradients, G[i, j] = g_i . g_j, without forming one.
 
     Parameters
@@ -287,7 +329,16 @@ def gram(
     return out
 
 
-def ntk(net, theta, X, X2=None, *, trace: bool = False, out=None, threads: int | None = None):
+def ntk(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    X2: Rows | None = None,
+    *,
+    trace: bool = False,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The empirical neural tangent kernel: inner products of the outputs' gradients.
 
     Parameters

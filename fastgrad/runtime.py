@@ -10,17 +10,22 @@ Numba's threading layer workqueue, used where neither libgomp nor TBB is install
 when two parallel loops run at once, whoever's they are: there, Python calls made from a `prange` or
 beside one in another thread need ``threads=1``.
 
-What is guaranteed, with the test that shows it, is a table in the README.
+What is guaranteed, with the test that shows it: `fastgrad/guide/guarantees.md`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numba
 
 from ._core import threads as _threads
+from ._core.names import list_public
 from ._core.threads import check_threads, max_threads
+
+__all__ = ["config", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
+list_public(globals())
 
 
 def get_num_threads() -> int:
@@ -61,7 +66,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 @contextmanager
-def num_threads(threads: int | None):
+def num_threads(threads: int | None) -> Iterator[None]:
     """`set_num_threads` within a `with` block.
 
     Examples

@@ -7,25 +7,33 @@ each has its own. check -> plan -> one kernel for all networks -> result.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check, stacked
 from ._core.calls import checked_network
+from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.ensemble import mean_outputs
+from ._core.names import list_public
 from ._core.run import run_stack
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_forward, run_step
 from .kernels.records import CALL
+from .network import MLP
+from .typing import ArrayOf, D, InitName, Numbers, Rows, Seed
 
 __all__ = ["ensemble", "init", "loss_and_grad", "predict"]
+list_public(globals())
 
 ENSEMBLE_BYTES = 4 * 2**20  # outputs of all networks that are averaged at a time
 
 
-def init(net, seeds, method: str = "he") -> np.ndarray:
+def init(net: MLP[D], seeds: Iterable[Seed], method: InitName = "he") -> NDArray[D]:
     """Initial parameters of a stack: a row `net.init(seed, method)` for each seed.
 
     Parameters
@@ -53,12 +61,12 @@ def init(net, seeds, method: str = "he") -> np.ndarray:
     checked_network(net)
     seeds = as_list(seeds, "seeds", "range(10)")
     thetas = np.empty((len(seeds), net.n_parameters), net.dtype)
-    for theta, seed in zip(thetas, seeds):
-        theta[...] = net.init(seed, method)
+    for i, seed in enumerate(seeds):
+        thetas[i] = net.init(check.generator(seed, f"seeds[{i}]"), method)
     return thetas
 
 
-def as_list(values, name: str, example: str) -> list:
+def as_list(values: Any, name: str, example: str) -> list[Any]:
     """The items of a sequence that is no text."""
     try:
         if isinstance(values, (str, bytes)):
@@ -69,8 +77,15 @@ def as_list(values, name: str, example: str) -> list:
 
 
 def loss_and_grad(
-    net, thetas, X, y, sample_weight=None, *, out=None, threads: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    net: MLP[D],
+    thetas: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[D]]:
     """The loss and gradient of each network of a stack.
 
     Parameters
@@ -79,8 +94,8 @@ def loss_and_grad(
         What the networks have in common.
     thetas : array (m, p)
         Their parameters, of the network's dtype.
-    X : array (n, d) or (m, n, d)
-        Inputs, n >= 1: of all networks, or of each.
+    X : array (n, d) or (m, n, d), or sparse (n, d)
+        Inputs, n >= 1: of all networks, or of each. CSR as for `MLP.loss_and_grad`.
     y : array
         As for `MLP.loss_and_grad`, for all networks; or with an axis of m before the rows.
     sample_weight : array (n,) or (m, n), optional
@@ -134,32 +149,35 @@ def loss_and_grad(
     else:
         names = "thetas", "X", "y", "sample_weight"
         check.output(
-            out, "out", thetas.shape, net.dtype, *zip(given, names), *zip((thetas, X, y, s), names)
-        )
+            out, "out", thetas.shape, net.dtype, *zip(given, names), (thetas, "thetas"),
+            *named_arrays(X), (y, "y"), (s, "sample_weight"),
+        )  # fmt: skip
     stride = {
         CALL.theta: thetas.strides[0], CALL.bias: thetas.strides[0], CALL.out: out.strides[0],
         CALL.x: own_x and X.strides[0], CALL.weights: own_s and s.strides[0],
         CALL.labels if net.spec.loss.labelled else CALL.targets: own_y and y.strides[0],
     }  # fmt: skip
 
-    def arrays_of(i):
-        parts = (X, own_x), (y, own_y), (s, own_s)
-        return thetas[i], *(array[i] if own else array for array, own in parts), out[i], None
-
     losses = np.empty(m)
-    plan = net._plan(n, at.LOSS | at.GRADIENT, s is not None)
-    run_stack(plan, run_step, losses, 3 * _flops(net, n), stride, arrays_of, threads)
+    plan = net._plan(n, at.LOSS | at.GRADIENT, s is not None, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
+
+        def arrays_of(i):
+            parts = (rows, own_x), (y, own_y), (s, own_s)
+            return thetas[i], *(array[i] if own else array for array, own in parts), out[i], None
+
+        run_stack(plan, run_step, losses, 3 * _flops(net, X), stride, arrays_of, threads)
     return losses, out
 
 
-def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
+def predict(net: MLP[D], thetas: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
     """Outputs of the last layer of each network of a stack, as `MLP.predict`.
 
     Parameters
     ----------
     net : MLP
     thetas : array (m, p)
-    X : array (n, d) or (m, n, d)
+    X : array (n, d) or (m, n, d), or sparse (n, d)
         Inputs of all networks, or of each; 0 rows are allowed.
     threads : int, optional
         The most threads of this call.
@@ -197,15 +215,17 @@ def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
         CALL.x: own_x and X.strides[0],
     }  # fmt: skip
 
-    def arrays_of(i):
-        return thetas[i], thetas[i], X[i] if own_x else X, out[i], None
+    plan = net._plan(n, at.OUTPUTS, False, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
 
-    plan = net._plan(n, at.OUTPUTS, False)
-    run_stack(plan, run_forward, np.empty(m), _flops(net, n), stride, arrays_of, threads)
+        def arrays_of(i):
+            return thetas[i], thetas[i], rows[i] if own_x else rows, out[i], None
+
+        run_stack(plan, run_forward, np.empty(m), _flops(net, X), stride, arrays_of, threads)
     return out
 
 
-def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
+def ensemble(net: MLP[D], thetas: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
     """Outputs of the ensemble of a stack's networks: those that predict the mean of what they do.
 
     Parameters
@@ -248,15 +268,14 @@ def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     rows = max(64, ENSEMBLE_BYTES // (net.dtype.itemsize * len(thetas) * net.n_outputs))
     for start in range(0, len(X), rows):
         block = slice(start, start + rows)
-        if check.is_sparse(X):
-            each = [net.predict(theta, X[block], threads=threads) for theta in thetas]
-            of_all = np.stack(each)
-        else:
-            of_all = predict(net, thetas, X[block], threads=threads)
+        of_all = predict(net, thetas, X[block], threads=threads)
         out[block] = mean_outputs(of_all, net.spec.loss.link)
     return out
 
 
-def _flops(net, n: int) -> int:
+def _flops(net, X) -> int:
     """Of a forward pass, as if in float32."""
-    return 2 * n * sum(d * k for d, k in pairwise(net.layer_sizes)) * net.dtype.itemsize // 4
+    (d, k), *others = pairwise(net.layer_sizes)
+    entries = int(X.indptr[-1] - X.indptr[0]) if type(X) is Csr else X.shape[-2] * d
+    products = entries * k + X.shape[-2] * sum(d * k for d, k in others)
+    return 2 * products * net.dtype.itemsize // 4

@@ -1,7 +1,7 @@
 """The rules of Parr & Howard (arXiv 1802.01528) as functions, one a rule, in the paper's order.
 
 =======  =================================================  ====================================
-section  rule (row of the table in the README)              function
+section  rule (formula of the guide's table)                function
 =======  =================================================  ====================================
 2        c → 0;  c f → c f′;  xⁿ → n xⁿ⁻¹ (3)               `constant_rule`,
                                                             `constant_multiple_rule`, `power_rule`
@@ -33,6 +33,7 @@ numbers and lists take the dtype of the arrays they meet, float64 if there is no
 array is new. NaN is never hidden, and NumPy's own warnings are left as they are.
 """
 
+from .._core.names import list_public
 from .chains import (
     chain,
     diagonal_chain,
@@ -94,3 +95,4 @@ __all__ = [
     "total_derivative",
     "vector_chain",
 ]
+list_public(globals())

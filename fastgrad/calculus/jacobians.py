@@ -1,13 +1,28 @@
-"""Sections 4.1 to 4.4 of the paper: stacked gradients, element-wise rules, sums (rows 6 to 10)."""
+"""Sections 4.1 to 4.4 of the paper: stacked gradients, element-wise rules, sums: formulas 6 to
+10."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import check
+from ..typing import (
+    ArrayOf,
+    F,
+    Float32,
+    Float64,
+    LayoutName,
+    OperationName,
+    Scalar,
+    Values,
+)
 from .arguments import floats, in_layout, require_equal_shapes, require_ndim
 
-# op -> (dy/dw, dy/dx), entry by entry, of y = w op x (rows 7 and 8).
+# op -> (dy/dw, dy/dx), entry by entry, of y = w op x (formulas 7 and 8).
 _PARTIALS = {
     "add": lambda w, x: (np.ones_like(w), np.ones_like(x)),
     "subtract": lambda w, x: (np.ones_like(w), -np.ones_like(x)),
@@ -19,8 +34,10 @@ _PARTIALS = {
 }
 
 
-def stack_gradients(gradients, *, layout="numerator"):
-    """Stack the gradients of m scalar functions into their Jacobian (row 6, paper section 4.1).
+def stack_gradients(
+    gradients: Iterable[ArrayOf[F]], *, layout: LayoutName = "numerator"
+) -> NDArray[F]:
+    """Stack the gradients of m scalar functions into their Jacobian (formula 6, paper section 4.1).
 
     Parameters
     ----------
@@ -54,8 +71,12 @@ def stack_gradients(gradients, *, layout="numerator"):
     return in_layout(np.stack(rows), layout)
 
 
-def identity_jacobian(n, *, dtype=np.float64):
-    """Return the Jacobian of y = x, the identity (n, n), in either layout (row 6, section 4.1).
+@overload
+def identity_jacobian(n: int, *, dtype: Float64 = ...) -> NDArray[np.float64]: ...
+@overload
+def identity_jacobian(n: int, *, dtype: Float32) -> NDArray[np.float32]: ...
+def identity_jacobian(n: int, *, dtype: Any = np.float64) -> NDArray[Any]:
+    """Return the Jacobian of y = x, the identity (n, n), in either layout (formula 6, section 4.1).
 
     ``dtype`` is float32 or float64 (else a TypeError); a negative n is a ValueError.
 
@@ -68,8 +89,10 @@ def identity_jacobian(n, *, dtype=np.float64):
     return np.eye(n, dtype=dtype)
 
 
-def elementwise_jacobians_diag(op, w, x):
-    """Diagonals of ∂y/∂w and ∂y/∂x for y = w ○ x, no matrix formed (rows 7 to 9).
+def elementwise_jacobians_diag(
+    op: OperationName, w: Values[F], x: Values[F]
+) -> tuple[NDArray[F], NDArray[F]]:
+    """Diagonals of ∂y/∂w and ∂y/∂x for y = w ○ x, no matrix formed (formulas 7 to 9).
 
     ======================  =============  =============================
     y (sections 4.2, 4.3)   ∂y/∂w = diag   ∂y/∂x = diag
@@ -83,14 +106,14 @@ def elementwise_jacobians_diag(op, w, x):
     ======================  =============  =============================
 
     At a tie max(w, x) gives the whole derivative to w, the first argument: so max(0, z) has the
-    derivative 0 at z = 0 (row 16). Beside a NaN both derivatives of max are 1: what comes from
+    derivative 0 at z = 0 (formula 16). Beside a NaN both derivatives of max are 1: what comes from
     above passes. For y = f(w) ○ g(x) take f(w) and g(x) as arguments and go on with `chain` and its
     ``diagonals=True``.
 
     Parameters
     ----------
     op : {"add", "subtract", "multiply", "divide", "maximum", "greater"}
-    w, x : (n,), or one of them a scalar (), which is expanded to z·1⃗ (row 9)
+    w, x : (n,), or one of them a scalar (), which is expanded to z·1⃗ (formula 9)
 
     Returns
     -------
@@ -122,8 +145,10 @@ def elementwise_jacobians_diag(op, w, x):
     return np.asarray(dw, dtype=dtype), np.asarray(dx, dtype=dtype)
 
 
-def elementwise_jacobians(op, w, x, *, layout="numerator"):
-    """Jacobians ∂y/∂w and ∂y/∂x of y = w ○ x as full matrices (rows 7 to 9).
+def elementwise_jacobians(
+    op: OperationName, w: Values[F], x: Values[F], *, layout: LayoutName = "numerator"
+) -> tuple[NDArray[F], NDArray[F]]:
+    """Jacobians ∂y/∂w and ∂y/∂x of y = w ○ x as full matrices (formulas 7 to 9).
 
     Parameters, errors and conventions are those of `elementwise_jacobians_diag`. A diagonal (n, n)
     is the same in both layouts; for an expanded scalar the Jacobian is the column (n, 1), and the
@@ -144,8 +169,10 @@ def elementwise_jacobians(op, w, x, *, layout="numerator"):
     )
 
 
-def scalar_expansion_jacobians(op, x, z, *, layout="numerator"):
-    """Jacobians ∂y/∂x (n, n) and ∂y/∂z (n, 1) of y = x ○ 1⃗z, z a scalar (row 9, section 4.3).
+def scalar_expansion_jacobians(
+    op: OperationName, x: ArrayOf[F], z: Scalar, *, layout: LayoutName = "numerator"
+) -> tuple[NDArray[F], NDArray[F]]:
+    """Jacobians ∂y/∂x (n, n) and ∂y/∂z (n, 1) of y = x ○ 1⃗z, z a scalar (formula 9, section 4.3).
 
     The scalar is expanded to a vector z·1⃗, so this is `elementwise_jacobians` with a column in the
     place of the second diagonal: x + z gives I and 1⃗, x z gives I·z and x. z that is no scalar is a
@@ -161,8 +188,8 @@ def scalar_expansion_jacobians(op, x, z, *, layout="numerator"):
     return elementwise_jacobians(op, x, z, layout=layout)
 
 
-def sum_gradient(jacobian, *, layout="numerator"):
-    """Gradient of y = sum(f(x)): ∂y/∂x_j = Σ_i ∂f_i/∂x_j (row 10, section 4.4).
+def sum_gradient(jacobian: ArrayOf[F], *, layout: LayoutName = "numerator") -> NDArray[F]:
+    """Gradient of y = sum(f(x)): ∂y/∂x_j = Σ_i ∂f_i/∂x_j (formula 10, section 4.4).
 
     Parameters
     ----------
@@ -185,8 +212,10 @@ def sum_gradient(jacobian, *, layout="numerator"):
     return in_layout(jacobian, layout).sum(axis=0)
 
 
-def scaled_sum_gradients(x, z=1.0):
-    """Gradients of y = sum(x z), z a scalar: ∂y/∂x = [z … z], ∂y/∂z = sum(x) (row 10).
+def scaled_sum_gradients(
+    x: ArrayOf[F], z: Scalar = 1.0
+) -> tuple[NDArray[F], np.float32 | np.float64]:
+    """Gradients of y = sum(x z), z a scalar: ∂y/∂x = [z … z], ∂y/∂z = sum(x) (formula 10).
 
     x is (n,), z a scalar (1 gives y = sum(x)); returns (dx (n,), dz scalar). A TypeError or
     ValueError names an argument of another shape or dtype.

@@ -1,4 +1,4 @@
-"""Section 2 of the paper: the rules of scalar derivatives (row 3).
+"""Section 2 of the paper: the rules of scalar derivatives (formula 3).
 
 f, g are values and df, dg their derivatives df/dx, dg/dx at one x, or at many: then all are arrays
 of one shape, and the rule holds entry by entry.
@@ -6,13 +6,17 @@ of one shape, and the rule holds entry by entry.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..typing import F, Scalar, Values
 from .arguments import floats, require_equal_shapes, require_ndim
 
 
-def constant_rule(x):
-    """dc/dx = 0: the derivative of a constant c at x (row 3, section 2).
+def constant_rule(x: Values[F]) -> NDArray[F] | Any:
+    """dc/dx = 0: the derivative of a constant c at x (formula 3, section 2).
 
     >>> constant_rule(2.0)
     np.float64(0.0)
@@ -21,8 +25,8 @@ def constant_rule(x):
     return np.zeros_like(x)[()]
 
 
-def constant_multiple_rule(c, df):
-    """d(c f)/dx = c df/dx, c a constant (row 3, section 2).
+def constant_multiple_rule(c: Scalar, df: Values[F]) -> NDArray[F] | Any:
+    """d(c f)/dx = c df/dx, c a constant (formula 3, section 2).
 
     c is a scalar; a ValueError says so otherwise. 3x at x = 2:
 
@@ -34,8 +38,8 @@ def constant_multiple_rule(c, df):
     return (c * df)[()]
 
 
-def power_rule(x, n):
-    """dxⁿ/dx = n xⁿ⁻¹, n any number (row 3, section 2).
+def power_rule(x: Values[F], n: Scalar) -> NDArray[F] | Any:
+    """dxⁿ/dx = n xⁿ⁻¹, n any number (formula 3, section 2).
 
     n is a scalar; a ValueError says so otherwise. x³ at x = 2:
 
@@ -49,8 +53,8 @@ def power_rule(x, n):
     return (n * x ** (n - 1))[()]
 
 
-def sum_rule(df, dg):
-    """d(f + g)/dx = df/dx + dg/dx (row 3, section 2).
+def sum_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
+    """d(f + g)/dx = df/dx + dg/dx (formula 3, section 2).
 
     x + x² at x = 2:
 
@@ -62,8 +66,8 @@ def sum_rule(df, dg):
     return (df + dg)[()]
 
 
-def difference_rule(df, dg):
-    """d(f − g)/dx = df/dx − dg/dx (row 3, section 2).
+def difference_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
+    """d(f − g)/dx = df/dx − dg/dx (formula 3, section 2).
 
     x² − x³ at x = 2:
 
@@ -75,8 +79,8 @@ def difference_rule(df, dg):
     return (df - dg)[()]
 
 
-def product_rule(f, df, g, dg):
-    """d(f g)/dx = f dg/dx + df/dx g (row 3, section 2).
+def product_rule(f: Values[F], df: Values[F], g: Values[F], dg: Values[F]) -> NDArray[F] | Any:
+    """d(f g)/dx = f dg/dx + df/dx g (formula 3, section 2).
 
     x² · x at x = 2:
 
