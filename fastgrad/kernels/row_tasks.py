@@ -16,6 +16,7 @@ from .blocks import (
     one_pass_block,
     output_delta,
     pack_deltas,
+    scratch_of,
 )
 from .csr_columns import bucket_entries
 from .gather import gather_labels, gather_rows
@@ -127,7 +128,7 @@ def rows_task(call, plan, worker, panels, index, origin):
     d, k = bottom.d, top.k
     grad = call.out if plan.direct else part
     gradient = shift(part, bottom.task_dw)
-    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
+    scratch = scratch_of(call, plan, worker)
     sums = shift(call.sums, plan.gradient_sums + index * size)
     if float64_blocks and not wide:
         for i in range(size):
