@@ -30,7 +30,8 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import OPTIONS, procedure_kernel, routine_cache
+from .cache import Store, loaded_library, note_compilation, object_code
+from .jit import OPTIONS, procedure_kernel
 from .simd import I64, VOID, llvm_arguments
 
 _RESOLVER = "fastgrad_resolver"
@@ -101,12 +102,15 @@ class Routine(_Code):
         return _call_cell(builder, _cell(builder, self.name, _real(elem)), kind, values)
 
     def _compile(self, real) -> int:
-        codegen, name = cpu_target.target_context.codegen(), self.symbol(real)
-        store, key = routine_cache(name), (name, codegen.magic_tuple())
-        saved = store and store.load(key)
-        library = codegen.unserialize_library(saved) if saved else self._library(_elem(real))
-        if store and not saved:
-            store.save(key, library.serialize_using_object_code())
+        name = self.symbol(real)
+        store = Store(f"routine.{name}")
+        code = store.load(name)
+        if code is None:
+            note_compilation(name)
+            library = self._library(_elem(real))
+            store.save(name, object_code(library, [name]))
+        else:
+            library = loaded_library(code)
         _libraries.append(library)
         return library.get_pointer_to_function(name)
 
