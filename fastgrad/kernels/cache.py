@@ -5,10 +5,10 @@ versions, the sources of *all* kernels (`folders.py`). There is no index, so no 
 another's half-written one; an upgraded helper is never missed; a damaged file or a folder that
 cannot be written to costs a compilation, never an error.
 
-A file holds object code, and of a kernel what Numba needs to call it: neither bitcode, since kernels
-call each other by address, nor annotated sources. So a process that finds its kernels does without
-Numba's own function library (`refresh`), most of what a first call would cost: 0.35 s with SciPy,
-whose import Numba asks for, 0.2 s without.
+A file holds object code, and of a kernel what Numba needs to call it: neither bitcode, since
+kernels call each other by address, nor annotated sources. A process that finds its kernels does
+without Numba's own function library (`refresh`), whose import was most of a warm first call: 0.35 s
+with SciPy, which it imports too, 0.2 s without.
 """
 
 from __future__ import annotations
