@@ -5,10 +5,10 @@ versions, the sources of *all* kernels (`folders.py`). There is no index, so no 
 another's half-written one; an upgraded helper is never missed; a damaged file or a folder that
 cannot be written to costs a compilation, never an error.
 
-A file holds object code, and of a kernel what Numba needs to call it: neither bitcode, since
-kernels call each other by address, nor annotated sources. A process that finds its kernels does
-without Numba's own function library (`refresh`), whose import was most of a warm first call: 0.35 s
-with SciPy, which it imports too, 0.2 s without.
+A file holds object code, and of a kernel what Numba needs to call it: no annotated sources, and
+bitcode only of serial kernels, which alone a user's `@njit` code may have linked into it. A process
+that finds its kernels does without Numba's own function library (`refresh`), whose import was most
+of a warm first call: 0.35 s with SciPy, which it imports too, 0.2 s without.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections import Counter
 import llvmlite.binding
 from numba.core import compiler
 from numba.core.caching import _Cache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.errors import NumbaWarning
 from numba.core.registry import cpu_target
 from numba.core.runtime import _nrt_python
@@ -94,22 +95,35 @@ def _write(path: str, entry) -> None:
             pass
 
 
-def object_code(library, names, serialized=None) -> tuple:
-    """A library for a file; `names`: of its functions that are asked for by name."""
-    name, _, (code, _) = serialized or library.serialize_using_object_code()
+def code_of(library, names, linkable: bool = False) -> tuple:
+    """A library for a file; `names`: of its functions that are asked for by name; `linkable`: other
+    functions may be compiled together with them."""
+    name, _, (code, bitcode) = library.serialize_using_object_code()
     defined = {f.name for f in library._get_module_for_linking().functions if not f.is_declaration}
-    return name, code, [x for x in names if x in defined]
+    return name, code, [x for x in names if x in defined], bitcode if linkable else None
 
 
-def loaded_library(code: tuple):
-    """The library of `object_code`; nothing can be linked to it."""
+class _Loaded(JITCodeLibrary):
+    """A library whose bitcode is parsed when something is linked to it."""
+
+    bitcode: bytes | None = None
+
+    def _get_module_for_linking(self):
+        if self._shared_module is None and self.bitcode:
+            self._shared_module = llvmlite.binding.parse_bitcode(self.bitcode)
+        return super()._get_module_for_linking()
+
+
+def loaded_library(name: str, code: bytes, names, bitcode: bytes | None):
+    """The library of `code_of`."""
     _know_runtime()
     codegen = cpu_target.target_context.codegen()
-    library = codegen.create_library(code[0])
+    library = _Loaded(codegen, name)
+    library.bitcode = bitcode
     library.enable_object_caching()
-    library._set_compiled_object(code[1])
+    library._set_compiled_object(code)
     library._finalize_final_module()
-    codegen._engine._defined_symbols.update(code[2])
+    codegen._engine._defined_symbols.update(names)
     return library
 
 
@@ -124,7 +138,8 @@ def _know_runtime(known=[]) -> None:  # noqa: B006 - once a process
 class KernelCache(_Cache):
     """What a dispatcher of Numba's asks before it compiles."""
 
-    def __init__(self, function, digest: str):
+    def __init__(self, function, digest: str, linkable: bool):
+        self._linkable = linkable
         code = function.__code__
         module = function.__module__.rpartition(".")[2]
         self._name = f"{module}.{function.__qualname__}".replace("<", "").replace(">", "")
@@ -152,7 +167,7 @@ class KernelCache(_Cache):
         if data.library.has_dynamic_globals or data.lifted:
             warnings.warn(f"{self._name} holds addresses: not cached", NumbaWarning, stacklevel=2)
             return
-        self._store.save(sig, _reduced(data))
+        self._store.save(sig, _reduced(data, self._linkable))
 
     def enable(self):
         pass
@@ -164,20 +179,23 @@ class KernelCache(_Cache):
         pass
 
 
-def _reduced(compiled) -> tuple:
+def _reduced(compiled, linkable: bool) -> tuple:
     """A compiled kernel for a file."""
     about = compiled.fndesc
     names = about.llvm_func_name, about.llvm_cpython_wrapper_name, about.llvm_cfunc_wrapper_name
-    serialized, about, *others = compiled._reduce()
-    environment, signature, objectmode, _, _, init, environments = others
-    code = object_code(compiled.library, names, serialized)
-    return code, about, environment, signature, objectmode, init, environments
+    code = code_of(compiled.library, names, linkable)
+    about.typemap = about.calltypes = None
+    environments = tuple(compiled._find_referenced_environments())
+    return (
+        code, about, compiled.environment, compiled.signature, compiled.objectmode,
+        compiled.reload_init, environments,
+    )  # fmt: skip
 
 
 def _rebuilt(context, code, about, environment, signature, objectmode, init, environments):
     for call in init:
         call()
-    library = loaded_library(code)
+    library = loaded_library(*code)
     entry = context.get_executable(library, about, environment)
     for other in environments:
         library.codegen.set_env(other.env_name, other)

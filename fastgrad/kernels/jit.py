@@ -23,8 +23,8 @@ OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundsche
 dispatchers: list = []  # of all kernels
 
 
-def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST) -> None:
-    dispatcher._cache = KernelCache(dispatcher.py_func, digest)
+def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST, linkable: bool = False) -> None:
+    dispatcher._cache = KernelCache(dispatcher.py_func, digest, linkable)
     dispatchers.append(dispatcher)
 
 
@@ -71,7 +71,8 @@ def kernel(function, sources=()):
     `sources`: the paths of files outside this folder whose functions it calls.
     """
     dispatcher = numba.njit(**OPTIONS)(function)
-    _attach_cache(dispatcher, digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST)
+    digest = digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST
+    _attach_cache(dispatcher, digest, linkable=True)
     return dispatcher
 
 

@@ -30,7 +30,7 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .cache import Store, loaded_library, note_compilation, object_code
+from .cache import Store, code_of, loaded_library, note_compilation
 from .jit import OPTIONS, procedure_kernel
 from .simd import I64, VOID, llvm_arguments
 
@@ -108,9 +108,9 @@ class Routine(_Code):
         if code is None:
             note_compilation(name)
             library = self._library(_elem(real))
-            store.save(name, object_code(library, [name]))
+            store.save(name, code_of(library, [name]))
         else:
-            library = loaded_library(code)
+            library = loaded_library(*code)
         _libraries.append(library)
         return library.get_pointer_to_function(name)
 
