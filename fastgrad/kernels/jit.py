@@ -20,12 +20,11 @@ from .folders import SOURCES_DIGEST, digest_of
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
 OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundscheck=False)
 
-dispatchers: list = []  # of all kernels
+kernels: list = []  # that Python calls
 
 
 def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST, linkable: bool = False) -> None:
     dispatcher._cache = KernelCache(dispatcher.py_func, digest, linkable)
-    dispatchers.append(dispatcher)
 
 
 def signature_of(args) -> tuple:
@@ -73,6 +72,7 @@ def kernel(function, sources=()):
     dispatcher = numba.njit(**OPTIONS)(function)
     digest = digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST
     _attach_cache(dispatcher, digest, linkable=True)
+    kernels.append(dispatcher)
     return dispatcher
 
 
@@ -87,6 +87,7 @@ class BriefKernel:
         options = {**OPTIONS, "nogil": nogil}
         self._compiler = numba.njit(**options)(function)
         _attach_cache(self._compiler)
+        kernels.append(self._compiler)
         self._lock = threading.Lock()
         self.call = numba.njit(**options)(function)  # a dispatcher that never compiles
 
@@ -112,4 +113,5 @@ def parallel_kernel(function):
     """A kernel with a `prange` loop; its name must differ from its serial twin's."""
     dispatcher = numba.njit(parallel=True, **OPTIONS)(function)
     _attach_cache(dispatcher)
+    kernels.append(dispatcher)
     return dispatcher

@@ -70,6 +70,12 @@ class _Code:
         return int(self._cells[index])
 
 
+def resolve_all() -> None:
+    """Load or compile every routine and procedure, for both dtypes: for a wheel."""
+    for code, real in list(_by_cell.values()):
+        code.resolve(real)
+
+
 def _own_cells(name: str) -> np.ndarray:
     """Cells that kernels find by the symbol `name` with the dtype behind it."""
     return _table(name, 1)[:, 0]
