@@ -200,7 +200,7 @@ def step_overhead(repeats: int = 200) -> dict[str, float]:
     """Microseconds of a step of 8-64-64-3 with batches of 16: whole, kernels, and the rest."""
     import numba
 
-    from fastgrad._core.stepper import NO_LOSS, Stepper
+    from fastgrad._training.stepper import NO_LOSS, Stepper
     from fastgrad.kernels.bind import run_step
     from fastgrad.kernels.calls import call_address
 

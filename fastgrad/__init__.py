@@ -24,6 +24,7 @@ from .second_order import LevenbergMarquardt, NewtonCG
 
 if TYPE_CHECKING:
     from . import calculus, curvature, datasets, explain, jacobians, per_sample, plots, stack
+    from ._training.result import FitResult
     from .checkpoint import load_checkpoint
     from .gradcheck import (
         GradientCheck,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .many import FitResults, fit_many
     from .metrics import evaluate
     from .models import load_model, save_model
-    from .training import FitResult, fit
+    from .training import fit
 
 # A gradient needs none of these: they are imported when they are first asked for.
 _LATER = {

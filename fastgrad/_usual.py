@@ -15,15 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
-from . import MLP, curvature, dense, jacobians, neuron, optimizers, per_sample, stack
+from . import (
+    MLP,
+    curvature,
+    dense,
+    evaluate,
+    fit,
+    fit_many,
+    jacobians,
+    neuron,
+    optimizers,
+    per_sample,
+    stack,
+)
 from ._core.csr import Csr
-from ._core.stepper import Stepper
+from ._training.stepper import Stepper
 from .kernels import engine, gram, jit, routines, training
 from .kernels import stack as stacks
 from .losses import DEFAULTS
-from .many import fit_many
-from .metrics import evaluate
-from .training import fit
 
 DTYPES = "float32", "float64"
 _TWINS = (

@@ -32,7 +32,7 @@ class Activation:
 
 LEAK = 0.01  # the slope of a leaky ReLU where z <= 0, as in PyTorch
 
-# The first two are the micro-kernel's own epilogues, by these codes (`kernels/gemm.py`).
+# The first two are the micro-kernel's own epilogues, by these codes (`kernels/micro_kernel.py`).
 ACTIVATIONS = {
     activation.name: activation
     for activation in (

@@ -16,15 +16,27 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
-from ._core.calls import checked_network, output, tangent_of_theta
+from ._core.calls import inputs, loss_arguments, output, outputs, tangents
 from ._core.run import run
 from .kernels import records as at
-from .kernels.bind import run_product
+from .kernels.bind import run_output_product, run_product
 
-__all__ = ["ggn", "ggn_diagonal", "ggn_vp", "hessian", "hvp", "kfac_factors", "operator"]
+__all__ = [
+    "ggn",
+    "ggn_diagonal",
+    "ggn_vp",
+    "hessian",
+    "hvp",
+    "kfac_factors",
+    "operator",
+    "output_hvp",
+]
 
 
-def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | None = None):
+def hvp(
+    net, theta, X, y, v, sample_weight=None, *, v_X=None, need_X: bool = False, out=None,
+    threads: int | None = None,
+):  # fmt: skip
     """The Hessian of the loss times a vector, H v: how the gradient moves as theta moves along v.
 
     Parameters
@@ -35,12 +47,19 @@ def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | Non
         n >= 1.
     y : array
         As for `MLP.loss_and_grad`.
-    v : array (p,)
-        Of the network's dtype.
+    v : array (p,) or None
+        The direction in which theta moves, of the network's dtype. None: theta stays, and `v_X` is
+        needed.
     sample_weight : array (n,), optional
         Not negative, not all zero.
+    v_X : array (n, d), optional
+        The direction in which X moves: H is then the Hessian by theta and X together.
+    need_X : bool
+        Whether the rows of the product that belong to X are wanted too: how the gradient with
+        respect to X moves.
     out : ndarray (p,), optional
-        Where to write the product: same dtype, contiguous, disjoint from the inputs.
+        Where to write the product, or with `need_X` a pair of arrays (p,) and (n, d): same dtype,
+        contiguous, disjoint from the inputs.
     threads : int, optional
         The most threads of this call; the bits do not depend on it.
 
@@ -48,6 +67,8 @@ def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | Non
     -------
     product : ndarray (p,)
         In the order of theta.
+    product_X : ndarray (n, d)
+        With `need_X` alone.
 
     Raises
     ------
@@ -58,7 +79,9 @@ def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | Non
     Notes
     -----
     Formula 34 (Pearlmutter, *Fast exact multiplication by the Hessian*, 1994), in one pass over X:
-    1.7 to 2.4 times the cost of `MLP.loss_and_grad`. ReLU'' = 0. NaN in any argument shows.
+    1.7 to 2.4 times the cost of `MLP.loss_and_grad`. ReLU'' = 0. NaN in any argument shows. The
+    gradient by theta of a penalty on dC/dX, say of its square sum, is that of `v_X` = 2 dC/dX and
+    v None.
 
     Examples
     --------
@@ -68,11 +91,20 @@ def hvp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | Non
     >>> theta, X, y = np.array([2.0, 1.0]), np.array([[1.0], [3.0]]), np.array([0.0, 9.0])
     >>> fg.curvature.hvp(net, theta, X, y, np.array([1.0, 0.0]))
     array([10.,  4.])
+
+    As the gradient of sum((dC/dX)^2) by theta:
+
+    >>> gX = net.grad_input(theta, X, y)
+    >>> fg.curvature.hvp(net, theta, X, y, None, v_X=2 * gX)
+    array([28.,  8.])
     """
-    return _product(at.SECOND, net, theta, X, y, v, sample_weight, out, threads)
+    return _product(at.SECOND, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads)
 
 
-def ggn_vp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn_vp(
+    net, theta, X, y, v, sample_weight=None, *, v_X=None, need_X: bool = False, out=None,
+    threads: int | None = None,
+):  # fmt: skip
     """Gauss and Newton's matrix of the loss times a vector, G v.
 
     Parameters, returns and errors are those of `hvp`.
@@ -92,20 +124,88 @@ def ggn_vp(net, theta, X, y, v, sample_weight=None, *, out=None, threads: int | 
     >>> fg.curvature.ggn_vp(net, theta, X, y, np.array([1.0, 0.0]))
     array([10.,  4.])
     """
-    return _product(0, net, theta, X, y, v, sample_weight, out, threads)
+    return _product(0, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads)
 
 
-def _product(second, net, theta, X, y, v, sample_weight, out, threads):
-    checked_network(net)
-    given = theta, X, y, v, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
-    v = tangent_of_theta(net, v, "v")
-    checked, names = (theta, X, y, v, sample_weight), ("theta", "X", "y", "v", "sample_weight")
-    out = output(out, "out", theta.shape, net.dtype, names, given, checked)
+def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads):
+    names = "theta", "X", "y", "v", "sample_weight", "v_X"
+    given = theta, X, y, v, sample_weight, v_X
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
+    v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
+    checked = theta, X, y, v, sample_weight, v_X
+    out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
     want = at.LOSS | at.GRADIENT | at.TANGENT | second
+    if v_X is not None or out_X is not None:
+        want |= at.INPUT_GRADIENT
     plan = net._plan(len(X), want, sample_weight is not None)
-    run(plan, run_product, (theta, v, X, y, sample_weight, out), threads)
-    return out
+    v = np.zeros_like(theta) if v is None else v
+    run(plan, run_product, (theta, v, X, v_X, y, sample_weight, out, out_X), threads)
+    return (out, out_X) if need_X else out
+
+
+def output_hvp(
+    net, theta, X, cotangent, v, *, v_X=None, need_X: bool = False, out=None,
+    threads: int | None = None,
+):  # fmt: skip
+    """The Hessian of sum(cotangent * outputs) times a vector: how `fastgrad.jacobians.vjp` moves.
+
+    Parameters
+    ----------
+    net : MLP
+        Its loss and `l2` have no part in this.
+    theta : array (p,)
+    X : array (n, d)
+        n >= 1.
+    cotangent : array (n, k)
+        Of the outputs, held still; (n,) stands for (n, 1).
+    v, v_X, need_X, out, threads
+        As for `hvp`.
+
+    Returns
+    -------
+    product : ndarray (p,)
+        In the order of theta: a sum over samples and outputs, no mean.
+    product_X : ndarray (n, d)
+        With `need_X` alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `hvp`.
+
+    Notes
+    -----
+    Formula 34 with the cotangent for the slope of the loss, which has no curvature of its own. With
+    `v` None and `v_X` = e in every row, `product` is the gradient by theta of the outputs' slopes
+    along e, weighted by the cotangent, and of one output `product_X` has the second derivatives by
+    X and e: terms of a differential equation.
+
+    Examples
+    --------
+    The second derivative of a network of one input:
+
+    >>> import numpy as np
+    >>> import fastgrad as fg
+    >>> net = fg.MLP([1, 1, 1], activation="tanh")
+    >>> theta, X = np.array([2.0, 0.0, 3.0, 0.0]), np.array([[0.5]])  # 3 tanh(2 x)
+    >>> one = np.ones((1, 1))
+    >>> _, second = fg.curvature.output_hvp(net, theta, X, one, None, v_X=one, need_X=True)
+    >>> bool(np.isclose(second[0, 0], -24 * np.tanh(1.0) * (1 - np.tanh(1.0) ** 2)))
+    True
+    """
+    names, given = ("theta", "X", "cotangent", "v", "v_X"), (theta, X, cotangent, v, v_X)
+    theta, X = inputs(net, theta, X, nonempty=True)
+    cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs).reshape(-1)
+    v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
+    checked = theta, X, cotangent, v, v_X
+    out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
+    want = at.COTANGENT | at.GRADIENT | at.TANGENT | at.SECOND
+    if v_X is not None or out_X is not None:
+        want |= at.INPUT_GRADIENT
+    v = np.zeros_like(theta) if v is None else v
+    plan = net._plan(len(X), want, False)
+    run(plan, run_output_product, (theta, v, X, v_X, cotangent, out, out_X), threads)
+    return (out, out_X) if need_X else out
 
 
 def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
@@ -144,9 +244,8 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     >>> fg.curvature.ggn_diagonal(net, theta, X, y).round(12)
     array([10.,  2.])
     """
-    checked_network(net)
     given = theta, X, y, sample_weight
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     checked, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
     out = output(out, "out", theta.shape, net.dtype, names, given, checked)
     net._run(at.GRADIENT | at.DIAGONAL, theta, X, y, sample_weight, out, None, threads)
@@ -198,8 +297,7 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     >>> A.round(12).tolist(), B.round(12).tolist()
     ([[5.0, 2.0], [2.0, 1.0]], [[2.0]])
     """
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     shapes = [shape for d, k in zip(net.layer_sizes, net.layer_sizes[1:]) for shape in (d + 1, k)]
     ends = np.cumsum(np.square(shapes))
     out = np.empty(int(ends[-1]), net.dtype)
@@ -275,9 +373,8 @@ def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None =
 
 
 def _matrix(second, net, theta, X, y, sample_weight, out, threads):
-    checked_network(net)
     given, names = (theta, X, y, sample_weight), ("theta", "X", "y", "sample_weight")
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     p = net.n_parameters
     check.addressable(p * p, net.dtype, "the matrix")
     out = output(out, "out", (p, p), net.dtype, names, given, (theta, X, y, sample_weight))
@@ -333,8 +430,7 @@ def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", thr
         ) from None
     if kind not in ("hessian", "ggn"):
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    checked_network(net)
-    theta, X, y, sample_weight = net._checked(theta, X, y, sample_weight, sparse=False)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
     y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 

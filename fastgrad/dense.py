@@ -14,7 +14,7 @@ from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_backward, run_forward
-from .kernels.gemm import RELU, STORE
+from .kernels.micro_kernel import RELU, STORE
 
 
 def _layer(X, W, b):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import files
+from ._core.calls import checked_network
 
 __all__ = ["GradientNorms", "History"]
 
@@ -196,7 +197,7 @@ class GradientNorms:
     def __init__(self, net, X, y):
         from . import metrics
 
-        metrics.require_network(net)
+        checked_network(net)
         self.net, self.X = net, metrics.inputs(X, "X", net)
         self.y = metrics.targets(net, len(self.X), y, None)[0]
         names = (f"layer_{place}" for place in range(1, len(net.layer_sizes)))

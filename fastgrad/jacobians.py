@@ -12,13 +12,11 @@ import math
 import numpy as np
 
 from ._core import check
-from ._core.calls import inputs, output, tangent_of_theta
+from ._core.calls import inputs, output, outputs, tangents
 from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_jacobian, run_jvp, run_vjp
-
-_NAMES = "theta", "X", "cotangent"
 
 __all__ = ["input_jacobian", "jacobian", "jvp", "vjp"]
 
@@ -76,26 +74,10 @@ def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: i
     given = theta, X, cotangent
     theta, X = inputs(net, theta, X)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs)
-    checked, gX = (theta, X, cotangent), None
-    if not check.boolean(need_gX, "need_gX"):
-        gtheta = output(out, "out", theta.shape, net.dtype, _NAMES, given, checked)
-    else:
-        gtheta, gX = _pair(out)
-        gtheta = output(gtheta, "out[0]", theta.shape, net.dtype, _NAMES, given, checked)
-        names, given = (*_NAMES, "out[0]"), (*given, gtheta)
-        gX = output(gX, "out[1]", X.shape, net.dtype, names, given, checked)
+    checked, names = (theta, X, cotangent), ("theta", "X", "cotangent")
+    gtheta, gX = outputs(out, need_gX, "need_gX", theta, X, names, given, checked)
     back(net, theta, X, cotangent, gtheta, gX, threads)
     return (gtheta, gX) if need_gX else gtheta
-
-
-def _pair(out):
-    if out is None:
-        return None, None
-    try:
-        gtheta, gX = out
-    except (TypeError, ValueError):
-        raise TypeError("out is no pair of arrays (gtheta, gX), which need_gX asks for") from None
-    return gtheta, gX
 
 
 def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
@@ -157,13 +139,7 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
     """
     given, names = (theta, X, tangent, tangent_X), ("theta", "X", "tangent", "tangent_X")
     theta, X = inputs(net, theta, X)
-    if tangent is not None:
-        tangent = tangent_of_theta(net, tangent, "tangent")
-    if tangent_X is not None:
-        tangent_X = check.matrix(tangent_X, "tangent_X", net.dtype, net.n_inputs)
-        check.rows(tangent_X, "tangent_X", len(X))
-    elif tangent is None:
-        raise ValueError("tangent is None; expected an array unless tangent_X is given")
+    tangent, tangent_X = tangents(net, len(X), tangent, tangent_X, ("tangent", "tangent_X"))
     checked = theta, X, tangent, tangent_X
     out = output(out, "out", (len(X), net.n_outputs), net.dtype, names, given, checked)
     if threads is not None:

@@ -1,7 +1,7 @@
 """Many fits in one call: seeds, grids of learning rates and penalties, cross-validation.
 
 check -> runs -> threads over them -> results. What the fits have in common is checked and converted
-once; each is then a `training.Run` like that of `fit` alone, so it has the same bits.
+once; each is then a `_training.run.Run` like that of `fit` alone, so it has the same bits.
 """
 
 from __future__ import annotations
@@ -15,18 +15,27 @@ import numpy as np
 
 from . import metrics
 from ._core import check
+from ._core.calls import checked_network
 from ._core.pool import run_all
 from ._core.progress import Together
 from ._core.run import whole_rounds
-from ._core.sources import Arrays
 from ._core.threads import check_threads
+from ._training.arguments import (
+    BATCH_SIZE,
+    optimizer_of,
+    refuse_batches,
+    sequence_of,
+    validation_of,
+)
+from ._training.optimizer import Optimizer
+from ._training.run import Run
+from ._training.sources import Arrays
 from .kernels import records as at
 from .network import MLP
-from .optimizers import Optimizer
 from .runtime import get_num_threads
 from .second_order import SecondOrder
 from .stack import as_list
-from .training import BATCH_SIZE, Run, _optimizer, _seed, _validation, ended, refuse_batches
+from .training import ended
 
 __all__ = ["FitResults", "Setting", "fit_many"]
 
@@ -198,7 +207,7 @@ def fit_many(
     >>> len(results), results.last("val_accuracy").mean(axis=(2, 3)).shape
     (12, (2, 1))
     """
-    metrics.require_network(net)
+    checked_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
     rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
     if patience is not None:
@@ -211,7 +220,7 @@ def fit_many(
     single = isinstance(optimizers, (str, Optimizer, SecondOrder))
     optimizers = [optimizers] if single else as_list(optimizers, "optimizers", "[fg.Adam(0.01)]")
     if batch_size is not None:
-        for optimizer in map(_optimizer, optimizers):
+        for optimizer in map(optimizer_of, optimizers):
             if isinstance(optimizer, SecondOrder):
                 refuse_batches(optimizer, batch_size)
     batch_size, nets = rows, _networks(net, l2)
@@ -224,20 +233,24 @@ def fit_many(
     if sample_weight is not None:
         sample_weight = np.asarray(metrics._converted(sample_weight, "sample_weight", check.F64))
     if folds is None:
-        parts = [(source, _validation(net, validation), None, None)]
+        parts = [(source, validation_of(net, validation), None, None)]
     else:
         parts = [_part(net, source, sample_weight, batch_size, i, *rows)
                  for i, rows in enumerate(_folds(folds, source.size))]  # fmt: skip
     starts = []
     for seed in seeds:
-        sequence = _seed(seed)
+        sequence = sequence_of(seed)
         starts.append((seed, sequence, net.init(sequence)))
     runs, settings = [], []
     for optimizer, own, (seed, sequence, theta), (rows, held, train, held_out) in product(
         optimizers, nets, starts, parts
     ):
-        runs.append(Run(own, theta.copy(), _seed(sequence), _optimizer(optimizer), rows, held,
-                        epochs, patience, min_delta, 1))  # fmt: skip
+        runs.append(
+            Run(
+                own, theta.copy(), sequence_of(sequence), optimizer_of(optimizer), rows, held,
+                epochs, patience, min_delta, 1,
+            )
+        )  # fmt: skip
         settings.append(Setting(own, optimizer, seed, train, held_out))
     shape = len(optimizers), len(nets), len(seeds), len(parts)
     _train(runs, bound, Together(progress, len(runs), epochs))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._core import check
+from ._core.calls import checked_network
 from ._core.csr import Csr
 from .network import MLP
 
@@ -79,15 +80,10 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     >>> fg.evaluate(net, np.array([1.0, 0.0]), [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
     Scores(loss=0.0, score=1.0)
     """
-    require_network(net)
+    checked_network(net)
     X = inputs(X, "X", net)
     y, sample_weight = targets(net, X.shape[0], y, sample_weight)
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
-
-
-def require_network(net) -> None:
-    if not isinstance(net, MLP):
-        raise TypeError(f"net is a {type(net).__name__}; expected an MLP")
 
 
 def inputs(X, name: str, net) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from . import checkpoint as store
 from . import metrics, stack
 from ._core import check, files
+from ._core.calls import checked_network
 from ._tables import encode, frames, model_fields, read, roles
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
@@ -81,7 +82,7 @@ class Model:
 
     def __post_init__(self):
         net = self.net
-        metrics.require_network(net)
+        checked_network(net)
         theta = model_fields.check_parameters(self.theta, net)
         self.theta = model_fields.check_finite(np.array(theta), "theta")
         for name in ("mean", "scale"):

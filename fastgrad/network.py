@@ -10,19 +10,16 @@ import numpy as np
 
 from ._core import check, spec
 from ._core.csr import Csr, bound_rows
+from ._core.fast_path import FastPath
 from ._core.plan import network_plan
-from ._core.run import NOT_OPEN, FastPath, run
+from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
-from .kernels.bind import REFUSED, quick_step, run_forward, run_step, shared_step
-from .kernels.engine import parallel_step, probabilities
+from .kernels.bind import run_forward, run_step
+from .kernels.engine import probabilities
+from .kernels.fast_path import quick_rows, quick_step, shared_rows, shared_step
 
-_quick_step = quick_step.call
 _ndarray, _empty = np.ndarray, np.empty
-
-
-def _fast_path() -> FastPath:
-    return FastPath(parallel_step, quick_step, shared_step)
 
 
 class MLP:
@@ -131,8 +128,8 @@ class MLP:
         self.n_inputs, self.n_outputs = made.layer_sizes[0], made.layer_sizes[-1]
         self.n_parameters = made.n_parameters
         self._plans: dict = {}
-        self._fast: dict = {}  # by rows: plans of loss_and_grad that may take the fast path
-        self._path = _fast_path()
+        self._path = FastPath(quick_step, shared_step)  # of loss_and_grad, by X's shape
+        self._row_path = FastPath(quick_rows, shared_rows)  # of what is of each row
         self._made = True
 
     # Plans and compiled calls hold what the network was made with, so that stays as it is. Not by
@@ -313,7 +310,7 @@ class MLP:
             return plan
         if len(self._plans) >= 32:
             self._plans.clear()
-            self._fast.clear()
+            self._path.plans.clear()
         plan = network_plan(self.spec, n, want, weighted, sparse)
         self._plans[n, want, weighted, sparse] = plan
         return plan
@@ -335,16 +332,13 @@ class MLP:
         plan = self._plans.get((len(X), at.LOSS | at.GRADIENT, False, False))
         if plan is None:  # another thread made room for other sizes
             return
-        shapes = [y] if self._loss.labelled else [y.reshape(len(X), -1)]
-        if self.n_outputs == 1:
-            shapes.append(y)
-        buffer = plan.lease()
-        try:
-            given = [(theta, X, targets, grad, buffer) for targets in shapes]
-            if self._path.open(plan, (theta, buffer), *given):
-                self._fast[len(X)] = plan
-        finally:
-            plan.free.append(buffer)
+        given = [(theta, X, targets, grad) for targets in self._forms(y)]
+        self._path.open(X.shape, plan, *given)
+
+    def _forms(self, y):
+        """Checked targets as users pass them: (n, k), or (n,) too where k is 1."""
+        forms = [y] if self._loss.labelled else [y.reshape(-1, self.n_outputs)]
+        return [*forms, y] if self.n_outputs == 1 else forms
 
     def _checked(self, theta, X, y, sample_weight, sparse: bool = True):
         if not check.plain_step(theta, self.n_parameters, X, self.n_inputs, self.dtype):
@@ -542,23 +536,10 @@ class MLP:
         plain = type(theta) is type(X) is type(y) is _ndarray
         plain = plain and (out is None or type(out) is _ndarray)
         if plain and sample_weight is threads is None:
-            try:
-                plan = self._fast[len(X)]
-                buffer = plan.lease()
-            except (KeyError, TypeError):
-                pass
-            else:
-                grad = _empty(self.n_parameters, self.dtype) if out is None else out
-                try:
-                    if plan.parallel:
-                        loss = self._path.launch(plan, (theta, X, y, grad, buffer))
-                    else:
-                        loss = _quick_step(theta, X, y, grad, buffer)
-                except NOT_OPEN:
-                    loss = REFUSED
-                plan.free.append(buffer)
-                if loss != REFUSED:
-                    return loss, grad
+            grad = _empty(self.n_parameters, self.dtype) if out is None else out
+            loss = self._path.call(X.shape, theta, X, y, grad)
+            if loss is not None:
+                return loss, grad
         given = (theta, X, y, sample_weight)
         theta, X, y, sample_weight = self._checked(*given)
         if out is None:

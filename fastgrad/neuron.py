@@ -9,24 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
+from ._core.fast_path import FastPath
 from ._core.plan import neuron_plan
-from ._core.run import NOT_OPEN, FastPath, run
+from ._core.run import run
 from .kernels import neuron as kernels
-from .kernels.bind import (
-    REFUSED,
-    neuron_bias_gradient,
-    quick_neuron,
-    run_neuron,
-    shared_neuron,
-)
-from .kernels.engine import parallel_step
+from .kernels.bind import neuron_bias_gradient, run_neuron
+from .kernels.fast_path import REFUSED, quick_neuron, shared_neuron
 
-_fast: dict = {}  # by shape and dtype of X: plans that may take the fast path, and that path
-_paths = {
-    np.dtype(kind): FastPath(parallel_step, quick_neuron, shared_neuron)
+_paths = {  # by dtype; each by the shape of X
+    np.dtype(kind): FastPath(quick_neuron, shared_neuron, most=256, refused=(REFUSED, 0.0))
     for kind in (np.float32, np.float64)
 }
-_quick_neuron = quick_neuron.call
 _ndarray, _empty = np.ndarray, np.empty
 _FLOATS = (float, np.float32)
 
@@ -90,25 +83,12 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     """
     plain = type(w) is type(X) is type(y) is _ndarray and isinstance(b, _FLOATS)
     if plain and out is sample_weight is threads is None:
-        try:
-            plan, path = _fast[X.shape, X.dtype]
-            buffer = plan.lease()
-        except KeyError:
-            pass
-        else:
-            gw = _empty(X.shape[1], X.dtype)
-            if type(b) is not float:
-                b = float(b)
-            try:
-                if plan.parallel:
-                    loss, gb = path.launch(plan, (w, b, X, y, gw, buffer))
-                else:
-                    loss, gb = _quick_neuron(w, b, X, y, gw, buffer)
-            except NOT_OPEN:
-                loss = REFUSED
-            plan.free.append(buffer)
-            if loss != REFUSED:
-                return loss, gw, gb
+        path = _paths.get(X.dtype)
+        if path is not None:
+            gw = _empty(X.shape[1:], X.dtype)
+            found = path.call(X.shape, w, float(b), X, y, gw)
+            if found is not None:
+                return found[0], gw, found[1]
     given = ((w, "w"), (X, "X"), (y, "y"), (sample_weight, "sample_weight"))
     dtype = w.dtype if type(w) is _ndarray and check.is_float(w.dtype) else None
     if dtype is None or type(X) is not _ndarray or X.dtype is not dtype or type(b) is _ndarray:
@@ -131,21 +111,8 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     arrays = (w, b, X, y, sample_weight, gw)
     loss, gb = run(plan, run_neuron, arrays, threads, neuron_bias_gradient)
     if sample_weight is None and threads is None:
-        _open_fast_path(plan, w, b, X, y, gw)
+        _paths[X.dtype].open(X.shape, plan, (w, b, X, y, gw))
     return loss, gw, gb
-
-
-def _open_fast_path(plan, w, b, X, y, gw):
-    """After a call of this size was checked in Python: the next may take the fast path."""
-    path = _paths[X.dtype]
-    buffer = plan.lease()
-    try:
-        if path.open(plan, (w, buffer), (w, b, X, y, gw, buffer)):
-            if len(_fast) >= 256:
-                _fast.clear()
-            _fast[X.shape, X.dtype] = plan, path
-    finally:
-        plan.free.append(buffer)
 
 
 def neuron_grad(w, b, X):

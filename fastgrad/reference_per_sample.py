@@ -8,7 +8,8 @@ divided by n, times the sample's weight if there are weights.
 
 import numpy as np
 
-from .reference import ACTIVATIONS, _output_delta, mlp_forward, mlp_loss_and_grad, unflatten
+from .reference import ACTIVATIONS, mlp_forward, mlp_loss_and_grad, unflatten
+from .reference.networks import output_delta
 
 
 def _rows(theta, layer_sizes, activations, delta, output_activation, activation):
@@ -43,7 +44,7 @@ def grads(
     [[6.0, 6.0], [-12.0, -4.0]]
     """
     activations = mlp_forward(theta, X, layer_sizes, output_activation, activation)
-    _, delta = _output_delta(activations[-1], y, loss, sample_weight, parameters)
+    _, delta = output_delta(activations[-1], y, loss, sample_weight, parameters)
     delta *= len(X) if sample_weight is None else sample_weight.sum()
     return _rows(theta, layer_sizes, activations, delta, output_activation, activation)
 

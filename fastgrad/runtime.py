@@ -100,7 +100,7 @@ def config() -> dict[str, object]:
 
     from . import __version__
     from ._core import tuning
-    from .kernels import folders, gemm, simd
+    from .kernels import folders, micro_kernel, simd
 
     layer = numba.threading_layer() if _layer_started() else "not started"
     return {
@@ -112,7 +112,7 @@ def config() -> dict[str, object]:
         "cpu": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
         "simd": simd.PATH,
         "vector": f"{simd.LANES_F32} float32, {simd.LANES_F64} float64",
-        "tile": f"{gemm.TILE_ROWS[gemm.NV][0]} x {gemm.NR_F32} float32",
+        "tile": f"{micro_kernel.TILE_ROWS[micro_kernel.NV][0]} x {micro_kernel.NR_F32} float32",
         "caches": tuning.described(tuning.found()),
         "tuning": tuning.as_text(tuning.tuned()),
         "tuned by": tuning.VARIABLE if tuning.is_given() else "model",

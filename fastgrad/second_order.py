@@ -5,7 +5,7 @@ semi-definite for all our losses: `LevenbergMarquardt` forms it, or the smaller 
 residuals, and is for least squares and some thousand parameters or residuals; `NewtonCG` only
 multiplies by it. Each judges a step by its gain ratio, the decrease of the loss divided by what the
 quadratic model promised, and takes none that does not lower the loss. The arithmetic is in
-`_core/levenberg.py` and `_core/newton.py`.
+`_training/levenberg.py` and `_training/newton.py`.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class LevenbergMarquardt(SecondOrder):
             )
 
     def _advance(self, problem, theta):
-        from ._core.levenberg import step
+        from ._training.levenberg import step
 
         return step(problem, theta, self.damping, self.tolerance, self._state)
 
@@ -264,6 +264,6 @@ class NewtonCG(SecondOrder):
         self.radius, self.products, self.tolerance = radius, products, tolerance
 
     def _advance(self, problem, theta):
-        from ._core.newton import step
+        from ._training.newton import step
 
         return step(problem, theta, self.radius, self.products, self.tolerance, self._state)

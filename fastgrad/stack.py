@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import metrics
 from ._core import check, stacked
+from ._core.calls import checked_network
 from ._core.ensemble import mean_outputs
 from ._core.run import run_stack
 from ._core.threads import check_threads
@@ -50,7 +50,7 @@ def init(net, seeds, method: str = "he") -> np.ndarray:
     >>> fg.stack.init(fg.MLP([3, 4, 1]), seeds=range(5)).shape
     (5, 21)
     """
-    metrics.require_network(net)
+    checked_network(net)
     seeds = as_list(seeds, "seeds", "range(10)")
     thetas = np.empty((len(seeds), net.n_parameters), net.dtype)
     for theta, seed in zip(thetas, seeds):
@@ -119,7 +119,7 @@ def loss_and_grad(
     (array([ 6.5, 40.5]), array([[ -3.,   1.],
            [-27.,  -9.]]))
     """
-    metrics.require_network(net)
+    checked_network(net)
     if threads is not None:
         threads = check_threads(threads)
     given = thetas, X, y, sample_weight
@@ -182,7 +182,7 @@ def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     >>> fg.stack.predict(net, fg.stack.init(net, range(10)), np.zeros((5, 2))).shape
     (10, 5, 3)
     """
-    metrics.require_network(net)
+    checked_network(net)
     if threads is not None:
         threads = check_threads(threads)
     thetas = stacked.parameters(thetas, net)
@@ -239,7 +239,7 @@ def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     >>> 1 / (1 + np.exp(-z))                                 # the mean of 1/2 and 3/4
     array([[0.625]])
     """
-    metrics.require_network(net)
+    checked_network(net)
     thetas = stacked.parameters(thetas, net)
     if not len(thetas):
         raise ValueError("thetas has 0 networks; expected one or more")

@@ -19,8 +19,9 @@ from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
 from fastgrad import curvature, dense, jacobians, network, neuron, per_sample, stack
-from fastgrad._core import calls, gram, stepper, workspace
-from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad._core import calls, gram, workspace
+from fastgrad._training import stepper
+from fastgrad._training.stepper import NO_LOSS, Stepper
 from fastgrad.interop.numba import network as handle_of
 from fastgrad.interop.numba import workspaces
 from fastgrad.kernels.records import CALL
@@ -223,6 +224,12 @@ def check_derivatives(rng, n, sizes, dtype, loss, weighted, activation="relu"):
     check(lambda *a: jacobians.jvp(net(), *a), theta, X, v, u)
     check(lambda *a: curvature.hvp(net(), *a), theta, X, y, v, *s)
     check(lambda *a: curvature.ggn_vp(net(), *a), theta, X, y, v, *s)
+
+    def of_X(function):
+        return lambda v_X, *a: function(net(), *a, v_X=v_X, need_X=True)
+
+    check(of_X(curvature.hvp), u, theta, X, y, v, *s)
+    check(of_X(curvature.output_hvp), u, theta, X, c, v)
     check(lambda *a: curvature.ggn_diagonal(net(), *a), theta, X, y, *s)
     check(factors, theta, X, y, *s)
     if n * sizes[-1] * theta.size < 10**5:

@@ -15,7 +15,7 @@ from fastgrad import losses, neuron
 from fastgrad import reference as ref
 from fastgrad._core import plan
 from fastgrad._core import tuning as blocking
-from fastgrad.kernels import gemm, records, simd, tuning
+from fastgrad.kernels import micro_kernel, records, simd, tuning
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 DTYPES = [F32, F64]
@@ -31,7 +31,7 @@ def lanes(dtype):
 
 def edge_sizes(dtype):
     """Numbers of columns around every edge: vectors, one tile, two tiles and a bit."""
-    vector, tile = lanes(dtype), gemm.NV * lanes(dtype)
+    vector, tile = lanes(dtype), micro_kernel.NV * lanes(dtype)
     around = [vector - 1, vector, vector + 1, tile - 1, tile, tile + 1, 2 * tile, 2 * tile + 3]
     return sorted({1, 2, 3, *around})
 
@@ -176,7 +176,8 @@ CUTS = {
 def forget_plans():
     for maker in (plan.network_plan, plan.layer_plan, plan.neuron_plan):
         maker.cache_clear()
-    neuron._fast.clear()
+    for path in neuron._paths.values():
+        path.plans.clear()
 
 
 def set_tuning(set_attribute, **numbers):

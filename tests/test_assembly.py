@@ -8,7 +8,7 @@ from helpers import run_python
 from llvmlite import binding, ir
 from numba import types
 
-from fastgrad.kernels import gemm, simd
+from fastgrad.kernels import micro_kernel, simd
 
 REGISTER = {"avx512": "zmm", "avx2": "ymm"}
 
@@ -31,12 +31,12 @@ def loops(assembly, function):
 
 
 def test_the_tables_of_tiles_fit_the_registers():
-    for width, rows in gemm.TILE_ROWS.items():
+    for width, rows in micro_kernel.TILE_ROWS.items():
         assert rows[-1] == 1 and list(rows) == sorted(rows, reverse=True)
         assert rows[0] * width + width + 1 <= simd.VECTOR_REGISTERS
 
 
-PANELS = [panel for pair in gemm.PANEL_ROUTINES.values() for panel in dict.fromkeys(pair)]
+PANELS = [panel for pair in micro_kernel.PANEL_ROUTINES.values() for panel in dict.fromkeys(pair)]
 
 
 @pytest.mark.parametrize("elem", [ir.FloatType(), ir.DoubleType()], ids=["f32", "f64"])
@@ -53,7 +53,7 @@ def test_inner_loops_are_fma_on_whole_registers_without_spills(panel, elem):
         for body in loops(text, panel.symbol(types.float32 if is_f32 else types.float64))
         if any("vfmadd" in line for line in body)
     ]
-    heights, counts = gemm.TILE_ROWS[width], set()
+    heights, counts = micro_kernel.TILE_ROWS[width], set()
     for body in inner:
         products = [line for line in body if re.match(rf"vfmadd\w+{kind}\b", line)]
         counts.add(len(products))
@@ -72,7 +72,7 @@ ELSEWHERE = """
 import re
 import llvmlite.binding as llvm
 from llvmlite import binding, ir
-from fastgrad.kernels import gemm, simd
+from fastgrad.kernels import micro_kernel, simd
 
 assert simd.PATH == "neon"
 llvm.initialize_all_targets()
@@ -80,9 +80,9 @@ llvm.initialize_all_asmprinters()
 triple = "aarch64-unknown-linux-gnu"
 target = llvm.Target.from_triple(triple)
 machine = target.create_target_machine(cpu="cortex-a76", opt=3, reloc="pic")
-for width, heights in gemm.TILE_ROWS.items():
+for width, heights in micro_kernel.TILE_ROWS.items():
     for elem in (ir.FloatType(), ir.DoubleType()):
-        panel = gemm.PANEL_ROUTINES[width][0]
+        panel = micro_kernel.PANEL_ROUTINES[width][0]
         module = ir.Module(panel.name)
         module.triple = triple
         kind = ir.FunctionType(panel.result, panel.kinds(elem))
@@ -118,5 +118,5 @@ def test_inner_loops_for_arm_are_fma_without_spills():
 
 def test_tall_tiles_are_whole_panels_of_a_packed_operand():
     """Heights from MR on are multiples of it, on every path: none is spelt out in a kernel."""
-    for rows in gemm.TILE_ROWS.values():
-        assert all(height < gemm.MR or height % gemm.MR == 0 for height in rows)
+    for rows in micro_kernel.TILE_ROWS.values():
+        assert all(height < micro_kernel.MR or height % micro_kernel.MR == 0 for height in rows)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fastgrad as fg
 from fastgrad import reference as ref
-from fastgrad.kernels import gemm
+from fastgrad.kernels import tuning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,7 +58,7 @@ def test_row23_around_the_edges_of_tiles(rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("block", [gemm.KC_COLUMNS, gemm.KC_ROWS])
+@pytest.mark.parametrize("block", [tuning.KC_COLUMNS, tuning.KC_ROWS])
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 def test_row23_around_blocks_of_products_and_of_rows(rng, dtype, extra, block):
     """The inner dimension goes in blocks of KC: d forward, k for gX, rows of a block for gW."""

@@ -37,7 +37,7 @@ import sys
 from itertools import cycle, product
 import numpy as np
 import fastgrad as fg
-from fastgrad.kernels import gemm
+from fastgrad.kernels import tuning
 from fastgrad.activations import ACTIVATIONS
 from guards import (check_compiled_layer, check_compiled_network, check_derivatives, check_layer,
                     check_network, check_neuron, check_optimizer, check_training)
@@ -66,8 +66,8 @@ for case in range(60):
     check_neuron(rng, pick(rows), pick([0, *columns]), dtype, case % 2 == 0)
 # more than one block of rows, of products and of a neuron's sums
 check_layer(rng, 250, 3, 5, dtype)
-check_layer(rng, 7, gemm.KC_COLUMNS + 1, 3, dtype)
-check_layer(rng, 7, gemm.KC_ROWS + 1, 3, dtype)
+check_layer(rng, 7, tuning.KC_COLUMNS + 1, 3, dtype)
+check_layer(rng, 7, tuning.KC_ROWS + 1, 3, dtype)
 check_network(rng, 2100, [3, 2], dtype, "cross_entropy", True)
 check_network(rng, 500, [3, 2, 1], dtype, "mse", True)
 check_neuron(rng, 513, 9, dtype, True)
@@ -135,7 +135,7 @@ for case, loss in zip(range(140), cycle(LOSSES)):
 for case in range(300):
     check_compiled_layer(rng, pick([1, 2, 7, 25]), pick(columns), pick(columns), dtype)
 check_compiled_layer(rng, 250, 3, 5, dtype)
-check_compiled_layer(rng, 7, 5, gemm.KC_COLUMNS + 1, dtype)
+check_compiled_layer(rng, 7, 5, tuning.KC_COLUMNS + 1, dtype)
 print("swept")
 """
 

@@ -239,7 +239,7 @@ def test_nan_and_infinity_show(name, bad, clip):
     [
         (lambda: fg.SGD(-1.0), ValueError, "lr is -1.0"),
         (lambda: fg.SGD("fast"), TypeError, "lr is 'fast'"),
-        (lambda: optimizers.Optimizer(0.1), TypeError, "not used by itself; expected one of sgd"),
+        (lambda: optimizers.Optimizer(0.1), TypeError, "not used by itself; expected SGD"),
         (lambda: fg.SGD(math.nan), ValueError, "lr is nan"),
         (lambda: fg.SGD(0.1, weight_decay=-1), ValueError, "weight_decay is -1"),
         (lambda: fg.SGD(0.1, clip_norm=0), ValueError, "clip_norm is 0"),

@@ -117,7 +117,7 @@ def test_threads_that_must_be_woken_get_larger_works_only(monkeypatch):
         monkeypatch.setattr(plans, "threads_sleep", lambda sleep=sleep: sleep)
         forget_plans()
         net._plans.clear()
-        net._fast.clear()
+        net._path.plans.clear()
         loss, grad = net.loss_and_grad(theta, X, y)
         found.append((loss, grad.tobytes()))
         vectors.append(net._plan(200, LOSS | GRADIENT, False).vector.tolist())

@@ -10,10 +10,9 @@ import pytest
 from helpers import assert_same_bits, draw_targets
 
 import fastgrad as fg
-from fastgrad._core import run as door
-from fastgrad._core import threads
+from fastgrad._core import fast_path, threads
 from fastgrad._core.choice import CallChoice
-from fastgrad.kernels.bind import quick_neuron, quick_step
+from fastgrad.kernels.fast_path import quick_neuron, quick_step
 
 
 def a_network(loss, dtype, outputs):
@@ -26,21 +25,15 @@ def a_network(loss, dtype, outputs):
 @pytest.fixture
 def counted(monkeypatch):
     """How many calls the fast path took."""
-    import fastgrad.network
-    import fastgrad.neuron
+    calls, through = {"step": 0, "neuron": 0}, fast_path.FastPath.call
 
-    calls = {"step": 0, "neuron": 0}
+    def call(path, *args):
+        result = through(path, *args)
+        if result is not None:
+            calls["step" if path._brief is quick_step else "neuron"] += 1
+        return result
 
-    def count(module, name, kernel):
-        def call(*args):
-            result = kernel.call(*args)
-            calls[name] += 1
-            return result
-
-        monkeypatch.setattr(module, f"_quick_{name}", call)
-
-    count(fastgrad.network, "step", quick_step)
-    count(fastgrad.neuron, "neuron", quick_neuron)
+    monkeypatch.setattr(fast_path.FastPath, "call", call)
     return calls
 
 
@@ -206,7 +199,7 @@ def ways(monkeypatch):
         return call
 
     monkeypatch.setattr(CallChoice, "parallel", lambda self: True)
-    monkeypatch.setattr(door.FastPath, "launch", noting(door.FastPath.launch, "fast"))
+    monkeypatch.setattr(fast_path.FastPath, "launch", noting(fast_path.FastPath.launch, "fast"))
     for module in (fg.network, fg.neuron):
         monkeypatch.setattr(module, "run", noting(module.run, "checked"))
     return taken

@@ -9,7 +9,8 @@ from numba.extending import intrinsic
 from test_cache import DAMAGE, kernels_in
 
 from fastgrad.kernels import records
-from fastgrad.kernels.records import CALL, LAYER, PLAN, REAL, WORKER, Record, RecordType
+from fastgrad.kernels.record_types import REAL, Record, RecordType
+from fastgrad.kernels.records import CALL, LAYER, PLAN, WORKER
 from fastgrad.kernels.simd import I64, pointer
 
 START = """

@@ -7,8 +7,8 @@ import pytest
 from helpers import LOSSES, draw_targets
 
 import fastgrad as fg
-from fastgrad._core import full_batch, levenberg, newton
-from fastgrad._core.sources import Arrays
+from fastgrad._training import full_batch, levenberg, newton
+from fastgrad._training.sources import Arrays
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(60, 3))

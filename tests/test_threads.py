@@ -282,7 +282,7 @@ import sys
 import numba
 import numpy as np
 import fastgrad as fg
-from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad._training.stepper import NO_LOSS, Stepper
 from fastgrad.kernels.rounding import control_word, set_control_word
 from helpers import cut_plans
 from workload import count_launches, launched

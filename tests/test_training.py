@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
-from fastgrad._core import batches, lbfgs, stepper
 from fastgrad._core.choice import TrainingChoice
 from fastgrad._core.progress import Progress
-from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad._training import batches, lbfgs, stepper
+from fastgrad._training.stepper import NO_LOSS, Stepper
 from fastgrad.kernels import tuning
 from fastgrad.kernels.records import GRADIENT, LOSS
 
@@ -332,8 +332,8 @@ def test_a_batch_without_weight_is_no_step_however_steps_make_up_calls(monkeypat
 FEWER = """
 import numpy as np
 import fastgrad as fg
-from fastgrad._core import stepper
-from fastgrad._core.stepper import NO_LOSS, Stepper
+from fastgrad._training import stepper
+from fastgrad._training.stepper import NO_LOSS, Stepper
 from helpers import cut_plans
 cut_plans("many tasks")
 fg.set_num_threads(int(sys.argv[1]))

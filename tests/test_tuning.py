@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import fastgrad as fg
 from fastgrad._core import candidates, machine, tuning
 from fastgrad._core import plan as plans
-from fastgrad.kernels import gemm, simd
+from fastgrad.kernels import micro_kernel, simd
 from fastgrad.kernels.records import GRADIENT, LAYER, LOSS, PACKED_BOTH, PLAN
 
 sizes = st.integers(1, 2**36)
@@ -35,7 +35,7 @@ def test_blocks_fit_their_caches(found):
     assert numbers.weights + numbers.rows < found.l2
     for itemsize in (4, 8):
         kc = tuning.block_of_k(numbers.panel, itemsize)
-        tile = gemm.MR * itemsize + gemm.NV * simd.VECTOR_BYTES
+        tile = micro_kernel.MR * itemsize + micro_kernel.NV * simd.VECTOR_BYTES
         assert kc % 8 == 0 and 32 <= kc <= 512
         assert kc == 32 or kc * tile <= numbers.panel
 
@@ -165,7 +165,7 @@ def test_tasks_of_wide_layers_are_even_and_fit_the_model(monkeypatch):
             rows, itemsize = layer[LAYER.weight_rows], np.dtype(dtype).itemsize
             assert rows * vector[PLAN.kc] * itemsize <= numbers.weights
             tasks = -(-layer[LAYER.d] // rows)
-            assert tasks * rows - layer[LAYER.d] < tasks * gemm.MR
+            assert tasks * rows - layer[LAYER.d] < tasks * micro_kernel.MR
     forget_plans()
 
 

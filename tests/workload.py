@@ -7,9 +7,9 @@ import threading
 import numpy as np
 
 import fastgrad as fg
-from fastgrad._core import run, threads
+from fastgrad._core import fast_path, run, threads
 from fastgrad._core.choice import CallChoice
-from fastgrad.kernels.bind import REFUSED
+from fastgrad.kernels.fast_path import REFUSED
 
 
 def work():
@@ -52,7 +52,7 @@ def count_launches():
     but threads are used whether they pay or not."""
     CallChoice.parallel = lambda self: True
     parallel, take = run.parallel_step, threads.take_threads
-    launch, taken = run.FastPath.launch, threading.local()
+    launch, taken = fast_path.FastPath.launch, threading.local()
 
     def checked(*args):
         launched.append("checked")
@@ -69,4 +69,5 @@ def count_launches():
             launched.append("fast")
         return result
 
-    run.parallel_step, threads.take_threads, run.FastPath.launch = checked, noted_take, fast
+    run.parallel_step, threads.take_threads = checked, noted_take
+    fast_path.FastPath.launch = fast

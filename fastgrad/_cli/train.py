@@ -17,13 +17,14 @@ import numpy as np
 from .. import datasets, optimizers
 from .._tables import encode, labels, roles
 from .._tables.table import Table
+from .._training.arguments import BATCH_SIZE
 from ..datasets.prepare import moments
 from ..losses import DEFAULTS, Loss, get_loss, parameters
 from ..many import fit_many
 from ..models import Model
 from ..network import MLP
 from ..second_order import SecondOrder
-from ..training import BATCH_SIZE, fit
+from ..training import fit
 from . import inputs, report
 from .ensemble import Ensemble
 from .errors import FAILED, INTERRUPTED, UserError

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import MR
 from ..kernels.jit import jitable
+from ..kernels.micro_kernel import MR
 from .tuning import Tuning
 from .workspace import round_up
 

@@ -14,8 +14,8 @@ import numpy as np
 from ..kernels import records as at
 from ..kernels import tuning
 from ..kernels.bind import run_factors, run_output_factors
-from ..kernels.gemm import NV
 from ..kernels.gram import PACK_COLUMNS, bind_gram, parallel_gram, serial_gram
+from ..kernels.micro_kernel import NV
 from ..kernels.records import GRAM
 from ..kernels.simd import VECTOR_BYTES
 from . import threads as threads_

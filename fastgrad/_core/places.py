@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import MR, NV, RELU
 from ..kernels.jit import jitable
+from ..kernels.micro_kernel import MR, NV, RELU
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from .cuts import Widths, even_cut
@@ -105,6 +105,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
     n, want, lanes = job.n, job.want, VECTOR_BYTES // job.itemsize
     kc, matrix = block_of_k(job.tuned.panel, job.itemsize), want & at.MATRIX != 0
     columns = max(1, -(-sizes[0] // tuning.SPARSE_WEIGHT_TASKS)) if job.sparse else 0
+    moved = want & at.TANGENT != 0 and want & at.INPUT_GRADIENT != 0  # X has a tangent of its own
     tasks = most = 0
     for layer in range(len(sizes) - 1):
         d, k, record = sizes[layer], sizes[layer + 1], layer_at(vector, layer)
@@ -128,7 +129,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
             record[LAYER.weight_gradient] = at.GATHERED if kind.gathered else at.SCATTERED
         elif record[LAYER.transposed] != 0:
             record[LAYER.weight_gradient] = at.SCALED_ROWS if k == 1 else at.TRANSPOSED
-        elif cut.wide and not matrix and worth_copies:
+        elif cut.wide and not matrix and worth_copies and not (moved and layer == 0):
             record[LAYER.weight_gradient] = at.PACKED_BOTH
             most = max(most, rows)
         record[LAYER.first_weight_task], record[LAYER.weight_rows] = tasks, rows

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..kernels import records as at
 from ..kernels import tuning
-from ..kernels.gemm import RELU
 from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import jitable
+from ..kernels.micro_kernel import RELU
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES

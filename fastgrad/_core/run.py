@@ -1,27 +1,19 @@
 """The one way from checked arrays into a step: lease a workspace, fill the CALL, go serial or
-parallel, give it back; and the fast path, which leaves the checks to compiled code too.
+parallel, give it back.
 
-A call whose arrays have been checked in Python ends in `run`. After it, `FastPath.open` prepares
-what the next call of this kind needs: a kernel compiled for these types of arguments and nothing
-else, which binds, checks and runs by itself, and refuses what does not fit. Then the checks in
-Python say what is wrong.
+After a call whose arrays have been checked in Python the next may take the fast path
+(`fast_path.py`).
 """
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import numpy as np
 
 from ..kernels import tuning
-from ..kernels.bind import REFUSED
-from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step, serial_step
 from ..kernels.records import CALL
 from ..kernels.stack import parallel_stack, serial_stack
 from . import threads as _threads
-
-NOT_OPEN = (TypeError, RuntimeError)  # what a call for which the fast path is not open ends with
 
 
 def run(plan, kernel, arrays, threads=None, beside=None):
@@ -86,56 +78,3 @@ def _share(plan, kernel, losses, flops, stride, arrays, threads, bound) -> None:
         _threads.launch(serial_stack, parallel_stack, workers > 1, threads, args)
     finally:
         plan.free.extend(buffers)
-
-
-class FastPath:
-    """Into one pair of kernels, for one set of argument types.
-
-    A plan that is not parallel is run by `brief`; a parallel one by `launch`.
-    """
-
-    def __init__(self, parallel, brief, long):
-        self._parallel, self._brief, self._long = parallel, brief, long
-        self._address = [0, 0]  # of the parallel kernel; whether serial ones are open to `long`
-
-    def open(self, plan, parallel_args, *given) -> bool:
-        """For plans like this one, under the rules of `threads.launch` as they are now.
-
-        parallel_args: of the parallel kernel; given: one or several tuples of arguments of the fast
-        kernels. False if it cannot be opened.
-        """
-        if not plan.parallel:
-            for arguments in given:
-                self._brief.allow(arguments)
-        elif not self._address[0 if _threads.goes_parallel() else 1]:
-            if not _threads.start_threads():
-                return False
-            for arguments in given:
-                self._long.allow((1, 1, *arguments))
-            self._address[1] = 1
-            if _threads.goes_parallel():
-                self._address[0] = address_of(self._parallel, parallel_args)
-        return True
-
-    def launch(self, plan, args):
-        """A parallel plan's step, by the rules of `threads.launch`; one of NOT_OPEN if it is not
-        open for them, or if another thread has the threads."""
-        (address, is_open), choice = self._address, plan.choice
-        wanted = choice.parallel()
-        threads = _threads.take_threads() if wanted else 1
-        began = perf_counter()
-        if threads > 1 and address:
-            try:
-                result = self._long.call(address, threads, *args)
-            finally:
-                _threads.return_threads()
-        elif threads == 1 and is_open:
-            result = self._long.call(0, 0, *args)
-        else:
-            if threads > 1:
-                _threads.return_threads()
-            raise TypeError("no call of this kind was checked in Python yet, or threads are taken")
-        loss = result[0] if type(result) is tuple else result
-        if loss != REFUSED and (threads > 1 or not wanted):
-            choice.took(threads > 1, perf_counter() - began)
-        return result

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.gemm import MR, NV
 from ..kernels.jit import jitable
+from ..kernels.micro_kernel import MR, NV
 from ..kernels.simd import VECTOR_BYTES
 from .machine import KIB, MIB, Caches, caches
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import calculus, reference
+from .._core.calls import checked_network
 from ..dense import affine, affine_relu
-from ..metrics import require_network
 from ..network import MLP
 from .checks import differences, identity, numbers, same, small, twin
 from .losses import LossSteps
@@ -75,7 +75,7 @@ def network(net, theta, X, y) -> Explanation:
     >>> explanation.ok, explanation.steps[-1].title
     (True, 'The gradient: one flat vector')
     """
-    require_network(net)
+    checked_network(net)
     steps = NetworkSteps(net, theta, X, y)
     sizes = "-".join(map(str, net.layer_sizes))
     return Explanation(f"A network {sizes}, {net.loss_name}: the gradient by all parameters",

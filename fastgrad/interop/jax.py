@@ -5,8 +5,8 @@ some 0.2 ms a call and a copy of every array, so XLA alone is faster wherever a 
 less than about half a millisecond: what this buys there is one implementation, with the same bits,
 for several frameworks. vmap calls once for each element.
 
-`predict` and `loss` have forward and reverse mode. The gradient of `loss` by theta can be
-differentiated once more, in either mode by theta and forward by X: ``jax.jvp(jax.grad(f), ...)`` is
+`predict` and `loss` have forward and reverse mode. The gradients of `loss` by theta and X can be
+differentiated once more, in either mode: ``jax.jvp(jax.grad(f), ...)`` is
 `fastgrad.curvature.hvp`. No other derivative of a derivative is there, and each that is not says so
 as it is asked for. `affine_relu` has reverse mode alone, once.
 """
@@ -25,51 +25,16 @@ except ImportError:
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from .._core.calls import checked_network
+from ..curvature import hvp
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
 from ..jacobians import jvp, vjp
+from ._jax_arrays import as_arrays, callback, floats, like, rows, shape
 from ._jax_linear import linear
-from ._network import checked_network, grad_along, loss_and_grads
+from ._network import loss_and_grads
 
 __all__ = ["affine_relu", "loss", "predict"]
-
-
-def _callback(function, results, *args):
-    return jax.pure_callback(function, results, *args, vmap_method="sequential")
-
-
-def _arrays(*values):
-    return [np.asarray(value) for value in values]
-
-
-def _like(*values):
-    return tuple(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values)
-
-
-def _floats(name: str, value, dtype=None):
-    """A float32 or float64 array of JAX, or a clear error while tracing."""
-    value = jnp.asarray(value)
-    if value.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} has dtype {value.dtype}; expected float32 or float64")
-    if dtype is not None and value.dtype != dtype:
-        raise TypeError(
-            f"{name} has dtype {value.dtype}, the parameters have {np.dtype(dtype)} "
-            f"(float64 needs jax.config.update('jax_enable_x64', True))"
-        )
-    return value
-
-
-def _shape(name: str, value, expected):
-    if value.shape != expected:
-        raise ValueError(f"{name} has shape {value.shape}; expected {expected}")
-
-
-def _rows(X, d: int, dtype):
-    """X (n, d)."""
-    X = _floats("X", X, dtype)
-    if X.ndim != 2 or X.shape[1] != d:
-        raise ValueError(f"X has shape {X.shape}; expected (n, {d})")
-    return X
 
 
 # One layer
@@ -102,17 +67,17 @@ def affine_relu(X, W, b):
     >>> affine_relu(jnp.ones((1, 2)), jnp.array([[1.0, -1.0], [1.0, -1.0]]), jnp.zeros(2))
     Array([[2., 0.]], dtype=float32)
     """
-    W = _floats("W", W)
+    W = floats("W", W)
     if W.ndim != 2:
         raise ValueError(f"W has shape {W.shape}; expected (d, k)")
-    X, b = _rows(X, W.shape[0], W.dtype), _floats("b", b, W.dtype)
-    _shape("b", b, (W.shape[1],))
+    X, b = rows(X, W.shape[0], W.dtype), floats("b", b, W.dtype)
+    shape("b", b, (W.shape[1],))
     return _affine_relu(X, W, b)
 
 
 def _forward(X, W, b):
     result = jax.ShapeDtypeStruct((X.shape[0], W.shape[1]), W.dtype)
-    return _callback(lambda *args: dense_forward(*_arrays(*args))[0], result, X, W, b)
+    return callback(lambda *args: dense_forward(*as_arrays(*args))[0], result, X, W, b)
 
 
 _affine_relu = jax.custom_vjp(_forward)
@@ -127,11 +92,11 @@ def _affine_relu_bwd(saved, grad_a):
     X, W, a = saved
 
     def backward(grad_a, X, W, a):
-        grad_a, X, W, a = _arrays(grad_a, X, W, a)
+        grad_a, X, W, a = as_arrays(grad_a, X, W, a)
         return dense_backward(grad_a, X, W, ~(a <= 0))
 
-    results = (*_like(X, W), jax.ShapeDtypeStruct((W.shape[1],), W.dtype))
-    return _callback(backward, results, grad_a, X, W, a)
+    results = (*like(X, W), jax.ShapeDtypeStruct((W.shape[1],), W.dtype))
+    return callback(backward, results, grad_a, X, W, a)
 
 
 _affine_relu.defvjp(_affine_relu_fwd, _affine_relu_bwd)
@@ -141,9 +106,9 @@ _affine_relu.defvjp(_affine_relu_fwd, _affine_relu_bwd)
 
 
 def _checked(net, theta, X):
-    theta = _floats("theta", theta, checked_network(net).dtype)
-    _shape("theta", theta, (net.n_parameters,))
-    return theta, _rows(X, net.n_inputs, net.dtype)
+    theta = floats("theta", theta, checked_network(net).dtype)
+    shape("theta", theta, (net.n_parameters,))
+    return theta, rows(X, net.n_inputs, net.dtype)
 
 
 def predict(net, theta, X):
@@ -180,7 +145,7 @@ def predict(net, theta, X):
 
 def _outputs(net, theta, X):
     result = jax.ShapeDtypeStruct((X.shape[0], net.n_outputs), theta.dtype)
-    return _callback(lambda theta, X: net.predict(*_arrays(theta, X)), result, theta, X)
+    return callback(lambda theta, X: net.predict(*as_arrays(theta, X)), result, theta, X)
 
 
 _predict = jax.custom_jvp(_outputs, nondiff_argnums=(0,))
@@ -192,16 +157,16 @@ def _predict_jvp(net, primals, tangents):
 
     def forward(fixed, tangents):
         def compute(*arrays):
-            return jvp(net, *_arrays(*arrays))
+            return jvp(net, *as_arrays(*arrays))
 
         result = jax.ShapeDtypeStruct((X.shape[0], net.n_outputs), theta.dtype)
-        return (_callback(compute, result, *fixed, *tangents),)
+        return (callback(compute, result, *fixed, *tangents),)
 
     def back(fixed, cotangents):
         def compute(*arrays):
-            return vjp(net, *_arrays(*arrays), need_gX=True)
+            return vjp(net, *as_arrays(*arrays), need_gX=True)
 
-        return _callback(compute, _like(*fixed), *fixed, *cotangents)
+        return callback(compute, like(*fixed), *fixed, *cotangents)
 
     fixed = tuple(_final(value, _OUTPUTS_TWICE) for value in primals)
     (moved,) = linear(forward, back, fixed, tuple(tangents))
@@ -210,11 +175,7 @@ def _predict_jvp(net, primals, tangents):
 
 _OUTPUTS_TWICE = (
     "the outputs of `predict` have no second derivatives here: `loss` has those of a network's own "
-    "loss by theta, and fastgrad.jacobians has products with the Jacobian"
-)
-_BY_X = (
-    "the gradient of `loss` with respect to X cannot be differentiated again, nor that by theta in "
-    "reverse mode with respect to X: take jax.jvp of jax.grad by theta"
+    "loss, and fastgrad.curvature.output_hvp has those of the outputs"
 )
 _THIRD = "`loss` has no third derivatives"
 
@@ -253,8 +214,7 @@ def loss(net, theta, X, y, sample_weight=None):
         If a dtype or a shape does not fit, or a derivative with respect to y or sample_weight is
         asked for.
     NotImplementedError
-        If a derivative is asked for that is not there: a second by X in reverse mode or of the
-        gradient by X, or a third.
+        If a third derivative is asked for.
 
     Notes
     -----
@@ -277,17 +237,17 @@ def loss(net, theta, X, y, sample_weight=None):
     theta, X = _checked(net, theta, X)
     y = jnp.asarray(y)
     if y.dtype.kind == "f":
-        y = _floats("y", y, net.dtype)
-    extra = () if sample_weight is None else (_floats("sample_weight", sample_weight, net.dtype),)
+        y = floats("y", y, net.dtype)
+    extra = () if sample_weight is None else (floats("sample_weight", sample_weight, net.dtype),)
     return _loss(net, theta, X, y, *extra)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _loss(net, theta, X, y, *extra):
     def value(*args):
-        return np.asarray(net.loss(*_arrays(*args)), net.dtype)
+        return np.asarray(net.loss(*as_arrays(*args)), net.dtype)
 
-    return _callback(value, jax.ShapeDtypeStruct((), theta.dtype), theta, X, y, *extra)
+    return callback(value, jax.ShapeDtypeStruct((), theta.dtype), theta, X, y, *extra)
 
 
 def _loss_jvp(net, primals, tangents):
@@ -319,43 +279,39 @@ def _inner(grads, *tangents):
 def _loss_and_grads(net, need_x, theta, X, y, *extra):
     def values(*args):
         compute = partial(loss_and_grads, net) if need_x else net.loss_and_grad
-        loss, *grads = compute(*_arrays(*args))
+        loss, *grads = compute(*as_arrays(*args))
         return np.asarray(loss, net.dtype), *grads
 
-    results = (jax.ShapeDtypeStruct((), theta.dtype), *_like(theta, *((X,) if need_x else ())))
-    return tuple(_callback(values, results, theta, X, y, *extra))
+    results = (jax.ShapeDtypeStruct((), theta.dtype), *like(theta, *((X,) if need_x else ())))
+    return tuple(callback(values, results, theta, X, y, *extra))
 
 
 def _loss_and_grads_jvp(net, need_x, primals, tangents):
     along_theta, along_X = _tangents(tangents)
-    if need_x and not along_theta is along_X is None:
-        raise NotImplementedError(_BY_X)
-    loss, *grads = _loss_and_grads(net, along_X is not None, *primals)
-    moved = _inner(grads, along_theta, along_X), _grad_along(net, primals, along_theta, along_X)
-    return (loss, grads[0]), moved
+    loss, *grads = _loss_and_grads(net, need_x or along_X is not None, *primals)
+    moved = _grads_along(net, need_x, primals, along_theta, along_X)
+    return (loss, *grads[: 1 + need_x]), (_inner(grads, along_theta, along_X), *moved)
 
 
 _loss_and_grads.defjvp(_loss_and_grads_jvp, symbolic_zeros=True)
 
 
-def _grad_along(net, primals, along_theta, along_X):
-    """How the gradient by theta moves: linear in both, and by theta its own transpose."""
+def _grads_along(net, need_x, primals, along_theta, along_X):
+    """How the gradients by theta and, if needed, X move: H, which is its own transpose."""
     fixed = *(_final(value, _THIRD) for value in primals[:2]), *primals[2:]
     if along_theta is None:
         along_theta = jnp.zeros_like(primals[0])
     tangents = (along_theta,) if along_X is None else (along_theta, along_X)
 
-    def product(fixed, tangents):
+    def product(need_X, fixed, tangents):
         def compute(*arrays):
-            theta, X, y, *rest = _arrays(*arrays)
+            theta, X, y, *rest = as_arrays(*arrays)
             weight = rest.pop(0) if len(fixed) == 4 else None
-            return (grad_along(net, theta, X, y, weight, *rest),)
+            v, v_X = rest if len(rest) == 2 else (rest[0], None)
+            found = hvp(net, theta, X, y, v, weight, v_X=v_X, need_X=need_X)
+            return found if need_X else (found,)
 
-        return _callback(compute, _like(fixed[0]), *fixed, *tangents)
+        return callback(compute, like(*fixed[: 1 + need_X]), *fixed, *tangents)
 
-    def transposed(fixed, cotangents):
-        if along_X is not None:
-            raise NotImplementedError(_BY_X)
-        return product(fixed, cotangents)
-
-    return linear(product, transposed, fixed, tangents)[0]
+    forward, back = partial(product, need_x), partial(product, along_X is not None)
+    return linear(forward, back, fixed, tangents)

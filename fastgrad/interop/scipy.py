@@ -15,10 +15,10 @@ except ImportError:
     raise ImportError('fastgrad.interop.scipy needs SciPy: pip install "fastgrad[scipy]"') from None
 
 from .._core import check
+from .._core.calls import checked_network
 from ..curvature import ggn, ggn_vp, hessian, hvp
 from ..jacobians import jacobian
 from ..losses import LOSSES
-from ._network import checked_network
 
 __all__ = ["LeastSquares", "objective"]
 

@@ -4,7 +4,7 @@ In: pre-activations z (m, k) with a leading dimension. Out: activations, in thei
 in: the gradient by the activations, and the activations, from which the slope is computed, so that
 nothing else is stored; out: the gradient by the pre-activations, in its place. Loop order: rows,
 vectors of columns, in a pass over a block in the L1 cache. For the identity and ReLU the epilogue
-of the product does it (`gemm.py`); the formulas of the others are rows of
+of the product does it (`micro_kernel.py`); the formulas of the others are rows of
 `fastgrad/activations.py`.
 """
 

@@ -8,32 +8,21 @@ None.
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from .arrays import disjoint, is_plain
-from .calls import call_address, thread_bound
 from .engine import step
-from .jit import OPTIONS, brief_kernel, inner, kernel, long_kernel
+from .jit import inner, kernel
+from .record_types import write_field
 from .records import (
     CALL,
-    COUNT_TARGETS,
-    GRADIENT,
     MAX_NORM,
-    ROW_NORMS,
-    UNIT_TARGETS,
     call_in,
-    layer_of,
     worker_of,
-    write_field,
 )
 from .simd import null_of, pointer, retype
-from .validate import labels_inside, values_inside
-
-REFUSED = float("-inf")  # no loss is
 
 
 @intrinsic
@@ -270,11 +259,20 @@ def run_jvp(buffer, theta, tangent, x, x_tangent, out, serial):
 
 
 @kernel
-def run_product(buffer, theta, tangent, x, y, s, out, serial):
+def run_product(buffer, theta, tangent, x, x_tangent, y, s, out, dx, serial):
     """The curvature of a network's loss times a tangent."""
     call = call_in(buffer, pointer(theta))
-    bind_step(call, theta, x, y, s, out, None)
-    bind_tangents(call, theta, tangent, None)
+    bind_step(call, theta, x, y, s, out, dx)
+    bind_tangents(call, theta, tangent, x_tangent)
+    return run_bound(call, serial)
+
+
+@kernel
+def run_output_product(buffer, theta, tangent, x, x_tangent, cotangent, out, dx, serial):
+    """The curvature of a network's outputs, weighted by a cotangent, times a tangent."""
+    call = call_in(buffer, pointer(theta))
+    bind_vjp(call, theta, x, cotangent, out, dx)
+    bind_tangents(call, theta, tangent, x_tangent)
     return run_bound(call, serial)
 
 
@@ -289,137 +287,3 @@ def run_neuron(buffer, w, b, x, y, s, out, serial):
 @kernel
 def neuron_bias_gradient(buffer, like):
     return bias_gradient(call_in(buffer, pointer(like)))
-
-
-# The fast path: from Python into a kernel with the checks of shapes and labels in compiled code. A
-# look at an array's shape or flags costs Python some 40 ns, an argument of a kernel 60; on the
-# smallest networks they were two thirds of a call.
-
-
-def fits(y, n, k, plan, greatest):
-    """Whether targets y are what a step of this loss reads, with no value out of range."""
-
-
-@overload(fits, jit_options=OPTIONS)
-def _fits(y, n, k, plan, greatest):
-    if isinstance(y.dtype, types.Integer):
-        if y.dtype != types.int64:  # the step reads these
-            return lambda y, n, k, plan, greatest: False
-
-        def labels(y, n, k, plan, greatest):
-            return plan.labelled != 0 and y.size == n and labels_inside(y, k)
-
-        return labels
-
-    def values(y, n, k, plan, greatest):
-        if plan.labelled or y.shape[0] != n or y.size != n * k:
-            return False
-        return greatest < 0.0 or values_inside(pointer(y), n * k, 0.0, greatest)
-
-    return values
-
-
-@inner
-def greatest_target(kind):
-    """The greatest target, and the least is 0; -1 where any number will do."""
-    if kind == UNIT_TARGETS:
-        return 1.0
-    return np.inf if kind == COUNT_TARGETS else -1.0
-
-
-@inner
-def takes_step(plan, theta, x, y, out):
-    """Whether the step planned in a workspace is of these arrays, and `out` disjoint from them."""
-    top = layer_of(plan, plan.layers - 1)
-    n, d, k, parameters = plan.n, layer_of(plan, 0).d, top.k, top.flat_db + top.k
-    size = n if plan.want & (GRADIENT | ROW_NORMS) == ROW_NORMS else parameters
-    if theta.size != parameters or out.size != size or x.shape[0] != n or x.shape[1] != d:
-        return False
-    if not (is_plain(theta) and is_plain(x) and is_plain(y) and is_plain(out)):
-        return False
-    if not (disjoint(out, theta) and disjoint(out, x) and disjoint(out, y)):
-        return False
-    return fits(y, n, k, plan, greatest_target(plan.targets))
-
-
-@brief_kernel
-def quick_step(theta, x, y, out, buffer):
-    """A serial step, unweighted: the loss, or REFUSED with nothing written where an array is not
-    plain, the plan is for other shapes or a label is out of range."""
-    call = call_in(buffer, pointer(theta))
-    if not takes_step(call.plan, theta, x, y, out):
-        return REFUSED
-    bind_step(call, theta, x, y, None, out, None)
-    return step(call, worker_of(call, 0))
-
-
-@long_kernel
-def shared_step(parallel, threads, theta, x, y, out, buffer):
-    """`quick_step` with `parallel_step`, which is at an address; refused where Numba would use
-    more than `threads`, serial where it would use one or `threads` is 0."""
-    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
-    if bound > max(threads, 1):
-        return REFUSED
-    if not takes_step(call.plan, theta, x, y, out):
-        return REFUSED
-    bind_step(call, theta, x, y, None, out, None)
-    if bound <= 1:
-        return step(call, worker_of(call, 0))
-    return call_address(0.0, parallel, (theta, buffer))
-
-
-@brief_kernel
-def quick_rows(theta, x, y, out, max_norm, buffer):
-    """`quick_step` of what is of each row: `out` is the norms, or the clipped gradient."""
-    call = call_in(buffer, pointer(theta))
-    if not takes_step(call.plan, theta, x, y, out):
-        return REFUSED
-    bind_of_rows(call, theta, x, y, None, out, out, None, max_norm)
-    return step(call, worker_of(call, 0))
-
-
-@long_kernel
-def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
-    """`shared_step` of what is of each row."""
-    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
-    if bound > max(threads, 1):
-        return REFUSED
-    if not takes_step(call.plan, theta, x, y, out):
-        return REFUSED
-    bind_of_rows(call, theta, x, y, None, out, out, None, max_norm)
-    if bound <= 1:
-        return step(call, worker_of(call, 0))
-    return call_address(0.0, parallel, (theta, buffer))
-
-
-@inner
-def takes_neuron(plan, w, x, y):
-    """As `takes_step`, of one neuron."""
-    n, d = plan.n, layer_of(plan, 0).d
-    fit = w.size == d and x.shape[0] == n and x.shape[1] == d and y.size == n
-    return fit and is_plain(w) and is_plain(x) and is_plain(y)
-
-
-@brief_kernel
-def quick_neuron(w, b, x, y, out, buffer):
-    """`quick_step` of one neuron: (loss, db); `out` is fresh."""
-    call = call_in(buffer, pointer(w))
-    if not takes_neuron(call.plan, w, x, y):
-        return REFUSED, 0.0
-    bind_neuron(call, w, b, x, y, None, out)
-    return run_bound(call, True), bias_gradient(call)
-
-
-@long_kernel
-def shared_neuron(parallel, threads, w, b, x, y, out, buffer):
-    """`shared_step` of one neuron."""
-    call, bound = call_in(buffer, pointer(w)), thread_bound() if threads else 1
-    if bound > max(threads, 1):
-        return REFUSED, 0.0
-    if not takes_neuron(call.plan, w, x, y):
-        return REFUSED, 0.0
-    bind_neuron(call, w, b, x, y, None, out)
-    if bound <= 1:
-        return run_bound(call, True), bias_gradient(call)
-    loss = call_address(0.0, parallel, (w, buffer))
-    return loss, bias_gradient(call)

@@ -3,7 +3,7 @@
 In: rows of X, packed weights, the plan. Out: activations and deltas in the workspace, the task
 gradient. Loop order: layers forward, the loss, layers backward; of a layer first dW and db, then
 the delta of the layer below, while its own is in cache. The plan says which variant of each product
-a layer takes. The loops over blocks and tasks are in `tasks.py` and `engine.py`.
+a layer takes. The loops over blocks and tasks are in `row_tasks.py` and `engine.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from numba import types
 from . import losses
 from .activations import apply_activation, apply_slope
 from .csr import scattered_gradient, sparse_forward
-from .gemm import NV, PANELS, RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import PANELS, gemm
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
+from .micro_kernel import NV, RELU, RELU_BACKWARD, STORE
 from .pack import copy_rows
+from .record_types import RecordType
 from .records import (
     CALL,
     COTANGENT,
@@ -37,7 +39,7 @@ from .records import (
     SECOND,
     SPARSE,
     TRANSPOSED,
-    RecordType,
+    is_given,
     layer_of,
 )
 from .routines import procedure
@@ -235,6 +237,22 @@ def block_delta_below(call, plan, index, m, place, part, dx, panels):
 def tangent_rows(plan, number, m):
     """Rows of the product that is the (tangent of the) weight gradient of a layer over m rows."""
     return 2 * m if plan.want & SECOND and number > 0 else m
+
+
+@inner
+def weight_tangent(
+    call, plan, index, start, count, x, x_tangent, beyond, place, m, behind, part, grad, fresh,
+    scratch,
+):  # fmt: skip
+    """`weight_gradient` of a layer's m rows or, along a tangent, how that moves."""
+    rows, summed = tangent_rows(plan, index, m), m
+    passes = 2 if index == 0 and plan.want & SECOND and is_given(call.x_tangent) else 1
+    for _ in range(passes):  # X^T RD, then RX^T D, whose D lies `behind` rows after RD
+        weight_gradient(
+            call, plan, index, start, count, x, beyond, place, rows, summed, part, grad, fresh,
+            scratch,
+        )  # fmt: skip
+        x, place, summed, fresh = x_tangent, place + behind, 0, False
 
 
 def _pack_arguments(real):

@@ -13,10 +13,11 @@ from numba import types
 from numba.core import cgutils
 
 from .arithmetic import Arithmetic
-from .gemm import RELU
 from .jit import inner
 from .losses import columns_of, scale_row, softmax_row
-from .records import CALL, LOSS_PARAMETER, PLAN, SCALE, RecordType, layer_of
+from .micro_kernel import RELU
+from .record_types import RecordType
+from .records import CALL, COTANGENT, LOSS_PARAMETER, PLAN, SCALE, layer_of
 from .routines import procedure, table
 from .simd import I1, I64, VOID, Vectors, null_like, shift
 from .sums import Sum
@@ -161,6 +162,25 @@ def elementwise_curvature(call, plan, tangent, delta, z, t, first, m):
     )  # fmt: skip
 
 
+@procedure(
+    types.none,
+    lambda real: (
+        RecordType(CALL, real),
+        *[types.CPointer(real)] * 3,
+        *[types.int64] * 4,
+        types.boolean,
+    ),
+)
+def given_slope(call, tangent, delta, z, ld, first, m, k, relu):
+    """The cotangent of the outputs, where they passed their ReLU; it does not move with them."""
+    for i in range(m):
+        grad = shift(call.targets, (first + i) * k)
+        for j in range(k):
+            place = i * ld + j
+            tangent[place] = 0
+            delta[place] = 0 if relu and z[place] <= 0 else grad[j]
+
+
 @procedure(types.none, _arguments)
 def output_curvature(call, plan, part, first, m, place, behind):
     """The deltas of a block's outputs and, before them, their tangents."""
@@ -169,7 +189,9 @@ def output_curvature(call, plan, part, first, m, place, behind):
     z = shift(part, layer.output + place * ld)
     tangent = shift(part, layer.delta + place * ld)
     t, delta = shift(z, behind * ld), shift(tangent, behind * ld)
-    if plan.labelled:
+    if plan.want & COTANGENT:
+        given_slope(call, tangent, delta, z, ld, first, m, k, layer.activation == RELU)
+    elif plan.labelled:
         labels = shift(call.labels, first)
         weights = shift(call.weights, first) if plan.weighted else null_like(call.weights)
         scale = call.sums[SCALE]

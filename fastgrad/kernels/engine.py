@@ -24,9 +24,10 @@ from __future__ import annotations
 from numba import prange, types
 
 from . import losses
-from .csr import place_entries
+from .csr_columns import place_entries
 from .hessian import unit_task
 from .jit import inner, kernel, parallel_kernel
+from .record_types import RecordType
 from .records import (
     CALL,
     GRADIENT,
@@ -38,15 +39,15 @@ from .records import (
     OUTPUTS,
     SCALE,
     WORKER,
-    RecordType,
     call_in,
     worker_of,
 )
 from .rounding import control_word, set_control_word
 from .routines import procedure
+from .row_tasks import fill_task, rows_task
 from .simd import integers, null_like, pointer, shift
 from .sums import add_exactly, rounded_sum, sum_of
-from .tasks import fill_task, pack_slice, reduce_slice, rows_task, weights_task
+from .tasks import pack_slice, reduce_slice, weights_task
 from .work_queue import claim, count_one, spin_until
 
 PACK, ROWS, PLACES, FILL, WEIGHTS, REDUCE = 0, 1, 2, 3, 4, 5

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from numba.core import types
 
-from .gemm import MR, NV, PANELS, STORE, gemm_loops, prefetch_strides
+from .gemm import PANELS, gemm_loops, prefetch_strides
 from .gemv import sum_rows
+from .micro_kernel import MR, NV, STORE
 from .pack import copy_panels, copy_rows
 from .routines import procedure
 from .simd import is_null, lanes, shift

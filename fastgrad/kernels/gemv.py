@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .gemm import RELU_BACKWARD, STORE
+from .micro_kernel import RELU_BACKWARD, STORE
 from .routines import procedure, routine
 from .simd import I1, I32, I64, VOID, Vectors, shift
 from .tuning import DOT_ELEMENTS

@@ -14,10 +14,12 @@ from __future__ import annotations
 from numba import prange, types
 from numba.extending import intrinsic
 
-from .gemm import NV, PANELS, STORE, gemm
+from .gemm import PANELS, gemm
 from .jit import inner, kernel, parallel_kernel
+from .micro_kernel import NV, STORE
 from .pack import pack_transposed
-from .records import GRAM, LINE, RecordType
+from .record_types import RecordType
+from .records import GRAM, LINE
 from .rounding import control_word, set_control_word
 from .routines import procedure
 from .simd import I64, lanes, pointer, shift

@@ -17,23 +17,20 @@ from numba import types
 from .activations import apply_bend, apply_slope
 from .blocks import delta_below, forward
 from .curvature import elementwise_curvature, labelled
-from .gemm import RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import gemm
 from .gemv import sum_rows
 from .jit import inner
+from .micro_kernel import RELU, RELU_BACKWARD, STORE
 from .outer import outer_sums
-from .records import CALL, PLAN, SCALE, SECOND, WORKER, RecordType, layer_of, worker_of
+from .records import SCALE, SECOND, call_and_plan, layer_of, step_records, worker_of
 from .routines import procedure
 from .simd import null_like, shift
 from .tangents import product_with_weights
 
 
-def _records(real):
-    return RecordType(CALL, real), RecordType(PLAN, real), RecordType(WORKER, real)
-
-
 def _block_arguments(real):
     p, i = types.CPointer(real), types.int64
-    return *_records(real)[:2], p, p, i, i, i
+    return *call_and_plan(real), p, p, i, i, i
 
 
 @procedure(types.float64, _block_arguments)
@@ -88,7 +85,7 @@ def _deltas(call, plan, panels, part, m, place):
             apply_bend(activation, bent, below, act, ones, ld, m, before.k)
 
 
-@procedure(types.none, lambda real: (*_records(real), *[types.int64] * 2))
+@procedure(types.none, lambda real: (*step_records(real), *[types.int64] * 2))
 def unit_task(call, plan, worker, index, origin):
     """The rows of the matrix that belong to one unit, over a chunk of rows of X."""
     number = plan.layers - 1
@@ -213,7 +210,7 @@ def _gradients_along(call, plan, part, own, number, origin, place, m):
                 db[i * ldg + j] = r[i * ld + j]
 
 
-@procedure(types.none, lambda real: (*_records(real)[:2], types.int64))
+@procedure(types.none, lambda real: (*call_and_plan(real), types.int64))
 def mirror_slice(call, plan, index):
     """Some rows of the matrix left of its diagonal: a copy of the upper triangle, which is rounded
     from float64 where it was summed there."""

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .gemm import MR, NV
+from .micro_kernel import MR, NV
 from .routines import procedure, routine
 from .simd import (
     I32,

@@ -22,6 +22,7 @@ from .gemv import RowGroup
 from .jit import inner
 from .outer import row_gradients
 from .pack import copy_rows
+from .record_types import RecordType
 from .records import (
     CALL,
     GRADIENT,
@@ -33,7 +34,6 @@ from .records import (
     ROW_NORMS,
     SCALE,
     WORKER,
-    RecordType,
     is_given,
     layer_of,
 )

@@ -12,58 +12,12 @@ of `call.sums` (float64) or `call.work` (the parameters' type).
 
 from __future__ import annotations
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import lower_constant
-from numba.core.typing.templates import AttributeTemplate
-from numba.extending import (
-    infer_getattr,
-    intrinsic,
-    lower_getattr_generic,
-    lower_setattr_generic,
-    models,
-    register_model,
-    typeof_impl,
-)
+from numba.extending import intrinsic
 
+from .record_types import BYTES, FLOATS, INT, INTS, REAL, REALS, Record, RecordType, field_place
 from .simd import I64
-
-INT, BYTES, INTS, FLOATS, REALS = "int", "bytes*", "int*", "float*", "real*"
-REAL = "real"  # a number in the record itself, of which a kernel gets the address
-
-
-class Record:
-    """Field names in order; `record.field` is the field's position."""
-
-    def __init__(self, name: str, **fields):
-        self._name, self._kinds = name, fields
-        for position, field in enumerate(fields):
-            setattr(self, field, position)
-        self.size = len(fields)
-
-    def __reduce__(self):
-        return _record, (self._name,)
-
-
-class RecordType(types.Type):
-    """A pointer to a record; `real`: what its pointers to real numbers point to."""
-
-    def __init__(self, record: Record, real=None):
-        self.record, self.real = record, real
-        super().__init__(f"{record._name}*({real})")
-
-    def field(self, name: str):
-        """The type of a field as kernels read it."""
-        kind = self.record._kinds.get(name)
-        if kind == INT:
-            return types.int64
-        if isinstance(kind, Record):
-            return RecordType(kind, self.real)
-        pointed = {BYTES: types.uint8, INTS: types.int64, FLOATS: types.float64}
-        pointed |= {REALS: self.real, REAL: self.real}
-        return types.CPointer(pointed[kind]) if kind else None
-
 
 LAYER = Record(
     "layer",
@@ -217,8 +171,6 @@ GRAM = Record(
     out=REALS,  # (n, n2, channels, channels)
 )
 
-_RECORDS = {record._name: record for record in (LAYER, PLAN, WORKER, CALL, GRAM)}
-
 # What is wanted
 OUTPUTS, MASK, LOSS, GRADIENT, INPUT_GRADIENT = 1, 2, 4, 8, 16
 COTANGENT = 32  # outputs are computed for their slopes; d loss / d outputs is given
@@ -254,81 +206,14 @@ MAX_NORM = 3  # to which a row's gradient is clipped
 SCALARS = 4
 
 
-def _record(name: str) -> Record:
-    return _RECORDS[name]
+def call_and_plan(real):
+    """The types of a task's first arguments,"""
+    return RecordType(CALL, real), RecordType(PLAN, real)
 
 
-class _Positions(types.Type):
-    """A `Record` as compiled code sees it where it is a global: positions are constants."""
-
-    def __init__(self, record: Record):
-        self.record = record
-        super().__init__(name=f"{record._name}'s positions")
-
-
-@typeof_impl.register(Record)
-def _typeof_record(record, context):
-    return _Positions(record)
-
-
-register_model(_Positions)(models.OpaqueModel)
-
-
-@infer_getattr
-class _PositionAttributes(AttributeTemplate):
-    key = _Positions
-
-    def generic_resolve(self, positions, name):
-        return types.int64 if isinstance(getattr(positions.record, name, None), int) else None
-
-
-@lower_getattr_generic(_Positions)
-def _position(context, builder, kind, value, name):
-    return I64(getattr(kind.record, name))
-
-
-@lower_constant(_Positions)
-def _positions(context, builder, kind, value):
-    return context.get_dummy_value()
-
-
-@register_model(RecordType)
-class _RecordModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, I64.as_pointer())
-
-
-@infer_getattr
-class _RecordAttributes(AttributeTemplate):
-    key = RecordType
-
-    def generic_resolve(self, record, name):
-        return record.field(name)
-
-
-def _place(builder, pointer, kind, name):
-    return builder.gep(pointer, [I64(getattr(kind.record, name))])
-
-
-@lower_getattr_generic(RecordType)
-def _read(context, builder, kind, pointer, name):
-    place, field = _place(builder, pointer, kind, name), context.get_value_type(kind.field(name))
-    if kind.record._kinds[name] == REAL:
-        return builder.bitcast(place, field)
-    value = builder.load(place)
-    return value if field == I64 else builder.inttoptr(value, field)
-
-
-def write_field(builder, pointer, record: Record, name: str, value) -> None:
-    """Store a number, or an address, in a field."""
-    if isinstance(value.type, ir.PointerType):
-        value = builder.ptrtoint(value, I64)
-    builder.store(value, builder.gep(pointer, [I64(getattr(record, name))]))
-
-
-@lower_setattr_generic(RecordType)
-def _write(context, builder, signature, args, name):
-    write_field(builder, args[0], signature.args[0].record, name, args[1])
+def step_records(real):
+    """and with the worker."""
+    return *call_and_plan(real), RecordType(WORKER, real)
 
 
 @intrinsic
@@ -353,16 +238,6 @@ def call_in(typingctx, buffer, like):
 
 
 @intrinsic
-def words_of(typingctx, record):
-    """A record's memory: its fields as int64."""
-
-    def codegen(context, builder, signature, args):
-        return args[0]
-
-    return types.CPointer(types.int64)(record), codegen
-
-
-@intrinsic
 def layer_of(typingctx, plan, index):
     """The LAYER of that index behind a PLAN."""
 
@@ -380,7 +255,7 @@ def worker_of(typingctx, call, index):
 
     def codegen(context, builder, signature, args):
         index = context.cast(builder, args[1], signature.args[1], types.int64)
-        first = builder.load(_place(builder, args[0], signature.args[0], "worker"))
+        first = builder.load(field_place(builder, args[0], signature.args[0], "worker"))
         first = builder.inttoptr(first, I64.as_pointer())
         return builder.gep(first, [builder.mul(index, I64(WORKER_STRIDE))])
 

@@ -20,18 +20,17 @@ from numba.core import cgutils
 from .arithmetic import Arithmetic
 from .blocks import delta_below, forward, weight_gradient
 from .curvature import elementwise_curvature, labelled
-from .gemm import RELU, STORE, gemm
+from .gemm import gemm
 from .jit import inner
 from .losses import columns_of
+from .micro_kernel import RELU, STORE
 from .outer import row_gradients
 from .records import (
-    CALL,
     DIAGONAL,
     FACTORS,
     INPUT_GRADIENT,
-    PLAN,
     SCALE,
-    RecordType,
+    call_and_plan,
     layer_of,
     worker_of,
 )
@@ -69,10 +68,6 @@ add_squares = routine(
 )
 
 
-def _records(real):
-    return RecordType(CALL, real), RecordType(PLAN, real)
-
-
 def _seed_arguments(real):
     p, i = types.CPointer(real), types.int64
     return p, p, i, i, i, i, types.boolean
@@ -99,7 +94,9 @@ def root_seeds(delta, z, roots, ld, m, k, output, labelled):
         row[output] += root
 
 
-@procedure(types.none, lambda real: (*_records(real), types.CPointer(real), *[types.int64] * 3))
+@procedure(
+    types.none, lambda real: (*call_and_plan(real), types.CPointer(real), *[types.int64] * 3)
+)
 def curvature_roots(call, plan, part, first, m, place):
     """The roots of the curvature of m rows' outputs, or of their probabilities; z becomes these."""
     top = layer_of(plan, plan.layers - 1)
@@ -156,7 +153,7 @@ def _back_from_seed(call, plan, panels, part, row, m, place, output, fresh):
 
 def _block_arguments(real):
     p, i = types.CPointer(real), types.int64
-    return *_records(real), p, p, p, p, i, i, i, types.boolean
+    return *call_and_plan(real), p, p, p, p, i, i, i, types.boolean
 
 
 @procedure(types.float64, _block_arguments)

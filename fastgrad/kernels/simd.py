@@ -2,8 +2,8 @@
 
 In: an LLVM builder, and scalars or pointers. Out: vector values that live inside one LLVM function.
 They cannot cross a Numba function boundary, so the functions of this package that need vectors are
-written whole in IR with the helpers below (`gemm.py`, `gemv.py`, `updates.py` and others) and are
-called with pointers and sizes (`routines.py`).
+written whole in IR with the helpers below (`micro_kernel.py`, `gemv.py`, `updates.py` and others)
+and are called with pointers and sizes (`routines.py`).
 
 Why not plain loops: Numba switches LLVM's SLP vectoriser off, and its loop vectoriser neither
 tiles registers nor keeps 24 accumulators; explicit vectors do.

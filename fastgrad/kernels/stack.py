@@ -13,7 +13,8 @@ from numba import prange, types
 
 from .engine import step
 from .jit import inner, kernel, parallel_kernel
-from .records import CALL, call_at, words_of, worker_of
+from .record_types import words_of
+from .records import CALL, call_at, worker_of
 from .rounding import control_word, set_control_word
 from .simd import pointer
 from .work_queue import take

@@ -1,10 +1,11 @@
 """The derivative along a tangent, of outputs and of gradients: formulas 30, 34 and 35.
 
 In: a block of rows of X, a tangent of theta (and of X), packed weights and those of the tangent.
-Out: the tangents of the outputs; or, on the way back, the tangent of the task gradient, in full or
-in Gauss and Newton's approximation. Behind a layer's m rows of activations A lie their tangents,
-and before its m rows of deltas D theirs: so the tangent of dW, A^T RD + RA^T D, is one product of
-twice as many rows. Every other product is the engine's own, with the sum so far as its `init`.
+Out: the tangents of the outputs; or, on the way back, the tangents of the task gradient and of dX,
+in full or in Gauss and Newton's approximation. Behind a layer's m rows of activations A lie their
+tangents, and before its m rows of deltas D theirs: so the tangent of dW, A^T RD + RA^T D, is one
+product of twice as many rows; of the first layer, whose inputs lie elsewhere, it is two. Every
+other product is the engine's own, with the sum so far as its `init`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,20 @@ from __future__ import annotations
 from numba import types
 
 from .activations import apply_activation, apply_bend, apply_slope
-from .blocks import delta_below, tangent_rows, weight_gradient
+from .blocks import delta_below, weight_tangent
 from .curvature import output_curvature
-from .gemm import PANELS, RELU, RELU_BACKWARD, STORE, gemm
+from .gemm import PANELS, gemm
 from .jit import inner
+from .micro_kernel import RELU, RELU_BACKWARD, STORE
 from .pack import pack, pack_transposed
 from .records import (
-    CALL,
     GRADIENT,
     IN_PLACE,
     INPUT_GRADIENT,
     OUTPUTS,
     PACKED,
-    PLAN,
     SECOND,
-    RecordType,
+    call_and_plan,
     is_given,
     layer_of,
 )
@@ -34,12 +34,8 @@ from .routines import procedure
 from .simd import shift
 
 
-def _records(real):
-    return RecordType(CALL, real), RecordType(PLAN, real)
-
-
 def _pack_arguments(real):
-    return *_records(real), types.CPointer(real), *[types.int64] * 3
+    return *call_and_plan(real), types.CPointer(real), *[types.int64] * 3
 
 
 @procedure(types.none, _pack_arguments)
@@ -111,34 +107,37 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
     wide (formulas 34 and 35)."""
     zeros, d = shift(call.work, plan.zeros), layer_of(plan, 0).d
     x, beyond = shift(call.x, row * d), (plan.n - row - m) * d
+    x_tangent = shift(call.x_tangent, row * d)
     for index in range(plan.layers - 1, -1, -1):
         layer = layer_of(plan, index)
         d, k, ld = layer.d, layer.k, layer.ld
         if plan.want & GRADIENT and plan.wide == 0:
             start = types.int64(0)
-            rows = tangent_rows(plan, index, m)
-            weight_gradient(
-                call, plan, index, start, d, x, beyond, place, rows, m, part, grad, fresh, scratch
-            )
-        if index == 0:
+            weight_tangent(
+                call, plan, index, start, d, x, x_tangent, beyond, place, m, behind, part, grad,
+                fresh, scratch,
+            )  # fmt: skip
+        if index == 0 and not is_given(call.dx):
             continue
         tangent = shift(part, layer.delta + place * ld)
         delta = shift(tangent, behind * ld)
-        before = layer_of(plan, index - 1)
-        ldb, activation = before.ld, before.activation
-        act = shift(part, before.output + place * ldb)
-        below = shift(part, before.delta + place * ldb)
+        below = act = shift(call.dx, row * d)
+        ldb, activation = d, types.int64(STORE)
+        if index > 0:
+            before = layer_of(plan, index - 1)
+            ldb, activation = before.ld, before.activation
+            act = shift(part, before.output + place * ldb)
+            below = shift(part, before.delta + place * ldb)
         if plan.want & SECOND == 0:
             delta_below(
                 call, plan, index, panels, tangent, m, below, ldb, act, ldb, activation
             )  # fmt: skip
             continue
-        beside, epilogue = (
-            shift(below, behind * ldb),
-            RELU_BACKWARD if activation == RELU else STORE,
-        )
         w, w_tangent = shift(panels, layer.panels_t), shift(panels, layer.tangent_panels_t)
-        gemm(beside, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
+        beside, epilogue = below, RELU_BACKWARD if activation == RELU else STORE
+        if index > 0:
+            beside = shift(below, behind * ldb)
+            gemm(beside, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldb, epilogue, 0)
         gemm(below, ldb, delta, ld, 1, w_tangent, PANELS, m, d, k, zeros, 0, act, ldb, STORE, 0)
         gemm(below, ldb, tangent, ld, 1, w, PANELS, m, d, k, below, ldb, act, ldb, epilogue, 0)
         if activation > RELU:
@@ -147,7 +146,7 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
 
 def _block_arguments(real):
     p, i = types.CPointer(real), types.int64
-    return *_records(real), p, p, p, p, i, i, i, i, types.boolean
+    return *call_and_plan(real), p, p, p, p, i, i, i, i, types.boolean
 
 
 @procedure(types.float64, _block_arguments)

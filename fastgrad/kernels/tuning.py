@@ -92,7 +92,7 @@ MOST_LOST = 3  # serial calls
 PROBE_PAUSE = 0.5  # from one serial call to the next, where threads pay
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 1.0  # of threads, where they do not
 
-# Training (`_core/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
+# Training (`_training/stepper.py`, `_core/choice.py`), in seconds unless it says otherwise.
 CALL_SECONDS = 0.05  # so long may Ctrl-C wait for the end of a compiled call
 STEP_SECONDS, FLOPS_PER_SECOND = 5e-6, 4e10  # of a step, roughly, for the above
 TRIAL_STEPS = 4  # of the other way: fewer would count the launch for too much

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .._core import check
+from .._core.calls import checked_network
 from ..dense import affine
 from ..explain.networks import activation_of
 from ..history import GradientNorms, History
-from ..metrics import require_network
 from . import style
 
 _PIECEWISE = ("relu", "leaky_relu", "identity")
@@ -59,7 +59,7 @@ def linear_regions(
     >>> fg.plots.linear_regions(net, net.init(seed=0)).get_title()
     '6 linear regions'
     """
-    require_network(net)
+    checked_network(net)
     if net.n_inputs != 2:
         raise ValueError(f"net has {net.n_inputs} inputs; expected 2: a plane")
     if net.activation not in _PIECEWISE:

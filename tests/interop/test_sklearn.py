@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastgrad as fg
 from fastgrad.interop.sklearn import FastMLPClassifier, FastMLPRegressor, ReLURegressor
+from fastgrad.interop.sklearn.solvers import new_optimizer
 
 QUIET = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 # Checks whose subject is absent: another array library's arrays, and a decision_function, which
@@ -465,7 +466,7 @@ def test_epsilon_means_what_it_means_in_scikit_learn(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rng.normal(size=(9, 2)), rng.normal(size=9))
-    ours = model._new_optimizer()
+    ours = new_optimizer(model)
     expected, theta = np.zeros(7), np.zeros(7)
     for _ in range(5):
         g = rng.normal(size=7) * 1e-3

@@ -501,19 +501,44 @@ def test_row34_double_backward_by_the_parameters_is_the_hessians_product(curved)
 
 
 def test_row34_penalties_on_gradients_by_x_and_theta(curved):
-    """Of a function of the loss, by the parameters."""
+    """Of a function of the loss and of one of the outputs, by the parameters and by x."""
     model, (x, y, s), own_loss, parameters = curved
-    x, v = x.requires_grad_(), torch.randn_like(model.theta)
-    gx, *gradients = torch.autograd.grad(own_loss(x) ** 2, [x, *parameters], create_graph=True)
-    for weight in (0.0, 1.0):
-        penalty = (gx**2).sum() + weight * (flat_of(gradients) @ v)
-        expected = flat_of(torch.autograd.grad(penalty, parameters, retain_graph=True))
-        mine, gradient = torch.autograd.grad(
-            model(x, y, s) ** 2, (x, model.theta), create_graph=True
-        )
-        model.theta.grad = None
-        ((mine**2).sum() + weight * (gradient @ v)).backward(inputs=[model.theta])
-        close(model.theta.grad, expected)
+    own, x, v = model.to_torch(), x.requires_grad_(), torch.randn_like(model.theta)
+    parameters_of_own = list(own.parameters())
+    pairs = (
+        (lambda: own_loss(x) ** 2, lambda: model(x, y, s) ** 2, parameters),
+        (lambda: own(x).sin().sum(), lambda: model(x).sin().sum(), parameters_of_own),
+    )
+    for theirs, mine, parameters in pairs:
+        gx, *gradients = torch.autograd.grad(theirs(), [x, *parameters], create_graph=True)
+        for weight in (0.0, 1.0):
+            penalty = (gx**2).sum() + weight * (flat_of(gradients) @ v)
+            of_x, *expected = torch.autograd.grad(penalty, [x, *parameters], retain_graph=True)
+            found, gradient = torch.autograd.grad(mine(), (x, model.theta), create_graph=True)
+            model.theta.grad = x.grad = None
+            ((found**2).sum() + weight * (gradient @ v)).backward()
+            close(model.theta.grad, flat_of(expected))
+            close(x.grad, of_x)
+
+
+def test_row34_a_residual_of_second_derivatives_trains(curved):
+    """u'' + u of a network of one input: its mean square, and the gradient of that by finite
+    differences of the parameters."""
+    torch.manual_seed(1)
+    model = FusedMLP([1, 8, 1], activation="tanh", dtype=F64)
+    x = torch.linspace(-1, 1, 7, dtype=F64)[:, None].requires_grad_()
+    u = model(x)
+    (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    own = model.to_torch()
+    (right,) = torch.autograd.grad(own(x).sum(), x, create_graph=True)
+    close(bend, torch.autograd.grad(right.sum(), x)[0])
+    net, theta = model.net, model.theta.detach().numpy()
+    ones = np.ones((7, 1))
+    _, mine = fg.curvature.output_hvp(
+        net, theta, x.detach().numpy(), ones, None, v_X=ones, need_X=True
+    )
+    close(bend, torch.from_numpy(mine))
 
 
 def test_row34_double_backward_of_separate_parameters(curved):
@@ -561,10 +586,11 @@ def test_targets_changed_before_a_second_derivative_are_an_error(curved):
 def test_double_backward_and_vmap_are_clear_errors(curved):
     model = FusedMLP([4, 3], dtype=F64)
     x, y = torch.randn(9, 4, dtype=F64, requires_grad=True), torch.rand(9, 3, dtype=F64)
-    for value in (model(x, y), model(x).sum(), affine_relu(x, torch.ones(2, 4, dtype=F64)).sum()):
-        (dx,) = torch.autograd.grad(value, x, create_graph=True)
-        with pytest.raises(RuntimeError, match="double backward"):
-            dx.sum().backward()
+    (dx,) = torch.autograd.grad(
+        affine_relu(x, torch.ones(2, 4, dtype=F64)).sum(), x, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="double backward"):
+        dx.sum().backward()
     model, (x, y, s), *_ = curved
     gradient, value = model.theta, model(x, y, s)
     for _ in range(2):
@@ -572,9 +598,6 @@ def test_double_backward_and_vmap_are_clear_errors(curved):
         value = (gradient**2).sum()
     with pytest.raises(RuntimeError, match="double backward"):
         torch.autograd.grad(value, model.theta)
-    (gradient,) = torch.autograd.grad(model(x).sum(), model.theta, create_graph=True)
-    with pytest.raises(RuntimeError, match="double backward"):
-        torch.autograd.grad(gradient.sum(), model.theta)
     assert not model.step_loss(x, y).requires_grad
     for call in (model, lambda row: affine_relu(row, torch.ones(2, 5, dtype=F64))):
         with pytest.raises(RuntimeError, match="cannot be vmapped: give all rows at once"):

@@ -8,7 +8,7 @@ from numba.core.errors import TypingError
 from numba.extending import overload, register_jitable
 
 from ...kernels.arrays import disjoint, is_native
-from ...kernels.bind import greatest_target
+from ...kernels.fast_path import greatest_target
 from ...kernels.jit import OPTIONS
 from ...kernels.simd import pointer
 from ...kernels.sums import add_exactly, rounded_sum

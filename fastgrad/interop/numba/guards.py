@@ -5,8 +5,8 @@ from __future__ import annotations
 from numba.core.errors import TypingError
 from numba.extending import typeof_impl
 
+from ..._training.optimizer import Optimizer
 from ...network import MLP
-from ...optimizers import Optimizer
 
 
 @typeof_impl.register(MLP)

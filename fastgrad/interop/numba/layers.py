@@ -13,8 +13,8 @@ from numba.extending import overload, register_jitable
 from ... import dense
 from ...kernels import records as at
 from ...kernels.bind import bind_backward, bind_forward, bytes_of
-from ...kernels.gemm import RELU, STORE
 from ...kernels.jit import OPTIONS
+from ...kernels.micro_kernel import RELU, STORE
 from ...kernels.records import call_at
 from ...kernels.simd import pointer
 from .checks import (

@@ -10,10 +10,10 @@ from numba.extending import overload_method
 
 from ..._core import check
 from ..._core.calls import checked_network
+from ..._training.optimizer import Optimizer
 from ...kernels.calls import address_of, call_address
 from ...kernels.jit import OPTIONS
 from ...kernels.optimizers import LR
-from ...optimizers import Optimizer
 from ...schedules import Constant
 from .checks import require, require_disjoint, require_native, require_output
 from .lazy import check_version

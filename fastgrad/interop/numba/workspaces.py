@@ -23,8 +23,8 @@ from ..._core.tuning import Tuning
 from ..._core.workspace import workspace_layout, write_workspace
 from ...kernels import records as at
 from ...kernels.calls import call_address
-from ...kernels.gemm import RELU
 from ...kernels.jit import inner, kernel
+from ...kernels.micro_kernel import RELU
 from ...kernels.records import LAYER, PLAN
 from ...kernels.simd import VECTOR_BYTES
 from . import locks

@@ -16,12 +16,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ... import stack
 from ..._core import check
 from ...losses import get_loss
-from ...metrics import inputs
 from ...network import MLP
-from ...optimizers import Adam, Momentum, Nesterov
 from ...training import fit as train
-from . import ensemble
-from .common import DTYPES, NOT_FINITE, finite, lbfgs, weights
+from . import ensemble, solvers
+from .common import DTYPES, NOT_FINITE, finite, weights
 from .held_out import hold_out
 from .parameters import CONSTRAINTS, hidden_widths
 from .watch import Watch
@@ -29,13 +27,6 @@ from .watch import Watch
 # scikit-learn's names to ours, and links to its names.
 _ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 _OUT_ACTIVATIONS = {"sigmoid": "logistic"}
-
-
-class _Adam(Adam):
-    """Adam as scikit-learn has it: `epsilon` joins sqrt(v) before its bias is taken out, Kingma and
-    Ba's epsilon hat (arXiv 1412.6980, end of section 2)."""
-
-    _epsilon_hat = True
 
 
 class FastMLP(BaseEstimator):
@@ -221,9 +212,11 @@ class FastMLP(BaseEstimator):
         # scikit-learn halves the squared error, and its gradient sums over outputs.
         self._loss_scale = 2.0 if row.squared else 1.0
         self._gradient_scale = self._loss_scale / (outputs if row.mean_over_outputs else 1)
-        run = self._fit_lbfgs if self.solver == "lbfgs" else self._fit_epochs
         start = self._initial(sizes) if first else self._theta
-        run(X, y, sample_weight, sizes, loss, start, incremental)
+        if self.solver == "lbfgs":
+            solvers.fit_lbfgs(self, X, y, sample_weight, sizes, loss, start)
+        else:
+            self._fit_epochs(X, y, sample_weight, sizes, loss, start, incremental)
 
     def _data(self, X, y, incremental: bool):
         """(X, y, whether this is a first fit)."""
@@ -290,48 +283,6 @@ class FastMLP(BaseEstimator):
     def _seed(self) -> int:
         return int(self._random_state.randint(np.iinfo(np.int32).max))
 
-    def _new_optimizer(self):
-        scale, rate, dtype = self._gradient_scale, self.learning_rate_init, self._net.dtype
-        if self.solver == "adam":
-            eps = self.epsilon * scale
-            check.held(eps, "epsilon", dtype, zero=False)
-            check.held(rate, "learning_rate_init", dtype)
-            return _Adam(rate, beta1=self.beta_1, beta2=self.beta_2, eps=eps)
-        kind = Nesterov if self.nesterovs_momentum else Momentum
-        check.held(rate / scale, "learning_rate_init", dtype)
-        return kind(rate / scale, momentum=self.momentum)
-
-    def _fit_lbfgs(self, X, y, sample_weight, sizes, loss, start, incremental):
-        """In float64: a line search cannot live with float32's rounding of the loss."""
-        dtype = X.dtype
-        total = X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
-        net = self._network(sizes, loss, np.float64, total)
-        X = inputs(X.astype(np.float64, copy=False), "X", net)  # checked once where it is sparse
-        y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-        weight = None if sample_weight is None else sample_weight.astype(np.float64)
-        scale = self._gradient_scale
-
-        def function(theta):
-            if self._interrupted():
-                raise KeyboardInterrupt
-            value, grad = net.loss_and_grad(theta, X, y, weight, threads=self._threads)
-            grad /= scale
-            return value / scale, grad
-
-        result = lbfgs(
-            function,
-            start.astype(np.float64),
-            self,
-            self.max_iter,
-            self.max_fun,
-            2e-9,
-            self._note,
-        )
-        self.n_iter_ = min(int(result.nit), self.max_iter)
-        self.loss_ = float(result.fun) * scale / self._loss_scale + self._offset(y, weight)
-        self._net = self._network(sizes, loss, dtype, total)
-        self._theta = result.x.astype(dtype, copy=False)
-
     def _fit_epochs(self, X, y, sample_weight, sizes, loss, start, incremental):
         validation = None
         if self.early_stopping:
@@ -349,7 +300,7 @@ class FastMLP(BaseEstimator):
         mean = 1.0 if sample_weight is None else float(sample_weight.mean(dtype=np.float64))
         self._net = self._network(sizes, loss, X.dtype, rows * mean)
         if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = self._new_optimizer()
+            self._optimizer = solvers.new_optimizer(self)
         stops_early = getattr(self, "validation_scores_", None) is not None
         if not hasattr(self, "loss_curve_") or stops_early != self.early_stopping:
             self._new_tally()

@@ -54,9 +54,8 @@ class Function(torch.autograd.Function):
 
 
 AGAIN = (
-    "fastgrad has no such derivative of a gradient (a double backward): the gradient of "
-    "module(x, y) can be differentiated once, by the parameters alone: backward(inputs=[...]), "
-    "torch.autograd.functional.vhp"
+    "fastgrad has no such derivative of a gradient (a double backward): the gradients of a fused "
+    "network can be differentiated once more, those of a layer by itself cannot"
 )
 
 
@@ -94,22 +93,6 @@ class _Gradient(Function):
         return None, None, *_nones_kept(run, None, tensors)
 
 
-class _Final(Function):
-    """A tensor, as what no derivative of a gradient is taken by; that is said if one is."""
-
-    @staticmethod
-    def forward(tensor):
-        return tensor.view_as(tensor)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, _):
-        raise RuntimeError(AGAIN)
-
-
 def _nones_kept(run, again, tensors):
     """`_Gradient` of a function that returns None for what is not wanted."""
     given = []
@@ -127,12 +110,11 @@ def _nones_kept(run, again, tensors):
     return tuple(next(made) if there else None for there in given)
 
 
-def backward_of(compute, again=None, final=lambda ctx: ()):
+def backward_of(compute, again=None):
     """The backward pass of a function, of `compute(ctx, saved, *grads)` to a tuple of gradients.
 
     `again(ctx, cotangents, grads, saved)`, of a cotangent or None for each of these gradients, is
-    the backward pass of this one: a gradient or None for each of grads and saved. `final(ctx)`:
-    positions in saved that have none.
+    the backward pass of this one: a gradient or None for each of grads and saved.
 
     PyTorch's `once_differentiable` takes a gradient for a constant where the gradient that comes in
     is one; this does not.
@@ -150,9 +132,6 @@ def backward_of(compute, again=None, final=lambda ctx: ()):
         def run_again(cotangents, *tensors):
             return again(ctx, cotangents, tensors[: len(grads)], tensors[len(grads) :])
 
-        if again is not None:
-            ends = final(ctx)
-            saved = [_Final.apply(t) if i in ends else t for i, t in enumerate(saved)]
         return _nones_kept(run, again and run_again, (*grads, *saved))
 
     return backward

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...curvature import hvp, output_hvp
 from ...jacobians import back, jvp
-from .._network import grad_along, loss_and_grads
+from .._network import loss_and_grads
 from .functions import Function, backward_of, eager, transformed
 from .tensors import array, constant, contiguous, floats, rows
 
@@ -55,19 +56,24 @@ class _Outputs(Function):
         return None, _made(gx), *_needed(net, gtheta, needed)
 
     def _again(ctx, cotangents, grads, saved):
-        """They are linear in `grad_out`, the transpose of the product with the Jacobian; by x and
-        by the parameters nothing is there."""
+        """By `grad_out` the product with the Jacobian, by x and the parameters that with the
+        Hessian of the outputs times `grad_out`."""
         net, (x, *parameters) = ctx.net, saved
         _, along_x, *along = cotangents
         tangent, tangent_x = _tangent(net, along, parameters), array(along_x)
-        if tangent is tangent_x is None:
+        if tangent is tangent_x is None or not len(x):
             return (None,) * (1 + len(saved))
-        moved = jvp(net, flat(net, parameters), array(x), tangent, tangent_x)
-        return _made(moved), *[None] * len(saved)
+        (grad_out,), (_, need_x, *needed) = grads, ctx.needs_input_grad
+        theta, x = flat(net, parameters), contiguous(x)
+        moved = jvp(net, theta, x, tangent, tangent_x)
+        if not need_x and not any(needed):
+            return _made(moved), *[None] * len(saved)
+        product, product_x = output_hvp(
+            net, theta, x, contiguous(grad_out), tangent, v_X=tangent_x, need_X=True
+        )
+        return _made(moved), _made(product_x), *split(net, product, len(parameters))
 
-    backward = staticmethod(
-        backward_of(_backward, _again, lambda ctx: range(len(ctx.saved_tensors)))
-    )
+    backward = staticmethod(backward_of(_backward, _again))
 
 
 def _tangent(net, cotangents, parameters) -> np.ndarray | None:
@@ -140,8 +146,8 @@ class _Loss(Function):
         return None, _made(gx), *_needed(net, gtheta, needed)
 
     def _again(ctx, cotangents, grads, saved):
-        """By the incoming gradient the inner products with what it scales; by the parameters the
-        Hessian's product with the cotangents. By x there is none."""
+        """By the incoming gradient the inner products with what it scales; by x and the parameters
+        the Hessian's product with the cotangents."""
         call, (x, *parameters) = ctx.call, saved
         net, (_, along_x, *along) = call.net, cotangents
         tangent, tangent_x = _tangent(net, along, parameters), array(along_x)
@@ -149,14 +155,19 @@ class _Loss(Function):
             return (None,) * (1 + len(saved))
         inner = 0.0 if tangent is None else np.vdot(tangent, call.made[0])
         inner += 0.0 if tangent_x is None else np.vdot(tangent_x, call.made[1])
-        tangent = np.zeros(net.n_parameters, net.dtype) if tangent is None else tangent
         theta, (y, weight) = flat(net, parameters), call.constants()
-        moved = grad_along(net, theta, contiguous(x), y, weight, tangent, tangent_x)
-        moved *= net.dtype.type(grads[0].item())
+        moved = hvp(
+            net, theta, contiguous(x), y, tangent, weight, v_X=tangent_x, need_X=call.need_x
+        )
+        moved, moved_x = moved if call.need_x else (moved, None)
+        scale = net.dtype.type(grads[0].item())
+        for product in moved, moved_x:
+            if product is not None:
+                product *= scale
         value = torch.from_numpy(np.array(inner, net.dtype))
-        return value, None, *split(net, moved, len(parameters))
+        return value, _made(moved_x), *split(net, moved, len(parameters))
 
-    backward = staticmethod(backward_of(_backward, _again, lambda ctx: (0,)))
+    backward = staticmethod(backward_of(_backward, _again))
 
 
 class Fused:
@@ -167,9 +178,9 @@ class Fused:
         """The outputs (..., k) of x (..., d); with targets y the loss of x (n, d), a scalar.
 
         `y` and `sample_weight` are tensors as `fastgrad.MLP.loss_and_grad` takes arrays. They get
-        no gradients. The gradient of the loss under ``create_graph=True`` can be differentiated by
-        the parameters: `fastgrad.curvature.hvp` is that. That of the outputs can by the gradient
-        that came in.
+        no gradients. Under ``create_graph=True`` the gradients of the loss and of the outputs can
+        be differentiated once more, by x and by the parameters: `fastgrad.curvature.hvp` and
+        `output_hvp` are that.
         """
         net, parameters = self._parameters_of_net()
         floats(x, "x", parameters[0].dtype)

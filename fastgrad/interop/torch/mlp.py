@@ -45,11 +45,11 @@ class FusedMLP(Fused, nn.Module):
     Notes
     -----
     An optimiser sees one parameter, which makes its step as cheap as it can be; weight decay of an
-    optimiser is on biases too, `l2` is not. Second derivatives are there of ``module(x, y)`` by
-    `theta`: under ``create_graph=True`` a Hessian-vector product is exact and one pass
-    (`fastgrad.curvature.hvp`), and so is the gradient of a penalty on the gradient by x or theta,
-    taken by `theta` alone: ``backward(inputs=[model.theta])``. Other derivatives of gradients, vmap
-    and forward mode are errors that say so. The backward pass of ``module(x)`` makes the forward
+    optimiser is on biases too, `l2` is not. Second derivatives are there, by `theta` and x: under
+    ``create_graph=True`` a product with the Hessian is exact and one pass (`fastgrad.curvature`:
+    `hvp` for ``module(x, y)``, `output_hvp` for ``module(x)``), and so is the gradient of a penalty
+    on a gradient, or of a differential equation's residual. Third derivatives, vmap and forward
+    mode are errors that say so. The backward pass of ``module(x)`` makes the forward
     pass again (a third more arithmetic than with a loss included).
 
     Examples

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import metrics
-from . import batches, check
-from .csr import Csr
+from .._core import check
+from .._core.csr import Csr
+from . import batches
 
 
 class Arrays:

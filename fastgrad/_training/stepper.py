@@ -7,15 +7,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from .._core.choice import TrainingChoice
+from .._core.csr import Csr, bound_rows, sorts_entries
+from .._core.threads import bound, launch, max_threads
 from ..kernels import records as at
 from ..kernels import tuning
 from ..kernels.calls import address_of
 from ..kernels.jit import place_of
 from ..kernels.optimizers import SIZE
 from ..kernels.training import RESULTS, train_steps, train_steps_parallel
-from .choice import TrainingChoice
-from .csr import Csr, bound_rows, sorts_entries
-from .threads import bound, launch, max_threads
 
 NO_LOSS = (0.0, 0.0)  # to begin a running total with
 _choices: dict[

@@ -1,0 +1,85 @@
+"""What `fit` and `fit_many` make of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from .. import metrics
+from .._core import check
+from ..optimizers import get_optimizer
+from .optimizer import Optimizer
+from .sources import Arrays
+
+BATCH_SIZE = 32  # unless another is given
+
+
+def all_rows(net, optimizer, X, y, sample_weight, batch_size) -> Arrays:
+    """The rows for an optimiser that takes them all at once."""
+    name = type(optimizer).__name__
+    if y is None:
+        raise TypeError(f"optimizer {name} takes all rows at once; expected arrays X and y")
+    if batch_size is not None:
+        refuse_batches(optimizer, batch_size)
+    return Arrays(net, X, y, sample_weight, np.iinfo(np.int64).max, False)
+
+
+def refuse_batches(optimizer, batch_size):
+    raise ValueError(
+        f"batch_size is {batch_size}, and optimizer {type(optimizer).__name__} takes all rows at "
+        f"once; expected none"
+    )
+
+
+def optimizer_of(value) -> Optimizer | None:
+    """A copy; None for L-BFGS."""
+    if isinstance(value, str) and value.lower() == "lbfgs":
+        return None
+    return get_optimizer(value).copy()
+
+
+def start_of(net, theta, sequence) -> np.ndarray:
+    if theta is None:
+        return net.init(sequence)
+    theta = metrics._converted(theta, "theta", net.dtype)
+    return np.array(check.vector(theta, "theta", net.dtype, net.n_parameters, ": one flat vector"))
+
+
+def sequence_of(seed) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.SeedSequence):
+        return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+    return np.random.SeedSequence(None if seed is None else check.integer(seed, "seed", least=0))
+
+
+def validation_of(net, validation):
+    if validation is None:
+        return None
+    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+        raise TypeError(
+            f"validation is a {type(validation).__name__}; expected a pair (X, y) or a triple "
+            f"(X, y, sample_weight)"
+        )
+    X = metrics.inputs(validation[0], "validation X", net)
+    weight = validation[2] if len(validation) == 3 else None
+    return X, *metrics.targets(net, X.shape[0], validation[1], weight, "validation ")
+
+
+def hooks_of(callbacks):
+    """(after an epoch, after a step) of one callback or several."""
+    if callable(callbacks) or hasattr(callbacks, "on_epoch") or hasattr(callbacks, "on_step"):
+        callbacks = [callbacks]
+    elif not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks is {callbacks!r}; expected something to call, or a sequence")
+    on_epoch, on_step = [], []
+    for callback in callbacks:
+        own = [getattr(callback, name, None) for name in ("on_epoch", "on_step")]
+        if own == [None, None]:
+            if not callable(callback):
+                raise TypeError(f"callbacks has {callback!r}; expected something to call")
+            own[0] = callback
+        on_epoch += own[:1] if own[0] else []
+        on_step += own[1:] if own[1] else []
+    return on_epoch, on_step
