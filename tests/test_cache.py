@@ -123,7 +123,7 @@ def at_home(home, package=None, **environment):
     return environment | ({"PYTHONPATH": str(package.parent)} if package else {})
 
 
-def test_without_a_folder_that_can_be_written_to_there_is_no_cache(tmp_path):
+def test_a_read_only_installation_without_a_home_has_no_cache(tmp_path):
     """Read-only for root as well: a file stands where the folders would be made."""
     home = tmp_path / "home"
     home.touch()

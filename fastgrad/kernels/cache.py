@@ -6,9 +6,9 @@ another's half-written one; an upgraded helper is never missed; a damaged file o
 cannot be written to costs a compilation, never an error.
 
 A file holds object code, and of a kernel what Numba needs to call it: no annotated sources, and
-bitcode only of serial kernels, which alone a user's `@njit` code may have linked into it. A process
-that finds its kernels does without Numba's own function library (`refresh`), whose import was most
-of a warm first call: 0.35 s with SciPy, which it imports too, 0.2 s without.
+bitcode only of the few kernels that a user's `@njit` code has linked into it. A process that finds
+its kernels does without Numba's own function library (`refresh`), whose import was most of a warm
+first call: 0.35 s with SciPy, which it imports too, 0.2 s without.
 """
 
 from __future__ import annotations
@@ -95,12 +95,12 @@ def _write(path: str, entry) -> None:
             pass
 
 
-def code_of(library, names, linkable: bool = False) -> tuple:
-    """A library for a file; `names`: of its functions that are asked for by name; `linkable`: other
+def code_of(library, names, linked: bool = False) -> tuple:
+    """A library for a file; `names`: of its functions that are asked for by name; `linked`: other
     functions may be compiled together with them."""
     name, _, (code, bitcode) = library.serialize_using_object_code()
     defined = {f.name for f in library._get_module_for_linking().functions if not f.is_declaration}
-    return name, code, [x for x in names if x in defined], bitcode if linkable else None
+    return name, code, [x for x in names if x in defined], bitcode if linked else None
 
 
 class _Loaded(JITCodeLibrary):
@@ -138,8 +138,8 @@ def _know_runtime(known=[]) -> None:  # noqa: B006 - once a process
 class KernelCache(_Cache):
     """What a dispatcher of Numba's asks before it compiles."""
 
-    def __init__(self, function, digest: str, linkable: bool):
-        self._linkable = linkable
+    def __init__(self, function, digest: str, linked: bool):
+        self._linked = linked
         code = function.__code__
         module = function.__module__.rpartition(".")[2]
         self._name = f"{module}.{function.__qualname__}".replace("<", "").replace(">", "")
@@ -167,7 +167,7 @@ class KernelCache(_Cache):
         if data.library.has_dynamic_globals or data.lifted:
             warnings.warn(f"{self._name} holds addresses: not cached", NumbaWarning, stacklevel=2)
             return
-        self._store.save(sig, _reduced(data, self._linkable))
+        self._store.save(sig, _reduced(data, self._linked))
 
     def enable(self):
         pass
@@ -179,11 +179,11 @@ class KernelCache(_Cache):
         pass
 
 
-def _reduced(compiled, linkable: bool) -> tuple:
+def _reduced(compiled, linked: bool) -> tuple:
     """A compiled kernel for a file."""
     about = compiled.fndesc
     names = about.llvm_func_name, about.llvm_cpython_wrapper_name, about.llvm_cfunc_wrapper_name
-    code = code_of(compiled.library, names, linkable)
+    code = code_of(compiled.library, names, linked)
     about.typemap = about.calltypes = None
     environments = tuple(compiled._find_referenced_environments())
     return (

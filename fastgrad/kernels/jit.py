@@ -23,8 +23,8 @@ OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"}, boundsche
 kernels: list = []  # that Python calls
 
 
-def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST, linkable: bool = False) -> None:
-    dispatcher._cache = KernelCache(dispatcher.py_func, digest, linkable)
+def _attach_cache(dispatcher, digest: str = SOURCES_DIGEST, linked: bool = False) -> None:
+    dispatcher._cache = KernelCache(dispatcher.py_func, digest, linked)
 
 
 def signature_of(args) -> tuple:
@@ -64,16 +64,22 @@ def procedure_kernel(function):
     return dispatcher
 
 
-def kernel(function, sources=()):
+def kernel(function, sources=(), linked: bool = False):
     """A serial kernel that Python calls: cached, compiled at its first call.
 
-    `sources`: the paths of files outside this folder whose functions it calls.
+    `sources`: the paths of files outside this folder whose functions it calls; `linked`: compiled
+    code may call it by its name.
     """
     dispatcher = numba.njit(**OPTIONS)(function)
     digest = digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST
-    _attach_cache(dispatcher, digest, linkable=True)
+    _attach_cache(dispatcher, digest, linked)
     kernels.append(dispatcher)
     return dispatcher
+
+
+def linked_kernel(function):
+    """A serial kernel that a user's compiled code has linked into it."""
+    return kernel(function, linked=True)
 
 
 class BriefKernel:
