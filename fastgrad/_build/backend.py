@@ -34,7 +34,11 @@ from setuptools.build_meta import (  # noqa: F401 - hooks
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
 )
-from setuptools.compat.py310 import tomllib
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    from setuptools.compat.py310 import tomllib
 
 VARIABLE, OPTION = "FASTGRAD_BUILD_KERNELS", "kernels"
 _ROOT = Path(__file__).parents[2]
