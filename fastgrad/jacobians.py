@@ -71,13 +71,38 @@ def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: i
     >>> fg.jacobians.vjp(net, theta, X, np.tanh(net.predict(theta, X) - y) / len(X))
     array([0., 0.])
     """
+    plain = need_gX is False and threads is None
+    if plain:
+        gtheta = _quick_vjp(net, theta, X, cotangent, out)
+        if gtheta is not None:
+            return gtheta
     given = theta, X, cotangent
     theta, X = inputs(net, theta, X)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs)
     checked, names = (theta, X, cotangent), ("theta", "X", "cotangent")
     gtheta, gX = outputs(out, need_gX, "need_gX", theta, X, names, given, checked)
     back(net, theta, X, cotangent, gtheta, gX, threads)
+    if plain and len(X):
+        plan, cotangent = _back_plan(net, len(X), at.GRADIENT), cotangent.reshape(len(X), -1)
+        forms = [cotangent, cotangent.reshape(-1)] if net.n_outputs == 1 else [cotangent]
+        net._vjp_path.open(X.shape, plan, *((theta, X, form, gtheta) for form in forms))
     return (gtheta, gX) if need_gX else gtheta
+
+
+def _quick_vjp(net, theta, X, cotangent, out):
+    """The gradient on the fast path; None where it is not open or does not take these arguments."""
+    path = getattr(net, "_vjp_path", None)  # net is not checked yet
+    if path is None or not type(theta) is type(X) is type(cotangent) is np.ndarray:
+        return None
+    if out is None:
+        out = np.empty(net.n_parameters, net.dtype)
+    elif type(out) is not np.ndarray:
+        return None
+    return None if path.call(X.shape, theta, X, cotangent, out) is None else out
+
+
+def _back_plan(net, n: int, want: int):
+    return net._plan(n, at.COTANGENT | want, False)
 
 
 def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
@@ -87,7 +112,7 @@ def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
     want = 0 if gtheta is None else at.GRADIENT
     want |= 0 if gX is None else at.INPUT_GRADIENT
     if len(X) and want:
-        plan = net._plan(len(X), at.COTANGENT | want, False)
+        plan = _back_plan(net, len(X), want)
         run(plan, run_vjp, (theta, X, cotangent.reshape(-1), gtheta, gX), threads)
     elif gtheta is not None:
         gtheta[:] = 0

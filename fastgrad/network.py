@@ -17,7 +17,14 @@ from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_forward, run_step
 from .kernels.engine import probabilities
-from .kernels.fast_path import quick_rows, quick_step, shared_rows, shared_step
+from .kernels.fast_path import (
+    quick_rows,
+    quick_step,
+    quick_vjp,
+    shared_rows,
+    shared_step,
+    shared_vjp,
+)
 
 _ndarray, _empty = np.ndarray, np.empty
 
@@ -130,6 +137,7 @@ class MLP:
         self._plans: dict = {}
         self._path = FastPath(quick_step, shared_step)  # of loss_and_grad, by X's shape
         self._row_path = FastPath(quick_rows, shared_rows)  # of what is of each row
+        self._vjp_path = FastPath(quick_vjp, shared_vjp)
         self._made = True
 
     # Plans and compiled calls hold what the network was made with, so that stays as it is. Not by

@@ -116,6 +116,7 @@ def everything_guarded(after):
         patch.object(stack, "np", own),
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
         patch.object(calls, "np", own), patch.object(curvature, "np", own),
+        patch.object(jacobians, "np", own),
         patch.object(per_sample, "np", own), patch.object(gram, "np", own),
         patch.object(neuron, "_empty", own.empty),
         patch.object(workspace.Plan, "_new_workspace", lambda plan: moved(new_workspace(plan))),

@@ -256,9 +256,32 @@ def test_errors_name_the_argument(call, error, message):
     net = network([5, 7, 3])
     assert net.n_parameters == T0.size
     before = snapshot(T0, X0, C0)
-    with pytest.raises(error, match=message):
-        call(net)
+    for _ in range(2):  # before the fast path is open, and after
+        with pytest.raises(error, match=message):
+            call(net)
+        vjp(net, T0, X0, C0)
     assert snapshot(T0, X0, C0) == before
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("k", "n"), [(1, 7), (3, 7), (3, 3000)])
+def test_the_fast_path_of_vjp_has_the_same_bits(rng, k, n, dtype):
+    """Every call is made beside it too: a bound on the threads does not take it."""
+    net = network([5, 40, k], "mse", dtype)
+    theta, X, *_ = draw(rng, net, n)
+    path, taken = net._vjp_path, []
+    call = path.call
+    path.call = lambda *given: taken.append(call(*given)) or taken[-1]
+    for _ in range(3):
+        c = rng.standard_normal((n, k)).astype(dtype)
+        expected = vjp(net, theta, X, c, threads=2)
+        found, out = vjp(net, theta, X, c), np.full_like(theta, np.nan)
+        assert vjp(net, theta, X, c, out=out) is out
+        for other in (found, out, vjp(net, theta, X, np.asfortranarray(c))):
+            assert_same_bits(expected, other)
+        if k == 1:
+            assert_same_bits(expected, vjp(net, theta, X, c[:, 0].copy()))
+    assert sum(value is not None for value in taken) >= 5
 
 
 def test_a_jacobian_that_nothing_can_hold_is_a_memory_error():

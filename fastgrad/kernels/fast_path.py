@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import overload
 
 from .arrays import disjoint, is_plain
-from .bind import bias_gradient, bind_neuron, bind_of_rows, bind_step, run_bound
+from .bind import bias_gradient, bind_neuron, bind_of_rows, bind_step, bind_vjp, run_bound
 from .calls import call_address, thread_bound
 from .engine import step
 from .jit import OPTIONS, brief_kernel, inner, long_kernel
@@ -123,6 +123,44 @@ def shared_rows(parallel, threads, theta, x, y, out, max_norm, buffer):
     if not takes_step(call.plan, theta, x, y, out):
         return REFUSED
     bind_of_rows(call, theta, x, y, None, out, out, None, max_norm)
+    if bound <= 1:
+        return step(call, worker_of(call, 0))
+    return call_address(0.0, parallel, (theta, buffer))
+
+
+@inner
+def takes_vjp(plan, theta, x, cotangent, out):
+    """As `takes_step`, of a cotangent of the outputs."""
+    top = layer_of(plan, plan.layers - 1)
+    n, d, k, parameters = plan.n, layer_of(plan, 0).d, top.k, top.flat_db + top.k
+    if theta.size != parameters or out.size != parameters:
+        return False
+    if x.shape[0] != n or x.shape[1] != d or cotangent.shape[0] != n or cotangent.size != n * k:
+        return False
+    if not (is_plain(theta) and is_plain(x) and is_plain(cotangent) and is_plain(out)):
+        return False
+    return disjoint(out, theta) and disjoint(out, x) and disjoint(out, cotangent)
+
+
+@brief_kernel
+def quick_vjp(theta, x, cotangent, out, buffer):
+    """`quick_step` of the way back from a cotangent, to theta alone: 0, or REFUSED."""
+    call = call_in(buffer, pointer(theta))
+    if not takes_vjp(call.plan, theta, x, cotangent, out):
+        return REFUSED
+    bind_vjp(call, theta, x, cotangent, out, None)
+    return step(call, worker_of(call, 0))
+
+
+@long_kernel
+def shared_vjp(parallel, threads, theta, x, cotangent, out, buffer):
+    """`shared_step` of the way back from a cotangent."""
+    call, bound = call_in(buffer, pointer(theta)), thread_bound() if threads else 1
+    if bound > max(threads, 1):
+        return REFUSED
+    if not takes_vjp(call.plan, theta, x, cotangent, out):
+        return REFUSED
+    bind_vjp(call, theta, x, cotangent, out, None)
     if bound <= 1:
         return step(call, worker_of(call, 0))
     return call_address(0.0, parallel, (theta, buffer))
