@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import build_meta
@@ -109,15 +110,18 @@ def compiled(folder: Path, names) -> dict[str, bytes]:
     _say("finding out which kernels the usual jobs call")
     _run("-m", "fastgrad._usual", "record", recorded,
          NUMBA_NUM_THREADS="2", FASTGRAD_CACHE=str(folder / "own"))  # fmt: skip
-    files = {}
-    for name in names or levels:
+
+    def compile_for(name):
         _say(f"compiling kernels for {name}")
-        cache = folder / name
         _run("-m", "fastgrad._usual", "compile", recorded,
-             FASTGRAD_CACHE=str(cache), **levels[name])  # fmt: skip
-        for path in sorted((cache / stamp).glob("*.nbc")):
-            files[f"fastgrad/kernels/compiled/{stamp}/{name}/{path.name}"] = path.read_bytes()
-    return files
+             FASTGRAD_CACHE=str(folder / name), **levels[name])  # fmt: skip
+        return {
+            f"fastgrad/kernels/compiled/{stamp}/{name}/{path.name}": path.read_bytes()
+            for path in sorted((folder / name / stamp).glob("*.nbc"))
+        }
+
+    with ThreadPoolExecutor() as pool:
+        return {k: v for files in pool.map(compile_for, names or levels) for k, v in files.items()}
 
 
 def _say(words: str) -> None:
