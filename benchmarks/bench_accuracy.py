@@ -22,6 +22,7 @@ WORKS["one neuron 10,000,000 x 2"] = Work("", "neuron", 10_000_000, (2, 1))
 class Accuracy:
     params = tuple(WORKS)
     param_names = ("work",)
+    unit = "relative error"
 
     def track_relative_error(self, name):
         """The larger of the loss's and the gradient's (2-norm), to the closed form in float64."""

@@ -34,10 +34,10 @@ class FirstCall:
         return "import fastgrad"
 
     def track_import_beyond_numba(self):
-        """Seconds of `import fastgrad` beyond `import numba`: interleaved, median of 9."""
+        """Seconds of `import fastgrad` beyond `import numba`: interleaved, median of 5."""
         process_seconds("import fastgrad")
         pairs = [
-            process_seconds("import fastgrad") - process_seconds("import numba") for _ in range(9)
+            process_seconds("import fastgrad") - process_seconds("import numba") for _ in range(5)
         ]
         return median(pairs)
 
@@ -47,7 +47,7 @@ class FirstCall:
         """Seconds of a process that computes one gradient, kernels cached by an earlier one."""
         with tempfile.TemporaryDirectory() as cache:
             process_seconds(GRADIENT, cache)
-            return median(process_seconds(GRADIENT, cache) for _ in range(5))
+            return median(process_seconds(GRADIENT, cache) for _ in range(3))
 
     track_first_gradient_warm.unit = "seconds"
 

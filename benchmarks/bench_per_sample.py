@@ -32,20 +32,33 @@ class PerSample(Timed):
         self._time("clipped_loss_and_grad")
 
 
-class Multiple:
-    """Times of one's own `loss_and_grad`, medians of paired ratios."""
+FUNCTIONS = ("grad_norms", "clipped_loss_and_grad")
 
-    params = tuple(BY_NAME), ("grad_norms", "clipped_loss_and_grad")
+
+def multiples(name: str, rounds: int = 9) -> dict[str, float]:
+    calls = own_calls(name)
+    times = [
+        {each: turn(calls[each], 0.01)[0] for each in ("loss_and_grad", *FUNCTIONS)}
+        for _ in range(rounds)
+    ]
+    return {
+        function: median(row[function] / row["loss_and_grad"] for row in times)
+        for function in FUNCTIONS
+    }
+
+
+class Multiple:
+    """Times of one's own `loss_and_grad`, medians of paired ratios; all measured in one process."""
+
+    params = tuple(BY_NAME), FUNCTIONS
     param_names = ("work", "function")
     unit = "times"
 
-    def track_multiple_of_gradient(self, name, function):
-        calls = own_calls(name)
-        for call in calls.values():
-            call()
-        pairs = [(turn(calls[function], 0.02)[0], turn(calls["loss_and_grad"], 0.02)[0])
-                 for _ in range(9)]  # fmt: skip
-        return median(mine / base for mine, base in pairs)
+    def setup_cache(self):
+        return {name: multiples(name) for name in BY_NAME}
+
+    def track_multiple_of_gradient(self, measured, name, function):
+        return measured[name][function]
 
 
 class Gram(Timed):

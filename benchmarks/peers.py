@@ -38,6 +38,7 @@ from .workloads import WORKS, Work, cliff, sweep
 TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 OURS, BEFORE = "fastgrad", "before"
 QUIET = 0.1  # processors busy with other processes: above it a turn is repeated
+PAUSE = 0.03  # seconds before a turn, in which thread pools fall asleep
 SWEEP_PEERS = ("fastgrad", "numpy", "torch", "jax")
 
 
@@ -82,7 +83,7 @@ def relative_error(got, expected) -> float:
 
 
 def compare(work: Work, workers: list[Worker], roofline: Roofline | None = None, *,
-            rounds: int = 9, seconds: float = 0.02, pause: float = 0.03) -> Row:  # fmt: skip
+            rounds: int = 9, seconds: float = 0.02, pause: float = PAUSE) -> Row:  # fmt: skip
     """Prepare, check and time one work on each worker, in interleaved rounds."""
     row = Row(work)
     expected = exact(work)
@@ -222,23 +223,25 @@ def _works(options) -> list[Work]:
 
 
 def _run_table(options, works, workers, versions, missing):
+    settings = {
+        "rounds": options.rounds or (5 if options.sweep else 9),
+        "seconds": options.seconds or (0.008 if options.sweep else 0.02),
+        "pause": PAUSE,
+    }
+    print(report.expected(works, list(versions), **settings), file=sys.stderr, flush=True)
     measuring = next(w for w in workers if w.peer == OURS)
     with one_at_a_time():
         status, roofline = measuring.ask("roofline")
     if status != "ok":
         raise SystemExit(f"roofline: {roofline}")
     config = measuring.ask("config")[1]
-    settings = {
-        "rounds": options.rounds or (5 if options.sweep else 9),
-        "seconds": options.seconds or (0.008 if options.sweep else 0.02),
-    }
     print(report.head(options.threads, config, versions, missing, roofline), flush=True)
     rows = []
-    peers = [peer for peer in versions if peer != OURS]
-    print(report.table_head(peers), flush=True)
+    print(report.table_head(), flush=True)
     for work in works:
         rows.append(compare(work, workers, roofline, **settings))
-        print(report.table_row(rows[-1], peers), flush=True)
+        print(report.table_row(rows[-1]), flush=True)
+    print(report.times(rows, list(versions)))
     print(report.foot(rows, bool(options.sweep)))
     if options.plot:
         from .plot import plot_rows

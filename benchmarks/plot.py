@@ -12,6 +12,12 @@ PEERS = {
     "sklearn": "#6b7280",
 }
 
+# A legend between title and axes, where no point lies.
+ABOVE = {
+    "loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "fontsize": 8,
+    "columnspacing": 1.0, "handletextpad": 0.2,
+}  # fmt: skip
+
 
 def _pyplot():
     import matplotlib
@@ -60,11 +66,11 @@ def plot_rows(rows, threads, config, path) -> None:
     top.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     top.yaxis.set_minor_formatter(NullFormatter())
     top.set_ylabel("peer's time / fastgrad's time")
-    top.set_title(
+    figure.suptitle(
         f"Loss and gradient, {threads} thread{'s' if threads > 1 else ''}, {config['cpu']} "
-        f"({config['simd']})", loc="left", fontsize=10,
+        f"({config['simd']})", fontsize=10,
     )  # fmt: skip
-    top.legend(ncols=4, frameon=False, fontsize=8)
+    top.legend(ncols=7, **ABOVE)
     for bound, marker in (("fma", "o"), ("L2", "v"), ("L3", "s"), ("memory", "D")):
         points = [(r.work.flops, 100 * r.roofline_fraction) for r in rows if r.bound == bound]
         if points:
@@ -74,7 +80,7 @@ def plot_rows(rows, threads, config, path) -> None:
     bottom.set_ylabel("fastgrad, % of the roofline")
     bottom.set_xscale("log")
     bottom.set_xlabel("floating-point operations of one call")
-    bottom.legend(frameon=False, fontsize=8, loc="upper left")
+    bottom.legend(ncols=4, **ABOVE)
     for axes in (top, bottom):
         axes.grid(True, which="major", color="#e6e8eb", linewidth=0.6)
         axes.set_axisbelow(True)

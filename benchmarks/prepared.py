@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numba
 
-from . import contenders
+from . import contenders, forks  # noqa: F401 - forks: threads in asv's processes
 from .clipped import MAX_NORM
 from .workloads import BY_NAME, PER_SAMPLE, data
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ._core import check
 from ._core.calls import inputs, loss_arguments, output, outputs, tangents
+from ._core.csr import Csr, bound_rows
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_output_product, run_product
@@ -43,8 +44,8 @@ def hvp(
     ----------
     net : MLP
     theta : array (p,)
-    X : array (n, d)
-        n >= 1.
+    X : array (n, d), or sparse
+        n >= 1; CSR as `MLP.loss_and_grad` takes it, but where X moves or `need_X` is asked for.
     y : array
         As for `MLP.loss_and_grad`.
     v : array (p,) or None
@@ -130,16 +131,18 @@ def ggn_vp(
 def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads):
     names = "theta", "X", "y", "v", "sample_weight", "v_X"
     given = theta, X, y, v, sample_weight, v_X
-    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
+    sparse = need_X is False and v_X is None
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight, sparse)
     v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
     checked = theta, X, y, v, sample_weight, v_X
     out, out_X = outputs(out, need_X, "need_X", theta, X, names, given, checked)
     want = at.LOSS | at.GRADIENT | at.TANGENT | second
     if v_X is not None or out_X is not None:
         want |= at.INPUT_GRADIENT
-    plan = net._plan(len(X), want, sample_weight is not None)
+    plan = net._plan(len(X), want, sample_weight is not None, type(X) is Csr)
     v = np.zeros_like(theta) if v is None else v
-    run(plan, run_product, (theta, v, X, v_X, y, sample_weight, out, out_X), threads)
+    with bound_rows(plan, X) as rows:
+        run(plan, run_product, (theta, v, rows, v_X, y, sample_weight, out, out_X), threads)
     return (out, out_X) if need_X else out
 
 
@@ -154,8 +157,8 @@ def output_hvp(
     net : MLP
         Its loss and `l2` have no part in this.
     theta : array (p,)
-    X : array (n, d)
-        n >= 1.
+    X : array (n, d), or sparse
+        n >= 1; CSR as `MLP.loss_and_grad` takes it, but where X moves or `need_X` is asked for.
     cotangent : array (n, k)
         Of the outputs, held still; (n,) stands for (n, 1).
     v, v_X, need_X, out, threads
@@ -194,7 +197,8 @@ def output_hvp(
     True
     """
     names, given = ("theta", "X", "cotangent", "v", "v_X"), (theta, X, cotangent, v, v_X)
-    theta, X = inputs(net, theta, X, nonempty=True)
+    sparse = need_X is False and v_X is None
+    theta, X = inputs(net, theta, X, nonempty=True, sparse=sparse)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs).reshape(-1)
     v, v_X = tangents(net, len(X), v, v_X, ("v", "v_X"))
     checked = theta, X, cotangent, v, v_X
@@ -203,8 +207,9 @@ def output_hvp(
     if v_X is not None or out_X is not None:
         want |= at.INPUT_GRADIENT
     v = np.zeros_like(theta) if v is None else v
-    plan = net._plan(len(X), want, False)
-    run(plan, run_output_product, (theta, v, X, v_X, cotangent, out, out_X), threads)
+    plan = net._plan(len(X), want, False, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
+        run(plan, run_output_product, (theta, v, rows, v_X, cotangent, out, out_X), threads)
     return (out, out_X) if need_X else out
 
 
@@ -430,7 +435,7 @@ def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", thr
         ) from None
     if kind not in ("hessian", "ggn"):
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight)
+    theta, X, y, sample_weight = loss_arguments(net, theta, X, y, sample_weight, sparse=True)
     y = y.reshape(len(X), -1) if y.dtype == net.dtype else y  # labels stay as they are
     function = hvp if kind == "hessian" else ggn_vp
 

@@ -1,7 +1,7 @@
 """One layer of k neurons: Z = X W + b, its ReLU with the mask, and the way back.
 
 A layer is a network of one layer whose output gradient is given, so the kernels are the network's.
-Formulas 1, 2, 15, 16 and 23 of the table in the README.
+Formulas 1, 2, 15, 16 and 23 of the guide's table.
 """
 
 from __future__ import annotations

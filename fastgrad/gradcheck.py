@@ -254,7 +254,7 @@ def check_gradient(
 ):
     """Judge an analytic gradient entry by entry: |a − n| ≤ rtol · max(|a|, |n|, floor).
 
-    a is the analytic and n the numerical derivative (row 4, section 3 of arXiv 1802.01528). No
+    a is the analytic and n the numerical derivative (formula 4, section 3 of arXiv 1802.01528). No
     entry is scaled by the size of the gradient. The analytic gradient is called twice and has to
     give equal bits.
 
@@ -302,7 +302,7 @@ def check_gradient(
 
 
 def check_jacobian(fun, theta, args=(), *, layout="numerator", **options):
-    """Judge an analytic Jacobian entry by entry (row 5, section 4 of arXiv 1802.01528).
+    """Judge an analytic Jacobian entry by entry (formula 5, section 4 of arXiv 1802.01528).
 
     Options and errors are those of `check_gradient`, but f returns m numbers of any shape and the
     analytic derivative is (m, p), f and theta in C order; (p, m) with ``layout="denominator"``.

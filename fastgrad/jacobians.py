@@ -13,6 +13,7 @@ import numpy as np
 
 from ._core import check
 from ._core.calls import inputs, output, outputs, tangents
+from ._core.csr import Csr, bound_rows
 from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
@@ -30,8 +31,9 @@ def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: i
         Its loss and `l2` have no part in this.
     theta : array (p,)
         Parameters, of the network's dtype.
-    X : array (n, d)
-        Any layout (C order needs no copy). 0 rows are allowed: the sum is then 0.
+    X : array (n, d), or sparse
+        Any layout (C order needs no copy); CSR as `MLP.loss_and_grad` takes it, without `need_gX`.
+        0 rows are allowed: the sum is then 0.
     cotangent : array (n, k)
         The derivative of a loss of one's own by `net.predict(theta, X)`; (n,) stands for (n, 1).
     need_gX : bool
@@ -77,12 +79,12 @@ def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: i
         if gtheta is not None:
             return gtheta
     given = theta, X, cotangent
-    theta, X = inputs(net, theta, X)
+    theta, X = inputs(net, theta, X, sparse=need_gX is False)
     cotangent = check.targets(cotangent, "cotangent", net.dtype, len(X), net.n_outputs)
     checked, names = (theta, X, cotangent), ("theta", "X", "cotangent")
     gtheta, gX = outputs(out, need_gX, "need_gX", theta, X, names, given, checked)
     back(net, theta, X, cotangent, gtheta, gX, threads)
-    if plain and len(X):
+    if plain and len(X) and type(X) is np.ndarray:
         plan, cotangent = _back_plan(net, len(X), at.GRADIENT), cotangent.reshape(len(X), -1)
         forms = [cotangent, cotangent.reshape(-1)] if net.n_outputs == 1 else [cotangent]
         net._vjp_path.open(X.shape, plan, *((theta, X, form, gtheta) for form in forms))
@@ -101,8 +103,8 @@ def _quick_vjp(net, theta, X, cotangent, out):
     return None if path.call(X.shape, theta, X, cotangent, out) is None else out
 
 
-def _back_plan(net, n: int, want: int):
-    return net._plan(n, at.COTANGENT | want, False)
+def _back_plan(net, n: int, want: int, sparse: bool = False):
+    return net._plan(n, at.COTANGENT | want, False, sparse)
 
 
 def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
@@ -112,8 +114,9 @@ def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
     want = 0 if gtheta is None else at.GRADIENT
     want |= 0 if gX is None else at.INPUT_GRADIENT
     if len(X) and want:
-        plan = _back_plan(net, len(X), want)
-        run(plan, run_vjp, (theta, X, cotangent.reshape(-1), gtheta, gX), threads)
+        plan = _back_plan(net, len(X), want, type(X) is Csr)
+        with bound_rows(plan, X) as rows:
+            run(plan, run_vjp, (theta, rows, cotangent.reshape(-1), gtheta, gX), threads)
     elif gtheta is not None:
         gtheta[:] = 0
 
@@ -126,8 +129,8 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
     net : MLP
         Its loss and `l2` have no part in this.
     theta : array (p,)
-    X : array (n, d)
-        0 rows are allowed.
+    X : array (n, d), or sparse
+        CSR as `MLP.loss_and_grad` takes it, without `tangent_X`. 0 rows are allowed.
     tangent : array (p,) or None
         The direction in which theta moves; None: theta stays, and `tangent_X` is needed.
     tangent_X : array (n, d), optional
@@ -163,15 +166,16 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
            [3.5]])
     """
     given, names = (theta, X, tangent, tangent_X), ("theta", "X", "tangent", "tangent_X")
-    theta, X = inputs(net, theta, X)
+    theta, X = inputs(net, theta, X, sparse=tangent_X is None)
     tangent, tangent_X = tangents(net, len(X), tangent, tangent_X, ("tangent", "tangent_X"))
     checked = theta, X, tangent, tangent_X
     out = output(out, "out", (len(X), net.n_outputs), net.dtype, names, given, checked)
     if threads is not None:
         check_threads(threads)
     if len(X):
-        plan = net._plan(len(X), at.OUTPUTS | at.TANGENT, False)
-        run(plan, run_jvp, (theta, tangent, X, tangent_X, out), threads)
+        plan = net._plan(len(X), at.OUTPUTS | at.TANGENT, False, type(X) is Csr)
+        with bound_rows(plan, X) as rows:
+            run(plan, run_jvp, (theta, tangent, rows, tangent_X, out), threads)
     return out
 
 

@@ -18,7 +18,9 @@ from . import checkpoint as store
 from . import metrics, stack
 from ._core import check, files
 from ._core.calls import checked_network
+from ._core.csr import Csr
 from ._tables import encode, frames, model_fields, read, roles
+from ._tables.svmlight import SparseTable
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
 from .kernels.engine import probabilities
@@ -125,6 +127,8 @@ class Model:
     def inputs(self, X, *, allow_nan: bool = False) -> np.ndarray:
         """What the network is given for X: a data frame, or numbers (n, columns) of any dtype.
 
+        A sparse X (`scipy.sparse`) stays sparse: it is divided by `scale`, and `mean` must be 0.
+
         Raises
         ------
         TypeError, ValueError
@@ -138,6 +142,10 @@ class Model:
         >>> Model(fg.MLP([1, 1]), [2.0, 1.0], mean=1.0).inputs([[5]])
         array([[4.]])
         """
+        if isinstance(X, SparseTable):
+            X = X.X
+        if check.is_sparse(X):
+            return self._sparse_inputs(X)
         if frames.is_frame(X):
             wanted = roles.for_model(self)
             X = frames.from_frame(X, lambda names: wanted("X", names, [], True).inputs)
@@ -154,12 +162,28 @@ class Model:
         with np.errstate(over="ignore"):  # infinity shows in the outputs
             return scaled(X, self.mean, self.scale).astype(self.net.dtype)
 
+    def _sparse_inputs(self, X) -> Csr:
+        if self.encoding:
+            raise TypeError("X is sparse; expected a table, since the model encodes its columns")
+        if self.mean.any():
+            raise TypeError(
+                "X is sparse, but the model takes a mean from its inputs, after which no column is "
+                "mostly zeros: use X.toarray()"
+            )
+        X = check.sparse_rows(X, "X", self.net.dtype, self.net.n_inputs, convert=True)
+        if (self.scale == 1.0).all():
+            return X
+        stored = int(X.indptr[-1])
+        with np.errstate(over="ignore"):  # infinity shows in the outputs
+            data = (X.data[:stored] / self.scale[X.indices[:stored]]).astype(self.net.dtype)
+        return Csr(data, X.indices, X.indptr, X.shape[1])
+
     def predict(self, X, *, threads: int | None = None, allow_nan: bool = False) -> np.ndarray:
         """Values in the units of the target, float64 (n, k); for a classification `classify`'s.
 
         Parameters
         ----------
-        X : data frame, or array (n, columns)
+        X : data frame, or array or sparse (n, columns)
             A frame's columns (pandas, Polars, Arrow) are found by name, others are ignored.
         threads : int, optional
         allow_nan : bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check, spec
-from ._core.csr import Csr, bound_rows
+from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.fast_path import FastPath
 from ._core.plan import network_plan
 from ._core.run import run, run_outputs
@@ -86,7 +86,7 @@ class MLP:
 
     Notes
     -----
-    Formulas 23 and 24 of the table in the README (Parr & Howard, arXiv 1802.01528, extended to
+    Formulas 23 and 24 of the guide's table (Parr & Howard, arXiv 1802.01528, extended to
     layers), 38 where X is sparse. ReLU'(0) = 0; NaN passes every ReLU and shows in the loss. The
     same call gives the same bits on any number of threads. Methods take `threads=`, the most
     threads of that call.
@@ -196,7 +196,7 @@ class MLP:
             output layer (He et al., *Delving Deep into Rectifiers*, arXiv 1502.01852, section 2.2);
             before other activations that of their row in `fastgrad.activations`.
             "glorot": uniform within sqrt(6/(d + k)) (Glorot and Bengio, *Understanding the
-            difficulty of training deep feedforward neural networks*, 2010, formula 16): smaller
+            difficulty of training deep feedforward neural networks*, 2010, equation 16): smaller
             outputs at the start, which suits wide layers before few outputs.
 
         Returns
@@ -557,7 +557,7 @@ class MLP:
             check.output(
                 out, "out", theta.shape, self.dtype,
                 *zip(given, ("theta", "X", "y", "sample_weight")),
-                (theta, "theta"), *_arrays_of(X), (y, "y"), (sample_weight, "sample_weight"),
+                (theta, "theta"), *named_arrays(X), (y, "y"), (sample_weight, "sample_weight"),
             )  # fmt: skip
         loss = self._run(at.GRADIENT, theta, X, y, sample_weight, out, None, threads)
         if sample_weight is None and threads is None and type(X) is _ndarray:
@@ -584,11 +584,6 @@ class MLP:
         dx = np.empty(X.shape, self.dtype)
         self._run(at.INPUT_GRADIENT, theta, X, y, sample_weight, None, dx, threads)
         return dx
-
-
-def _arrays_of(X):
-    """The arrays of checked inputs, with their names."""
-    return X.arrays() if type(X) is Csr else [(X, "X")]
 
 
 def _restored(kind, settings: dict) -> MLP:

@@ -1,6 +1,6 @@
 """One neuron max(0, w.x + b): its loss and gradient, in the paper's words.
 
-Formulas 17 to 20 of the table in the README: T. Parr and J. Howard, *The Matrix Calculus You Need
+Formulas 17 to 20 of the guide's table: T. Parr and J. Howard, *The Matrix Calculus You Need
 For Deep Learning*, arXiv 1802.01528, sections 5 and 6.
 """
 

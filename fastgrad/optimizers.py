@@ -1,7 +1,7 @@
 """Optimisers: updates of a flat parameter vector from its gradient, in place.
 
 An `Optimizer` holds numbers and state; the arithmetic is one fused pass in
-`kernels/updates.py`. Formula 21 of the table in the README is `SGD`; the others are stated with
+`kernels/updates.py`. Formula 21 of the guide's table is `SGD`; the others are stated with
 their sources. Each equals PyTorch's optimiser of that name step for step, weight decay included.
 """
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._core import check
-from ._core.calls import checked_network
+from ._core.calls import checked_network, output
 from ._core.gram import gram as _gram
 from ._core.gram import loss_factors, output_factors
 from ._core.rows import open_quick, quick, run_checked
@@ -28,10 +28,10 @@ _CLIPPED = at.GRADIENT | at.ROW_NORMS
 _FIRST, _SECOND = ("X", "y", "sample_weight"), ("X2", "y2", "sample_weight2")
 
 
-def _rows(net, X, y, s, names):
-    """Checked (X, y, s), of 0 rows too."""
+def _rows(net, X, y, s, names, sparse: bool = False):
+    """Checked (X, y, s), of 0 rows too; `sparse`: whether X may be."""
     of_X, of_y, of_s = names
-    X = check.matrix(X, of_X, net.dtype, net.n_inputs)
+    X = (check.inputs if sparse else check.matrix)(X, of_X, net.dtype, net.n_inputs)
     n = len(X)
     for value, name in ((y, of_y), (s, of_s)):
         if getattr(value, "ndim", 0):
@@ -48,10 +48,7 @@ def _theta(net, theta):
 
 def _result(out, shape, dtype, given, checked):
     """The array to write to, which is none of what was given, nor of what was made of it."""
-    if out is None:
-        return np.empty(shape, dtype)
-    names = ("theta", *_FIRST, *_SECOND)
-    return check.output(out, "out", shape, dtype, *zip(given, names), *zip(checked, names))
+    return output(out, "out", shape, dtype, ("theta", *_FIRST, *_SECOND), given, checked)
 
 
 def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
@@ -61,8 +58,8 @@ def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int |
     ----------
     net : MLP
     theta : array (p,)
-    X : array (n, d)
-        0 rows are allowed.
+    X : array (n, d), or sparse
+        0 rows are allowed; CSR as `MLP.loss_and_grad` takes it.
     y : array
         As for `MLP.loss_and_grad`.
     sample_weight : array (n,), optional
@@ -102,17 +99,17 @@ def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int |
         if done:
             return done[1]
     given = theta, X, y, sample_weight
-    checked = _checked(net, *given)
+    checked = _checked(net, *given, sparse=True)
     out = _result(out, (len(checked[1]),), net.dtype, given, checked)
     _run_rows(net, at.ROW_NORMS, checked, (None, out, None), threads)
-    if sample_weight is threads is None and out.size:
+    if sample_weight is threads is None and out.size and type(checked[1]) is np.ndarray:
         open_quick(net, at.ROW_NORMS, *checked[:3], 0.0, out)
     return out
 
 
-def _checked(net, theta, X, y, sample_weight):
+def _checked(net, theta, X, y, sample_weight, sparse: bool = False):
     checked_network(net)
-    return _theta(net, theta), *_rows(net, X, y, sample_weight, _FIRST)
+    return _theta(net, theta), *_rows(net, X, y, sample_weight, _FIRST, sparse)
 
 
 def _run_rows(net, want, checked, outputs, threads):
@@ -217,13 +214,13 @@ def clipped_loss_and_grad(
             return done
     given = theta, X, y, sample_weight
     checked_network(net)
-    checked = net._checked(*given, sparse=False)
+    checked = net._checked(*given)
     most = check.scalar(max_norm, "max_norm")
     if not most > 0:
         raise ValueError(f"max_norm is {most}; expected a number above 0, infinity to clip nothing")
     out = _result(out, checked[0].shape, net.dtype, given, checked)
     loss = run_checked(net, _CLIPPED, checked, (out, None, None), most, threads)
-    if sample_weight is threads is None:
+    if sample_weight is threads is None and type(checked[1]) is np.ndarray:
         open_quick(net, _CLIPPED, *checked[:3], most, out)
     return loss, out
 

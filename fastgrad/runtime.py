@@ -10,7 +10,7 @@ Numba's threading layer workqueue, used where neither libgomp nor TBB is install
 when two parallel loops run at once, whoever's they are: there, Python calls made from a `prange` or
 beside one in another thread need ``threads=1``.
 
-What is guaranteed, with the test that shows it, is a table in the README.
+What is guaranteed, with the test that shows it: `fastgrad/guide/guarantees.md`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 
 from ._core import check, stacked
 from ._core.calls import checked_network
+from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.ensemble import mean_outputs
 from ._core.run import run_stack
 from ._core.threads import check_threads
@@ -79,8 +80,8 @@ def loss_and_grad(
         What the networks have in common.
     thetas : array (m, p)
         Their parameters, of the network's dtype.
-    X : array (n, d) or (m, n, d)
-        Inputs, n >= 1: of all networks, or of each.
+    X : array (n, d) or (m, n, d), or sparse (n, d)
+        Inputs, n >= 1: of all networks, or of each. CSR as for `MLP.loss_and_grad`.
     y : array
         As for `MLP.loss_and_grad`, for all networks; or with an axis of m before the rows.
     sample_weight : array (n,) or (m, n), optional
@@ -134,21 +135,24 @@ def loss_and_grad(
     else:
         names = "thetas", "X", "y", "sample_weight"
         check.output(
-            out, "out", thetas.shape, net.dtype, *zip(given, names), *zip((thetas, X, y, s), names)
-        )
+            out, "out", thetas.shape, net.dtype, *zip(given, names), (thetas, "thetas"),
+            *named_arrays(X), (y, "y"), (s, "sample_weight"),
+        )  # fmt: skip
     stride = {
         CALL.theta: thetas.strides[0], CALL.bias: thetas.strides[0], CALL.out: out.strides[0],
         CALL.x: own_x and X.strides[0], CALL.weights: own_s and s.strides[0],
         CALL.labels if net.spec.loss.labelled else CALL.targets: own_y and y.strides[0],
     }  # fmt: skip
 
-    def arrays_of(i):
-        parts = (X, own_x), (y, own_y), (s, own_s)
-        return thetas[i], *(array[i] if own else array for array, own in parts), out[i], None
-
     losses = np.empty(m)
-    plan = net._plan(n, at.LOSS | at.GRADIENT, s is not None)
-    run_stack(plan, run_step, losses, 3 * _flops(net, n), stride, arrays_of, threads)
+    plan = net._plan(n, at.LOSS | at.GRADIENT, s is not None, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
+
+        def arrays_of(i):
+            parts = (rows, own_x), (y, own_y), (s, own_s)
+            return thetas[i], *(array[i] if own else array for array, own in parts), out[i], None
+
+        run_stack(plan, run_step, losses, 3 * _flops(net, X), stride, arrays_of, threads)
     return losses, out
 
 
@@ -159,7 +163,7 @@ def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     ----------
     net : MLP
     thetas : array (m, p)
-    X : array (n, d) or (m, n, d)
+    X : array (n, d) or (m, n, d), or sparse (n, d)
         Inputs of all networks, or of each; 0 rows are allowed.
     threads : int, optional
         The most threads of this call.
@@ -197,11 +201,13 @@ def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
         CALL.x: own_x and X.strides[0],
     }  # fmt: skip
 
-    def arrays_of(i):
-        return thetas[i], thetas[i], X[i] if own_x else X, out[i], None
+    plan = net._plan(n, at.OUTPUTS, False, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
 
-    plan = net._plan(n, at.OUTPUTS, False)
-    run_stack(plan, run_forward, np.empty(m), _flops(net, n), stride, arrays_of, threads)
+        def arrays_of(i):
+            return thetas[i], thetas[i], rows[i] if own_x else rows, out[i], None
+
+        run_stack(plan, run_forward, np.empty(m), _flops(net, X), stride, arrays_of, threads)
     return out
 
 
@@ -248,15 +254,14 @@ def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     rows = max(64, ENSEMBLE_BYTES // (net.dtype.itemsize * len(thetas) * net.n_outputs))
     for start in range(0, len(X), rows):
         block = slice(start, start + rows)
-        if check.is_sparse(X):
-            each = [net.predict(theta, X[block], threads=threads) for theta in thetas]
-            of_all = np.stack(each)
-        else:
-            of_all = predict(net, thetas, X[block], threads=threads)
+        of_all = predict(net, thetas, X[block], threads=threads)
         out[block] = mean_outputs(of_all, net.spec.loss.link)
     return out
 
 
-def _flops(net, n: int) -> int:
+def _flops(net, X) -> int:
     """Of a forward pass, as if in float32."""
-    return 2 * n * sum(d * k for d, k in pairwise(net.layer_sizes)) * net.dtype.itemsize // 4
+    (d, k), *others = pairwise(net.layer_sizes)
+    entries = int(X.indptr[-1] - X.indptr[0]) if type(X) is Csr else X.shape[-2] * d
+    products = entries * k + X.shape[-2] * sum(d * k for d, k in others)
+    return 2 * products * net.dtype.itemsize // 4

@@ -19,7 +19,7 @@ from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
 from fastgrad import curvature, dense, jacobians, network, neuron, per_sample, stack
-from fastgrad._core import calls, gram, workspace
+from fastgrad._core import calls, csr, gram, workspace
 from fastgrad._training import stepper
 from fastgrad._training.stepper import NO_LOSS, Stepper
 from fastgrad.interop.numba import network as handle_of
@@ -113,7 +113,7 @@ def everything_guarded(after):
     with (
         patch.object(dense, "np", own), patch.object(network, "np", own),
         patch.object(neuron, "np", own), patch.object(workspace, "np", own),
-        patch.object(stack, "np", own),
+        patch.object(stack, "np", own), patch.object(csr, "np", own),
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
         patch.object(calls, "np", own), patch.object(curvature, "np", own),
         patch.object(jacobians, "np", own),

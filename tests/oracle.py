@@ -1,8 +1,8 @@
 """FORMULAS.md in extended precision, with a bound on the error of every result (see `bounds`).
 
-Apart from `fastgrad.reference`. No bound is fitted; two numbers are promises instead, of README and
-of `kernels/vmath.py`: a loss adds up its terms to within 8 units, whatever their number; exp, log
-and log1p are right to 2 ulp.
+Apart from `fastgrad.reference`. No bound is fitted; two numbers are promises instead, of the guide
+and of `kernels/vmath.py`: a loss adds up its terms to within 8 units, whatever their number; exp,
+log and log1p are right to 2 ulp.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +42,8 @@ NAMES = {
     "bench_roofline.Machine.track_limit",
     "bench_roofline.Peer.track_ratio_to_numpy",
     "bench_roofline.Roofline.track_roofline_fraction",
+    "bench_sparse.Sparse.time_loss_and_grad",
+    "bench_sparse.Sparse.time_predict",
     "bench_stack.CrossValidation.time_ten_folds",
     "bench_stack.Stack.time_loop_of_calls",
     "bench_stack.Stack.time_loss_and_grad",
@@ -180,3 +184,89 @@ def test_derivatives_of_contenders_are_the_closed_forms(kind, peer, monkeypatch)
         monkeypatch.setattr(derivatives, "NUMBERS", numbers)
         step, read = contenders.contender(peer, work)(work, *workloads.data(work), 2)
         assert peers.relative_error(read(step()), exact) < peers.TOLERANCE["float32"]
+
+
+def test_the_report_of_every_work_and_contender_fits_120_columns():
+    contenders = importlib.import_module("benchmarks.contenders")
+    peers = importlib.import_module("benchmarks.peers")
+    report = importlib.import_module("benchmarks.report")
+    roofline = importlib.import_module("benchmarks.roofline")
+    workloads = importlib.import_module("benchmarks.workloads")
+    names = [*contenders.CONTENDERS, "before"]
+    rows = [
+        peers.Row(work, dict.fromkeys(names, 123e-6), dict.fromkeys(names[1:], 0.87),
+                  faults={"torch.compile": "RuntimeError: " + "words " * 40}, limit=1e-6,
+                  bound="memory", disturbed=0.5)
+        for work in (*workloads.WORKS, *workloads.sweep(20))
+    ]  # fmt: skip
+    levels = dict.fromkeys(("L2", "L3", "memory", "float32", "float64"), 1e11)
+    limits = roofline.Roofline(2, levels, levels, {})
+    config = {"cpu": "AMD EPYC 9R14", "simd": "avx512", "python": "3.11.7", "numpy": "2.4.6",
+              "numba": "0.68.1"}  # fmt: skip
+    versions = {name: f"{name} 1.2.3" for name in names}
+    text = [report.head(2, config, versions, {"x": "why " * 60}, limits), report.table_head()]
+    text += [report.table_row(row) for row in rows]
+    text += [report.times(rows, names), report.times(rows, names[:5]), report.foot(rows, True)]
+    lines = "\n".join(text).splitlines()
+    assert max(map(len, lines)) <= report.WIDTH
+    assert any("<< LOSES" in line for line in lines)
+
+
+def test_a_run_is_estimated_from_its_works_contenders_and_rounds():
+    report = importlib.import_module("benchmarks.report")
+    workloads = importlib.import_module("benchmarks.workloads")
+    settings = {"rounds": 9, "seconds": 0.02, "pause": 0.03}
+    names = ["fastgrad", "numpy", "torch.compile"]
+    whole = report.estimate(workloads.WORKS, names, **settings)
+    assert 30 < whole < 1800
+    assert report.estimate(workloads.WORKS[:3], names, **settings) < whole / 2
+    assert report.estimate(workloads.WORKS, names[:2], **settings) < whole
+    assert report.expected(workloads.WORKS, names, **settings).startswith("29 works, 3 contenders")
+    assert "0 seconds, up to" in report.expected(workloads.WORKS[:2], names[:2], **settings)
+
+
+def test_no_point_of_the_plot_lies_in_a_legend(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    peers = importlib.import_module("benchmarks.peers")
+    plot = importlib.import_module("benchmarks.plot")
+    workloads = importlib.import_module("benchmarks.workloads")
+    rows = [
+        peers.Row(work, {"fastgrad": 1e-4}, {peer: 0.5 + 3 * (i % 7) for peer in plot.PEERS},
+                  limit=1e-4 * (i % 5 + 1) / 5, bound=("fma", "L2", "L3", "memory")[i % 4])
+        for i, work in enumerate(workloads.WORKS)
+    ]  # fmt: skip
+    drawn = []
+    monkeypatch.setattr(plot, "_save", lambda figure, path: drawn.append(figure))
+    plot.plot_rows(rows, 2, {"cpu": "a processor", "simd": "avx2"}, tmp_path / "p.svg")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        legend = axes.get_legend().get_window_extent()
+        assert not legend.overlaps(axes.get_window_extent())
+        assert axes.get_xlabel() or axes.get_ylabel()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_processes_that_asv_forks_use_threads():
+    code = (
+        "import os, benchmarks.prepared, fastgrad._core.threads as t\n"
+        "pid = os.fork()\n"
+        "if not pid: os._exit(0 if t.start_threads() else 1)\n"
+        "assert os.waitpid(pid, 0)[1] == 0, 'serial in a child of a parent without threads'\n"
+        "t.start_threads()\n"
+        "pid = os.fork()\n"
+        "if not pid: os._exit(1 if t.start_threads() else 0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0, 'parallel in a child whose parent had threads'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_peer_without_numba_can_make_the_data():
+    code = (
+        "import sys; sys.modules['numba'] = sys.modules['fastgrad'] = None\n"
+        "from benchmarks import workloads, worker, contenders\n"
+        "print(len(workloads.data(workloads.WORKS[0])))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "3", done.stderr[-2000:]

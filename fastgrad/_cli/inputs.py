@@ -12,7 +12,7 @@ import numpy as np
 
 from .._core import files
 from .._core.progress import Bytes
-from .._tables import labels, roles
+from .._tables import labels, roles, svmlight
 from .._tables.layout import NULLS, Reading
 from .._tables.read import read
 from .._tables.table import Table
@@ -33,11 +33,22 @@ def reading(args) -> Reading:
     if args.nulls is not None:
         nulls = tuple(map(str.strip, next(csv.reader([args.nulls]), [])))
     threads = getattr(args, "threads", None)
-    return Reading(sep, args.decimal, args.header, nulls, args.encoding, args.skip_rows, threads)
+    return Reading(
+        sep, args.decimal, args.header, nulls, args.encoding, args.skip_rows, threads,
+        args.zero_based,
+    )  # fmt: skip
 
 
-def load_table(args, choose) -> Table:
-    """The table of a command's data; what was assumed about it is said."""
+def load_table(args, choose, columns: int | None = None) -> Table:
+    """The table of a command's data; what was assumed about it is said.
+
+    columns: of sparse rows, where that is known.
+    """
+    if svmlight.are_svmlight(args.data):
+        table = svmlight.read(args.data, reading(args), columns)
+        if not table.rows:
+            raise UserError(f"{table.source}: no rows; expected at least one")
+        return table
     progress = None if args.json or getattr(args, "quiet", False) else Bytes(args.data[0])
     try:
         table, notes = read(args.data, reading(args), choose, progress)
@@ -82,13 +93,13 @@ def _seekable(path):
 def load_unlabelled(args, model: Model) -> Table:
     """The model's columns alone: a target may be there, absent, blank or odd."""
     apply_unknown(args, model)
-    return load_table(args, roles.for_model(model))
+    return load_table(args, roles.for_model(model), model.net.n_inputs)
 
 
 def load_labelled(args, model: Model):
     """(table, targets as the network takes them)."""
     apply_unknown(args, model)
-    table = load_table(args, roles.for_model(model, with_targets=True))
+    table = load_table(args, roles.for_model(model, with_targets=True), model.net.n_inputs)
     if getattr(args, "drop_missing", False):
         fills = {name for name, encoding in model.encoding.items() if encoding.fill is not None}
         pairs = zip(table.inputs(), model.columns)

@@ -12,6 +12,7 @@ from .._core.threads import check_threads
 from .._tables.encode import FEW
 from .._tables.layout import NULLS
 from .._tables.sources import ENDINGS
+from .._tables.svmlight import ENDINGS as SVMLIGHT
 from ..activations import ACTIVATIONS
 from ..losses import DEFAULTS, LOSSES
 from ..optimizers import BY_NAME
@@ -52,7 +53,7 @@ _seed = _number(int, 0, 2**62, "a whole number, 0 or more")
 _rate = _number(float, 0, 1e300, "a number, 0 or more")
 _above_zero = _number(float, 5e-324, 1e300, "a number above 0")
 _PATIENT = "train", "warmup"  # these say it themselves
-_DATA = f"a file ({', '.join(ENDINGS)}), several, a folder, - or an embedded set"
+_DATA = f"a file ({', '.join([*ENDINGS, SVMLIGHT[0]])}), several, a folder, - or an embedded set"
 _share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
 
 
@@ -150,6 +151,8 @@ def _reading_arguments(sub) -> None:
                        help="how missing cells are written, beside empty ones, as in --nulls=- "
                        f"({','.join(filter(None, NULLS))})")  # fmt: skip
     group.add_argument("--encoding", default="utf-8", help="of the text (utf-8)")
+    sub.add_argument("--zero-based", action="store_true",
+                     help="svmlight files number their columns from 0 (1)")  # fmt: skip
 
 
 def _train_arguments(sub) -> None:

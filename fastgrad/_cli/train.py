@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import datasets, optimizers
 from .._tables import encode, labels, roles
+from .._tables.svmlight import SparseTable
 from .._tables.table import Table
 from .._training.arguments import BATCH_SIZE
 from ..datasets.prepare import moments
@@ -50,6 +51,8 @@ def train(args) -> int:
     )
     if args.drop_missing:
         table = inputs.complete(table, table.inputs() if args.impute else ())
+    if isinstance(table, SparseTable):
+        _check_sparse(args, table)
     task = labels.task(table, args.task, args.force)
     model, parts = _prepare(args, table, task, layers)
     _say_doubts(args, model, table)
@@ -81,6 +84,15 @@ def train(args) -> int:
     if words:
         raise UserError(words, code=FAILED)
     return 0
+
+
+def _check_sparse(args, table: SparseTable) -> None:
+    """Columns of sparse rows have no names, and are taken as they are: centred they were dense."""
+    for name in ("target", "features", "drop", "impute"):
+        if getattr(args, name):
+            raise UserError(f"--{name} is not for svmlight files, whose columns have no names")
+    if args.standardize:
+        say(f"{table.source}: sparse inputs are not standardized")
 
 
 def _say_doubts(args, model: Model, table: Table) -> None:
@@ -140,10 +152,12 @@ def _prepare(args, table: Table, task: str, layers) -> tuple[Model, Parts]:
         table, rows[0], impute=args.impute is not None, unknown=args.unknown or "error",
         force=args.force,
     )  # fmt: skip
-    X = encode.inputs(table, names, encoding)
+    sparse = isinstance(table, SparseTable)
+    X = table.X if sparse else encode.inputs(table, names, encoding)
     model = _new_model(args, table, classes, encoding, X.shape[1], layers)
     if args.standardize:
-        model.mean, model.scale = moments(X[rows[0]])
+        if not sparse:
+            model.mean, model.scale = moments(X[rows[0]])
         if model.net.spec.loss.link == "identity":
             model.target_mean, model.target_scale = moments(labels.real(table)[rows[0]])
     Z = _scaled(args, model, table, X)
@@ -209,6 +223,8 @@ def _parameters(args, loss: Loss) -> dict[str, float]:
 
 def _scaled(args, model: Model, table: Table, X) -> np.ndarray:
     with np.errstate(over="ignore"):
+        if isinstance(table, SparseTable):  # a number too large shows in the loss
+            return X.astype(model.net.dtype)
         Z = datasets.prepare.scaled(X, model.mean, model.scale).astype(model.net.dtype)
     if not np.isfinite(Z).all():
         row, place = np.argwhere(~np.isfinite(Z))[0]
@@ -232,6 +248,8 @@ def _not_finite(summary: dict, model: Model, parts: Parts) -> str:
     for (name, words), part, rows in zip(names, (parts.training, parts.held_out), parts.rows):
         if np.isfinite(summary[f"{name}_loss"]):
             continue
+        if isinstance(parts.table, SparseTable):
+            return f"the {words} loss is not finite: look for huge numbers (the model is saved)"
         row, place = np.unravel_index(np.abs(part[0]).argmax(), part[0].shape)
         column = encode.input_names(parts.table.inputs(), model.encoding)[place]
         return (

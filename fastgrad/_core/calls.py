@@ -6,6 +6,7 @@ import numpy as np
 
 from ..network import MLP
 from . import check
+from .csr import Csr
 
 
 def checked_network(net) -> MLP:
@@ -14,18 +15,18 @@ def checked_network(net) -> MLP:
     return net
 
 
-def inputs(net, theta, X, nonempty: bool = False):
-    """theta (p,) and X (n, d) of a network, checked."""
+def inputs(net, theta, X, nonempty: bool = False, sparse: bool = False):
+    """theta (p,) and X (n, d) of a network, checked; `sparse`: whether X may be."""
     checked_network(net)
     if check.plain_step(theta, net.n_parameters, X, net.n_inputs, net.dtype):
         return theta, X
-    return net._inputs(theta, X, nonempty=nonempty, sparse=False)
+    return net._inputs(theta, X, nonempty=nonempty, sparse=sparse)
 
 
-def loss_arguments(net, theta, X, y, sample_weight):
-    """theta, X, y and sample_weight of a network's loss, checked; X dense, of one row or more."""
+def loss_arguments(net, theta, X, y, sample_weight, sparse: bool = False):
+    """theta, X, y and sample_weight of a network's loss, checked; X of one row or more."""
     checked_network(net)
-    return net._checked(theta, X, y, sample_weight, sparse=False)
+    return net._checked(theta, X, y, sample_weight, sparse=sparse)
 
 
 def tangents(net, n: int, tangent, tangent_X, names) -> tuple:
@@ -47,7 +48,12 @@ def output(value, name: str, shape, dtype, names, given, checked) -> np.ndarray:
     and as they are after their checks."""
     if value is None:
         return np.empty(shape, dtype)
-    return check.output(value, name, shape, dtype, *zip(given, names), *zip(checked, names))
+    made = [
+        pair
+        for array, name_ in zip(checked, names)
+        for pair in (array.arrays() if type(array) is Csr else [(array, name_)])
+    ]
+    return check.output(value, name, shape, dtype, *zip(given, names), *made)
 
 
 def outputs(value, both, flag: str, theta, X, names, given, checked) -> tuple:

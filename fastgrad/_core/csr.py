@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ..kernels import validate
 from ..kernels.records import PLAN
 
 _MOST = 2**31  # entries of a chunk, which are counted in int32
@@ -44,6 +45,23 @@ class Csr:
         places = np.repeat(self.indptr[rows] - indptr[:-1], counts) + np.arange(indptr[-1])
         return Csr(self.data[places], self.indices[places], indptr, self.shape[1])
 
+    def without_duplicates(self) -> Csr:
+        """The same rows with every column once: itself, if that is so."""
+        if validate.first_row_out_of_order(self.indices, self.indptr) < 0:
+            return self
+        start, stop = int(self.indptr[0]), int(self.indptr[-1])
+        numbers = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        order = np.lexsort((self.indices[start:stop], numbers))
+        columns, numbers = self.indices[start:stop][order], numbers[order]
+        first = np.ones(order.size, bool)
+        first[1:] = (np.diff(columns) != 0) | (np.diff(numbers) != 0)
+        if first.all():
+            return self
+        places = np.flatnonzero(first)
+        data = np.add.reduceat(self.data[start:stop][order], places)
+        indptr = np.searchsorted(numbers[places], np.arange(len(self) + 1))
+        return Csr(data, columns[places], indptr.astype(np.int64, copy=False), self.shape[1])
+
     def arrays(self):
         """With their names, as errors show them."""
         names = ("X.data", "X.indices", "X.indptr")
@@ -67,9 +85,14 @@ class Csr:
         return int(np.add.reduceat(lengths, np.arange(0, order.size, rows)).max())
 
 
+def named_arrays(X):
+    """The arrays of a checked X, dense or sparse, with their names."""
+    return X.arrays() if type(X) is Csr else [(X, "X")]
+
+
 def sorts_entries(plan) -> bool:
     """Whether a step needs room for the entries of a chunk."""
-    return plan.vector[PLAN.columns] > 0
+    return plan.vector[PLAN.buckets] > 0
 
 
 def _room(plan, entries: int) -> np.ndarray:

@@ -100,6 +100,19 @@ def scattered_bytes(sizes, job) -> int:
 
 
 @jitable
+def bucket_bits(d, k, itemsize) -> int:
+    """Of the columns whose rows of dW a weight task has in cache, where that is GATHERED."""
+    least, most = tuning.BUCKET_BITS
+    bits = least
+    while bits < most and (
+        2 << bits <= d // tuning.LEAST_BUCKETS
+        and (2 << bits) * max(k, tuning.BUCKET_OUTPUTS) * itemsize <= tuning.BUCKET_BYTES
+    ):
+        bits += 1
+    return bits
+
+
+@jitable
 def kind_of(sizes, job, totals) -> Kind:
     """Whether the gradient is split by rows of W, and of a sparse X by its columns."""
     want, back = job.want, job.want & at.OUTPUTS == 0
@@ -183,17 +196,16 @@ def _sparse_cut(n, d, k, row_bytes, itemsize, gathered, tuned):
     """(rows of a chunk, of a task, of a block) where X is sparse.
 
     GATHERED: a chunk, of which entries and deltas are kept, is a quarter of the rows where they are
-    many, so that they are little beside X; a task has a count of every column, so there are few.
-    SCATTERED: a task has a gradient of float64.
+    many, so that they are little beside X. SCATTERED: a task has a gradient of float64.
     """
     low, high = tuning.BLOCK_ROWS
     block = min(high, max(low, tuned.rows // row_bytes // low * low))
     chunk, least = n, tuning.SPARSE_TASK_ROWS
     if gathered:
-        chunk = min(n, max(tuning.CHUNK_ROWS, -(-n // tuning.SPARSE_CHUNKS)))
-        most = min(tuning.SPARSE_TASKS, max(2, k * itemsize // 32))
+        chunk = max(tuning.CHUNK_ROWS, -(-n // tuning.SPARSE_CHUNKS))
+        chunk, most = min(n, chunk, tuning.MOST_CHUNK_ROWS), tuning.SPARSE_TASKS
     else:
-        most = min(tuning.MAX_TASKS, max(4, tuning.SCATTERED_BYTES // (8 * d * k)))
+        most = min(tuning.MAX_TASKS, max(4, tuning.SCATTERED_BYTES // (8 * d * k) // 4 * 4))
     tasks = max(1, min(most, chunk // least))
     rows = -(-chunk // tasks)
     return min(n, round_up(chunk, rows)), rows, min(rows, block)
@@ -237,8 +249,13 @@ def cut_rows(sizes, job, totals, kind, widths) -> Cut:
     elif gradient and itemsize == 4 and task_rows > tuning.FLOAT64_ROWS:
         float64_blocks = tuning.FLOAT64_ROWS // block_rows
     gradients = 1 if wide else tasks
-    direct = gradient and gradients == 1 and float64_blocks == 0 and not widths.rearranged
-    direct = direct and not (factors or (job.sparse and not kind.gathered))
+    plain = want & (at.TANGENT | at.SEEDED | at.MATRIX | at.OF_ROWS) == 0
+    direct = gradient and gradients == 1 and float64_blocks == 0
+    direct = (
+        direct
+        and (plain or not widths.rearranged)
+        and not (factors or (job.sparse and not kind.gathered))
+    )
     slices = 1 if kind.one_pass else _slices(totals.parameters, flops)
     parallel = flops >= tuning.PARALLEL_FLOPS and (matrix or tasks > 1 or slices > 1)
     if kind.one_pass:

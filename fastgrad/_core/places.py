@@ -12,7 +12,7 @@ from ..kernels.jit import jitable
 from ..kernels.micro_kernel import MR, NV, RELU
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
-from .cuts import Widths, even_cut
+from .cuts import Widths, bucket_bits, even_cut
 from .tuning import block_of_k
 from .workspace import round_up
 
@@ -104,7 +104,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
     """The variants of all products; (weight tasks, the most rows of W whose inputs are packed)."""
     n, want, lanes = job.n, job.want, VECTOR_BYTES // job.itemsize
     kc, matrix = block_of_k(job.tuned.panel, job.itemsize), want & at.MATRIX != 0
-    columns = max(1, -(-sizes[0] // tuning.SPARSE_WEIGHT_TASKS)) if job.sparse else 0
+    bits = bucket_bits(sizes[0], sizes[1], job.itemsize) if kind.gathered and cut.wide else 0
     moved = want & at.TANGENT != 0 and want & at.INPUT_GRADIENT != 0  # X has a tangent of its own
     tasks = most = 0
     for layer in range(len(sizes) - 1):
@@ -133,9 +133,10 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
             record[LAYER.weight_gradient] = at.PACKED_BOTH
             most = max(most, rows)
         record[LAYER.first_weight_task], record[LAYER.weight_rows] = tasks, rows
-        tasks += k if matrix else -(-d // (columns if unpacked else rows))
+        tasks += k if matrix else -(-d // (2**bits if unpacked else rows))
     vector[PLAN.weight_tasks], vector[PLAN.kc] = tasks, kc
-    vector[PLAN.columns] = columns if cut.wide else 0
+    if bits:
+        vector[PLAN.bucket_bits], vector[PLAN.buckets] = bits, -(-sizes[0] // 2**bits)
     return tasks, most
 
 
@@ -150,10 +151,13 @@ def place_panels(vector, sizes, job) -> int:
         record[LAYER.panels] = panels
         if not (job.sparse and layer == 0):
             skinny = record[LAYER.forward] == at.DOT_PRODUCTS
+            record[LAYER.panels_t] = panels  # of a skinny W these are its transpose, row by row
             panels += round_up(d * k, lanes) if skinny else packed
-            if want & transposes:
+            if want & transposes and not skinny:
                 record[LAYER.panels_t] = panels
                 panels += k * round_up(d, lanes)
+        if job.sparse and layer == 0:
+            continue
         if want & at.TANGENT:
             record[LAYER.tangent_panels] = panels
             panels += packed
@@ -206,11 +210,13 @@ def place_gradients(vector, sizes, job, kind, cut, part) -> int:
         d, k, record = sizes[layer], sizes[layer + 1], layer_at(vector, layer)
         transposed = record[LAYER.transposed] != 0
         if cut.direct:
-            record[LAYER.ld_dw] = d if transposed else k
-            record[LAYER.task_dw], record[LAYER.task_db] = (
-                record[LAYER.weight],
-                record[LAYER.flat_db],
-            )
+            record[LAYER.task_db] = record[LAYER.flat_db]
+            if transposed and k > 1:  # the one that is not where the flat gradient has it
+                record[LAYER.ld_dw], record[LAYER.task_dw] = round_up(d, lanes), part + size
+                size += k * round_up(d, lanes)
+            else:
+                record[LAYER.ld_dw] = d if transposed else k
+                record[LAYER.task_dw] = record[LAYER.weight]
         elif job.want & at.FACTORS:
             record[LAYER.task_dw], record[LAYER.task_db] = part + size, part + size + (d + 1) ** 2
             size += (d + 1) ** 2 + k**2

@@ -76,6 +76,8 @@ def write_plan(
     widest = widths.widest
     if want & at.MATRIX:
         in_scratch, widest = place_units(vector, sizes, job, totals), totals.parameters
+    if vector[PLAN.buckets]:
+        in_scratch = max(in_scratch, 2 * tuning.SORTED_ENTRIES + 2 ** vector[PLAN.bucket_bits])
     if want & (at.GRADIENT | at.MATRIX) == 0:
         in_scratch = 0
     cleared, elements = _place_work(
@@ -109,10 +111,10 @@ def _place_sums(vector, sizes, job, cut, gradient_size, queue_tasks, workers):
     """Numbers of float64, and the work queue; in all."""
     vector[PLAN.gradient_sums] = at.SCALARS
     after = at.SCALARS + (cut.gradients * gradient_size if cut.float64_blocks else 0)
-    vector[PLAN.counts] = vector[PLAN.scattered] = after
+    vector[PLAN.places] = vector[PLAN.scattered] = after
     if job.sparse and job.want & at.GRADIENT:
-        if cut.wide:  # of int32: for each task of a chunk, and one more
-            after += ((-(-cut.chunk // cut.task_rows) + 1) * sizes[0] + 1) // 2
+        if cut.wide:  # of int32
+            after += (-(-cut.chunk // cut.task_rows) * (vector[PLAN.buckets] + 1) + 1) // 2
         else:
             after += cut.tasks * sizes[0] * sizes[1]
     queue = round_up(after + cut.tasks + cut.slices + at.LINE, at.LINE)

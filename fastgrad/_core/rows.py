@@ -6,25 +6,28 @@ import numpy as np
 
 from ..kernels import records as at
 from ..kernels.bind import run_rows
+from .csr import Csr, bound_rows
 from .plan import network_plan
 from .run import run
 
 _ndarray, _empty = np.ndarray, np.empty
 
 
-def row_plan(net, n: int, want: int, weighted: bool):
+def row_plan(net, n: int, want: int, weighted: bool, sparse: bool = False):
     """Of the data's loss alone, but for a gradient."""
     if net.l2 == 0 or want & at.GRADIENT:
-        return net._plan(n, at.LOSS | want, weighted)
-    return network_plan(net.spec.without_penalty(), n, at.LOSS | want, weighted)
+        return net._plan(n, at.LOSS | want, weighted, sparse)
+    return network_plan(net.spec.without_penalty(), n, at.LOSS | want, weighted, sparse)
 
 
 def run_checked(net, want, checked, outputs, max_norm, threads) -> float:
     """`outputs`: the gradient, the norms, the rows' gradients; None for what is not wanted."""
     theta, X, y, s = checked
-    plan = row_plan(net, len(X), want, s is not None)
-    arrays = (theta, X, y, s, *outputs, max_norm)
-    return run(plan, run_rows, arrays, threads)
+    if type(X) is Csr:
+        X = X.without_duplicates()  # whose squares are not those of their sum
+    plan = row_plan(net, len(X), want, s is not None, type(X) is Csr)
+    with bound_rows(plan, X) as rows:
+        return run(plan, run_rows, (theta, rows, y, s, *outputs, max_norm), threads)
 
 
 def quick(net, want, theta, X, y, max_norm, out):

@@ -17,6 +17,8 @@ from ..kernels.jit import place_of
 from ..kernels.records import CALL
 from ..kernels.stack import parallel_stack, serial_stack
 from . import threads as _threads
+from .choice import CallChoice
+from .csr import sorts_entries
 
 
 def run(plan, kernel, arrays, threads=None, beside=None):
@@ -75,7 +77,8 @@ def run_stack(plan, kernel, losses, flops, stride, arrays_of, threads=None) -> N
     with threads inside, where the plan has tasks for them. The bits are the same.
     """
     m, bound = len(losses), _threads.bound(threads)
-    whole = whole_rounds(m, bound, plan)
+    # Where entries of sparse rows are sorted there is room for those of one network.
+    whole = 0 if sorts_entries(plan) else whole_rounds(m, bound, plan)
     if whole:
         _share(plan, kernel, losses[:whole], flops, stride, arrays_of(0), threads, bound)
     for i in range(whole, m):
@@ -104,6 +107,16 @@ def _share(plan, kernel, losses, flops, stride, arrays, threads, bound) -> None:
         first = buffers[0].view(np.int64)[: CALL.size].copy()
         places = np.array([buffer.__array_interface__["data"][0] for buffer in buffers])
         args = losses, arrays[0], first, strides, np.zeros(1, np.int64), count, places
-        _threads.launch(serial_stack, parallel_stack, workers > 1, threads, args)
+        choice = _choice(plan, losses.size) if workers > 1 else None
+        _threads.launch(serial_stack, parallel_stack, workers > 1, threads, args, choice)
     finally:
         plan.free.extend(buffers)
+
+
+def _choice(plan, m: int) -> CallChoice:
+    """Whether threads pay for a stack of m networks, which takes its own time."""
+    if m not in plan.choices:
+        if len(plan.choices) >= tuning.STACK_CHOICES:
+            plan.choices.clear()
+        plan.choices[m] = CallChoice()
+    return plan.choices[m]

@@ -25,7 +25,9 @@ def parameters(thetas, net, name: str = "thetas") -> np.ndarray:
 
 
 def inputs(X, net, m: int, nonempty: bool) -> tuple[np.ndarray, bool]:
-    """(n, d), or (m, n, d)."""
+    """(n, d), which may be sparse, or (m, n, d)."""
+    if check.is_sparse(X):
+        return check.inputs(X, "X", net.dtype, net.n_inputs, nonempty), False
     array, d = check.float_array(X, "X", net.dtype), net.n_inputs
     if array.ndim != 3:
         if array.ndim == 2:

@@ -64,6 +64,7 @@ class Plan:
     scalars: tuple[float, ...] = ()
     free: list = field(default_factory=list)  # a lease ends with `free.append(workspace)`
     choice: CallChoice = field(default_factory=CallChoice)
+    choices: dict = field(default_factory=dict)  # the same for stacks, by their sizes
     entries: list = field(default_factory=list)  # room for those of sparse rows (`csr.py`)
 
     def lease(self) -> np.ndarray:

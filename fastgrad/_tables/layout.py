@@ -21,7 +21,7 @@ class Reading:
     """How a file is to be read; None: as it looks.
 
     `nulls` are the spellings of a missing cell, `skip` how many lines come before the table;
-    `threads`, if given, are the most.
+    `threads`, if given, are the most; `zero_based`: svmlight columns begin with 0.
     """
 
     sep: str | None = None
@@ -31,6 +31,7 @@ class Reading:
     encoding: str = "utf-8"
     skip: int = 0
     threads: int | None = None
+    zero_based: bool = False
 
 
 @dataclass

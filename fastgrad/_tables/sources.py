@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import datasets
+from . import svmlight
 from .arrow import pyarrow
 
 ENDINGS = (".csv", ".tsv", ".npy", ".npz", ".parquet")
@@ -76,8 +77,9 @@ def find(names) -> list[Source]:
         path = Path(name)
         if not os.path.lexists(path):
             raise ValueError(
-                f"{name}: no such file; expected a file ({', '.join(ENDINGS)}), a folder of them, "
-                f"- for standard input, or one of the embedded sets {', '.join(datasets.names())}"
+                f"{name}: no such file; expected a file ({', '.join(ENDINGS)}, .svm), a folder of "
+                f"them, - for standard input, or one of the embedded sets "
+                f"{', '.join(datasets.names())}"
             )
         if path.is_dir():
             sources += _folder(path)
@@ -108,7 +110,8 @@ def stem(name: str) -> str:
     path = Path(os.path.abspath(name))  # "." has a name too
     if path.suffix.lower() in CODECS:
         path = path.with_suffix("")
-    return path.stem if path.suffix.lower() in (*ENDINGS, *_ALIASES) else path.name
+    known = *ENDINGS, *_ALIASES, *svmlight.ENDINGS
+    return path.stem if path.suffix.lower() in known else path.name
 
 
 def _ending(path: Path) -> tuple[str, str | None]:

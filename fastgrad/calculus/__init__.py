@@ -1,7 +1,7 @@
 """The rules of Parr & Howard (arXiv 1802.01528) as functions, one a rule, in the paper's order.
 
 =======  =================================================  ====================================
-section  rule (row of the table in the README)              function
+section  rule (formula of the guide's table)                function
 =======  =================================================  ====================================
 2        c → 0;  c f → c f′;  xⁿ → n xⁿ⁻¹ (3)               `constant_rule`,
                                                             `constant_multiple_rule`, `power_rule`

@@ -1,4 +1,4 @@
-"""Section 4.5 of the paper: the chain rules (rows 11 to 14)."""
+"""Section 4.5 of the paper: the chain rules (formulas 11 to 14)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def _compose(outer, inner):
 
 
 def chain(*derivatives, layout="numerator", diagonals=False):
-    """Derivative of a composition by the chain rule, outermost factor first (rows 11, 13, 14).
+    """Derivative of a composition by the chain rule, outermost factor first (formulas 11, 13, 14).
 
     ∂f/∂x = (∂f/∂g)(∂g/∂h) … (∂·/∂x), section 4.5. The number of axes says what a factor is:
-    none, a scalar derivative c, which stands for c·I (row 11); two, a full Jacobian (row 13), so a
-    gradient is written (1, n) here and the derivative by a scalar (n, 1); one, with ``diagonals``,
-    the diagonal of a diagonal Jacobian, which only scales rows or columns (row 14).
+    none, a scalar derivative c, which stands for c·I (formula 11); two, a full Jacobian (formula
+    13), so a gradient is written (1, n) here and the derivative by a scalar (n, 1); one, with
+    ``diagonals``, the diagonal of a diagonal Jacobian, which only scales rows or columns (formula
+    14).
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def _composed(name, factors, layout="numerator", diagonals=False):
 
 
 def total_derivative(partial_x, partials_u, du_dx):
-    """Derivative of f(x, u_1(x), …, u_k(x)): ∂f/∂x + Σ_i ∂f/∂u_i ∂u_i/∂x (row 12, section 4.5.2).
+    """Derivative of f(x, u_1(x), …, u_k(x)): ∂f/∂x + Σ_i ∂f/∂u_i ∂u_i/∂x (formula 12, 4.5.2).
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def total_derivative(partial_x, partials_u, du_dx):
 
 
 def single_variable_chain(*derivatives):
-    """dy/dx = dy/du · du/dx for scalars, outermost first (row 11, section 4.5.1).
+    """dy/dx = dy/du · du/dx for scalars, outermost first (formula 11, section 4.5.1).
 
     Any number of intermediate variables: dy/dx = dy/du_n · … · du_2/du_1 · du_1/dx. Anything but
     scalars is a ValueError that names it. sin(x²) at x = 2, with u = x²:
@@ -138,7 +139,7 @@ def single_variable_chain(*derivatives):
 
 
 def vector_chain(*jacobians, layout="numerator"):
-    """∂f/∂x = (∂f/∂g)(∂g/∂x), (m, k) times (k, n), outermost first (row 13, section 4.5.3).
+    """∂f/∂x = (∂f/∂g)(∂g/∂x), (m, k) times (k, n), outermost first (formula 13, section 4.5.3).
 
     Every factor is a matrix: a gradient is a row (1, n), the derivative by a scalar x a column
     (n, 1). In denominator layout the factors are the transposes, still outermost first, and so is
@@ -157,7 +158,7 @@ def vector_chain(*jacobians, layout="numerator"):
 
 
 def diagonal_chain(*diagonals):
-    """∂f_i/∂x_i = ∂f_i/∂g_i · ∂g_i/∂x_i, entry by entry (row 14, section 4.5.3).
+    """∂f_i/∂x_i = ∂f_i/∂g_i · ∂g_i/∂x_i, entry by entry (formula 14, section 4.5.3).
 
     The vector chain rule where f_i takes g_i alone and g_i takes x_i alone: a product of diagonal
     matrices, as a ReLU's mask is. Takes and returns diagonals (n,), outermost first; anything else

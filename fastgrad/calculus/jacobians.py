@@ -1,4 +1,5 @@
-"""Sections 4.1 to 4.4 of the paper: stacked gradients, element-wise rules, sums (rows 6 to 10)."""
+"""Sections 4.1 to 4.4 of the paper: stacked gradients, element-wise rules, sums: formulas 6 to
+10."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import numpy as np
 from .._core import check
 from .arguments import floats, in_layout, require_equal_shapes, require_ndim
 
-# op -> (dy/dw, dy/dx), entry by entry, of y = w op x (rows 7 and 8).
+# op -> (dy/dw, dy/dx), entry by entry, of y = w op x (formulas 7 and 8).
 _PARTIALS = {
     "add": lambda w, x: (np.ones_like(w), np.ones_like(x)),
     "subtract": lambda w, x: (np.ones_like(w), -np.ones_like(x)),
@@ -20,7 +21,7 @@ _PARTIALS = {
 
 
 def stack_gradients(gradients, *, layout="numerator"):
-    """Stack the gradients of m scalar functions into their Jacobian (row 6, paper section 4.1).
+    """Stack the gradients of m scalar functions into their Jacobian (formula 6, paper section 4.1).
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def stack_gradients(gradients, *, layout="numerator"):
 
 
 def identity_jacobian(n, *, dtype=np.float64):
-    """Return the Jacobian of y = x, the identity (n, n), in either layout (row 6, section 4.1).
+    """Return the Jacobian of y = x, the identity (n, n), in either layout (formula 6, section 4.1).
 
     ``dtype`` is float32 or float64 (else a TypeError); a negative n is a ValueError.
 
@@ -69,7 +70,7 @@ def identity_jacobian(n, *, dtype=np.float64):
 
 
 def elementwise_jacobians_diag(op, w, x):
-    """Diagonals of ∂y/∂w and ∂y/∂x for y = w ○ x, no matrix formed (rows 7 to 9).
+    """Diagonals of ∂y/∂w and ∂y/∂x for y = w ○ x, no matrix formed (formulas 7 to 9).
 
     ======================  =============  =============================
     y (sections 4.2, 4.3)   ∂y/∂w = diag   ∂y/∂x = diag
@@ -83,14 +84,14 @@ def elementwise_jacobians_diag(op, w, x):
     ======================  =============  =============================
 
     At a tie max(w, x) gives the whole derivative to w, the first argument: so max(0, z) has the
-    derivative 0 at z = 0 (row 16). Beside a NaN both derivatives of max are 1: what comes from
+    derivative 0 at z = 0 (formula 16). Beside a NaN both derivatives of max are 1: what comes from
     above passes. For y = f(w) ○ g(x) take f(w) and g(x) as arguments and go on with `chain` and its
     ``diagonals=True``.
 
     Parameters
     ----------
     op : {"add", "subtract", "multiply", "divide", "maximum", "greater"}
-    w, x : (n,), or one of them a scalar (), which is expanded to z·1⃗ (row 9)
+    w, x : (n,), or one of them a scalar (), which is expanded to z·1⃗ (formula 9)
 
     Returns
     -------
@@ -123,7 +124,7 @@ def elementwise_jacobians_diag(op, w, x):
 
 
 def elementwise_jacobians(op, w, x, *, layout="numerator"):
-    """Jacobians ∂y/∂w and ∂y/∂x of y = w ○ x as full matrices (rows 7 to 9).
+    """Jacobians ∂y/∂w and ∂y/∂x of y = w ○ x as full matrices (formulas 7 to 9).
 
     Parameters, errors and conventions are those of `elementwise_jacobians_diag`. A diagonal (n, n)
     is the same in both layouts; for an expanded scalar the Jacobian is the column (n, 1), and the
@@ -145,7 +146,7 @@ def elementwise_jacobians(op, w, x, *, layout="numerator"):
 
 
 def scalar_expansion_jacobians(op, x, z, *, layout="numerator"):
-    """Jacobians ∂y/∂x (n, n) and ∂y/∂z (n, 1) of y = x ○ 1⃗z, z a scalar (row 9, section 4.3).
+    """Jacobians ∂y/∂x (n, n) and ∂y/∂z (n, 1) of y = x ○ 1⃗z, z a scalar (formula 9, section 4.3).
 
     The scalar is expanded to a vector z·1⃗, so this is `elementwise_jacobians` with a column in the
     place of the second diagonal: x + z gives I and 1⃗, x z gives I·z and x. z that is no scalar is a
@@ -162,7 +163,7 @@ def scalar_expansion_jacobians(op, x, z, *, layout="numerator"):
 
 
 def sum_gradient(jacobian, *, layout="numerator"):
-    """Gradient of y = sum(f(x)): ∂y/∂x_j = Σ_i ∂f_i/∂x_j (row 10, section 4.4).
+    """Gradient of y = sum(f(x)): ∂y/∂x_j = Σ_i ∂f_i/∂x_j (formula 10, section 4.4).
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ def sum_gradient(jacobian, *, layout="numerator"):
 
 
 def scaled_sum_gradients(x, z=1.0):
-    """Gradients of y = sum(x z), z a scalar: ∂y/∂x = [z … z], ∂y/∂z = sum(x) (row 10).
+    """Gradients of y = sum(x z), z a scalar: ∂y/∂x = [z … z], ∂y/∂z = sum(x) (formula 10).
 
     x is (n,), z a scalar (1 gives y = sum(x)); returns (dx (n,), dz scalar). A TypeError or
     ValueError names an argument of another shape or dtype.

@@ -1,5 +1,5 @@
-"""Section 5 of the paper: the gradient of a neuron's activation (rows 15 to 17), and the products
-with the Jacobians of a layer (rows 14 to 16 and 23)."""
+"""Section 5 of the paper: the gradient of a neuron's activation (formulas 15 to 17), and the
+products with the Jacobians of a layer (formulas 14 to 16 and 23)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .arguments import floats, require_equal_shapes, require_ndim
 
 
 def affine_gradients(w, x):
-    """Gradients of z = w·x + b: ∂z/∂w = xᵀ, ∂z/∂x = wᵀ, ∂z/∂b = 1 (row 15, section 5).
+    """Gradients of z = w·x + b: ∂z/∂w = xᵀ, ∂z/∂x = wᵀ, ∂z/∂b = 1 (formula 15, section 5).
 
     w and x are (d,); returns (dw (d,), dx (d,), db scalar). A TypeError or ValueError names an
     argument of another shape or dtype. Without the bias, z = w·x, the first two are the same.
@@ -24,7 +24,7 @@ def affine_gradients(w, x):
 
 
 def relu_derivative(z):
-    """Derivative of max(0, z): 0 where z <= 0, so also at the kink, else 1 (row 16, section 5).
+    """Derivative of max(0, z): 0 where z <= 0, so also at the kink, else 1 (formula 16, section 5).
 
     z has any shape; the result has it too, in z's float dtype. It is ``not (z <= 0)``, so 1 at
     NaN: what comes from above passes. A dtype that is not served is a TypeError.
@@ -37,7 +37,7 @@ def relu_derivative(z):
 
 
 def activation_gradients(w, x, b):
-    """Gradients of max(0, w·x + b): ∂/∂w = 0⃗ᵀ or xᵀ, ∂/∂b = 0 or 1 (row 17, section 5).
+    """Gradients of max(0, w·x + b): ∂/∂w = 0⃗ᵀ or xᵀ, ∂/∂b = 0 or 1 (formula 17, section 5).
 
     w and x are (d,), b a scalar; returns (dw (d,), db scalar): zeros where w·x + b <= 0, exactly.
     A TypeError or ValueError names an argument of another shape or dtype.
@@ -65,7 +65,7 @@ def _require_layer(X, W):
 
 
 def affine_jvp(X, W, X_dot=None, W_dot=None, b_dot=None):
-    """Directional derivative of Z = X W + b: Ż = Ẋ W + X Ẇ + ḃ (rows 15 and 23, forward mode).
+    """Directional derivative of Z = X W + b: Ż = Ẋ W + X Ẇ + ḃ (formulas 15 and 23, forward mode).
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def affine_jvp(X, W, X_dot=None, W_dot=None, b_dot=None):
 
 
 def affine_vjp(grad_Z, X, W):
-    """Gradients through Z = X W + b: dX = dZ Wᵀ, dW = Xᵀ dZ, db = 1ᵀ dZ (rows 15 and 23).
+    """Gradients through Z = X W + b: dX = dZ Wᵀ, dW = Xᵀ dZ, db = 1ᵀ dZ (formulas 15 and 23).
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def affine_vjp(grad_Z, X, W):
 
 
 def relu_jvp(z, z_dot):
-    """Directional derivative of max(0, z): ż where not (z <= 0), else exactly 0 (rows 14 and 16).
+    """Directional derivative of max(0, z): ż where not (z <= 0), else 0 (formulas 14 and 16).
 
     z and z_dot have one shape, any; so has the result. The diagonal Jacobian is applied as a
     mask, a choice and not a product: an infinity above an inactive entry gives 0, as in PyTorch.
@@ -153,7 +153,7 @@ def relu_jvp(z, z_dot):
 
 
 def relu_vjp(grad_a, z):
-    """Gradient through a = max(0, z): grad_a where not (z <= 0), else exactly 0 (rows 14 and 16).
+    """Gradient through a = max(0, z): grad_a where not (z <= 0), else 0 (formulas 14 and 16).
 
     grad_a and z have one shape, any; so has the result. The Jacobian is diagonal, its own
     transpose, so this is `relu_jvp` in reverse mode's order of arguments, with the same mask.

@@ -1,4 +1,4 @@
-"""Section 2 of the paper: the rules of scalar derivatives (row 3).
+"""Section 2 of the paper: the rules of scalar derivatives (formula 3).
 
 f, g are values and df, dg their derivatives df/dx, dg/dx at one x, or at many: then all are arrays
 of one shape, and the rule holds entry by entry.
@@ -12,7 +12,7 @@ from .arguments import floats, require_equal_shapes, require_ndim
 
 
 def constant_rule(x):
-    """dc/dx = 0: the derivative of a constant c at x (row 3, section 2).
+    """dc/dx = 0: the derivative of a constant c at x (formula 3, section 2).
 
     >>> constant_rule(2.0)
     np.float64(0.0)
@@ -22,7 +22,7 @@ def constant_rule(x):
 
 
 def constant_multiple_rule(c, df):
-    """d(c f)/dx = c df/dx, c a constant (row 3, section 2).
+    """d(c f)/dx = c df/dx, c a constant (formula 3, section 2).
 
     c is a scalar; a ValueError says so otherwise. 3x at x = 2:
 
@@ -35,7 +35,7 @@ def constant_multiple_rule(c, df):
 
 
 def power_rule(x, n):
-    """dxⁿ/dx = n xⁿ⁻¹, n any number (row 3, section 2).
+    """dxⁿ/dx = n xⁿ⁻¹, n any number (formula 3, section 2).
 
     n is a scalar; a ValueError says so otherwise. x³ at x = 2:
 
@@ -50,7 +50,7 @@ def power_rule(x, n):
 
 
 def sum_rule(df, dg):
-    """d(f + g)/dx = df/dx + dg/dx (row 3, section 2).
+    """d(f + g)/dx = df/dx + dg/dx (formula 3, section 2).
 
     x + x² at x = 2:
 
@@ -63,7 +63,7 @@ def sum_rule(df, dg):
 
 
 def difference_rule(df, dg):
-    """d(f − g)/dx = df/dx − dg/dx (row 3, section 2).
+    """d(f − g)/dx = df/dx − dg/dx (formula 3, section 2).
 
     x² − x³ at x = 2:
 
@@ -76,7 +76,7 @@ def difference_rule(df, dg):
 
 
 def product_rule(f, df, g, dg):
-    """d(f g)/dx = f dg/dx + df/dx g (row 3, section 2).
+    """d(f g)/dx = f dg/dx + df/dx g (formula 3, section 2).
 
     x² · x at x = 2:
 

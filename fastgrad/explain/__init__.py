@@ -1,8 +1,8 @@
 """The paper with numbers in hand: derivations step by step, checked at each step.
 
-`neuron`, `layer` and `network` derive a gradient on your own numbers, `formula` any row of the
-README's table on the paper's; each returns an `Explanation`, whose `str` fits a terminal of 80
-columns, which a notebook shows as Markdown with LaTeX, and whose `as_dict` is for programs. At
+`neuron`, `layer` and `network` derive a gradient on your own numbers, `formula` any formula of the
+guide's table up to 35 on the paper's; each returns an `Explanation`, whose `str` fits a terminal of
+80 columns, which a notebook shows as Markdown with LaTeX, and whose `as_dict` is for programs. At
 each step stand the formula and its number, the shapes, the value in both layouts with the call
 that gives it, and a check: five-point differences for a derivative, the NumPy twin for a value.
 Every value comes from the library's own functions.

@@ -112,7 +112,7 @@ ROWS = {
 
 
 def formula(number, **values) -> Explanation:
-    """A row of the README's table, derived on the paper's example or on numbers of your own.
+    """A formula of the guide's table, derived on the paper's example or on numbers of your own.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ class Step:
     ----------
     title : str
     row : int
-        The number of the formula in the table of the README.
+        The number of the formula in the guide's table.
     latex : tuple of str
         The formula, a line each.
     values : tuple of Value

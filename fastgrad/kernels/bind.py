@@ -137,7 +137,8 @@ def bind_backward(call, w, x, grad_out, mask, out, bias_out, dx):
 def bind_vjp(call, theta, x, cotangent, out, dx):
     """The way back from a cotangent of a network's outputs."""
     call.theta = call.bias = pointer(theta)
-    call.x, call.targets = pointer(x), pointer(cotangent)
+    bind_rows(call, x)
+    call.targets = pointer(cotangent)
     call.out = pointer_or_null(out, theta)
     call.dx = pointer_or_null(dx, theta)
 

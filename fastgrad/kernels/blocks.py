@@ -63,7 +63,8 @@ def forward(call, plan, worker, row, x, m, place, part, out, panels):
         epilogue = RELU if layer.activation == RELU else STORE
         w, b = shift(panels, layer.panels), shift(call.bias, layer.bias)
         if layer.forward == SPARSE:
-            sparse_forward(call, plan, worker, c, ldc, row, m, epilogue)
+            w = shift(call.theta, layer.weight)
+            sparse_forward(call, plan, worker, c, ldc, w, b, row, m, epilogue)
         elif layer.forward == DOT_PRODUCTS:
             skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
         elif layer.forward == IN_PLACE:
@@ -173,7 +174,8 @@ def weight_gradient(
     packed = layer.weight_gradient == PACKED_BOTH and summed == m  # it adds up what it packs
     if start == 0 and not packed:
         sum_rows(db, delta, ld, k, fresh, summed)
-    dw = shift(grad, layer.task_dw + (start if layer.transposed else start * ld_dw))
+    into = part if layer.transposed and k > 1 else grad
+    dw = shift(into, layer.task_dw + (start if layer.transposed else start * ld_dw))
     init, ldi = dw, ld_dw
     if fresh:
         init, ldi = shift(call.work, plan.zeros), 0
@@ -214,7 +216,8 @@ def delta_below(call, plan, index, panels, delta, m, below, ldb, act, ldact, act
         few_rows_back(below, ldb, delta, ld, w, m, d, k, act, ldact, epilogue)
     else:
         w, zeros = shift(panels, layer.panels_t), shift(call.work, plan.zeros)
-        gemm(below, ldb, delta, ld, 1, w, PANELS, m, d, k, zeros, 0, act, ldact, epilogue, 0)
+        ldw = d if layer.forward == DOT_PRODUCTS else PANELS
+        gemm(below, ldb, delta, ld, 1, w, ldw, m, d, k, zeros, 0, act, ldact, epilogue, 0)
     if activation > RELU:
         apply_slope(activation, below, ldb, act, ldact, m, d)
 

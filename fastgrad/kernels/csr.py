@@ -35,15 +35,15 @@ def entries_of(call, worker, row):
     return pointer_at(call.indptr, stride, row), pointer_at(call.indptr, stride, row + 1)
 
 
-@procedure(
-    types.none,
-    lambda real: (*step_records(real), types.CPointer(real), *[types.int64] * 4),
-)
-def sparse_forward(call, plan, worker, c, ldc, row, m, relu):
+def _forward_arguments(real):
+    p, i = types.CPointer(real), types.int64
+    return *step_records(real), p, i, p, p, i, i, i
+
+
+@procedure(types.none, _forward_arguments)
+def sparse_forward(call, plan, worker, c, ldc, w, b, row, m, relu):
     """Rows row..row+m of X W + b, into c."""
-    layer = layer_of(plan, 0)
-    k, stride, last = layer.k, call.index_bytes, call.last_entry
-    w, b = shift(call.theta, layer.weight), shift(call.bias, layer.bias)
+    k, stride, last = layer_of(plan, 0).k, call.index_bytes, call.last_entry
     for i in range(m):
         start, stop = entries_of(call, worker, row + i)
         if k > 1:
@@ -52,7 +52,11 @@ def sparse_forward(call, plan, worker, c, ldc, row, m, relu):
                 relu,
             )  # fmt: skip
             continue
-        z = float(b[0]) + _dot(call.x, call.indices, stride, start, stop, w)
+        if stride == 4:  # as constants they cost no multiplications
+            z = _dot(call.x, call.indices, 4, start, stop, w)
+        else:
+            z = _dot(call.x, call.indices, 8, start, stop, w)
+        z += float(b[0])
         c[i * ldc] = z
         if relu == RELU and z <= 0.0:
             c[i * ldc] = 0.0
@@ -91,5 +95,13 @@ def scattered_gradient(call, plan, worker, sums, db, delta, ld, row, m, fresh):
             scatter_row(shift(delta, i * ld), k, sums, call.x, call.indices, stride, start, stop)
             continue
         slope = float(delta[i * ld])
-        for p in range(start, stop):
-            sums[index_at(indices, stride, p)] += slope * float(x[p])
+        if stride == 4:
+            _add_row(sums, slope, x, indices, 4, start, stop)
+        else:
+            _add_row(sums, slope, x, indices, 8, start, stop)
+
+
+@inner
+def _add_row(sums, slope, values, indices, stride, start, stop):
+    for p in range(start, stop):
+        sums[index_at(indices, stride, p)] += slope * float(values[p])

@@ -16,9 +16,9 @@ from numba.extending import intrinsic
 
 from .micro_kernel import RELU
 from .routines import routine
-from .simd import DOUBLE, I8, I32, I64, VOID, Vectors
+from .simd import DOUBLE, I1, I8, I32, I64, VOID, Vectors
 
-AHEAD = 12  # entries whose rows are asked for
+AHEAD = 20  # entries whose rows are asked for
 _LINE = 64  # bytes of a cache line
 
 
@@ -65,71 +65,118 @@ def _prefetch(builder, pointer, size):
     kind = ir.FunctionType(VOID, [i8_pointer, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     start = builder.bitcast(pointer, i8_pointer)
-    for offset in range(0, size, _LINE):
+    for offset in [*range(0, size, _LINE), size - 1]:  # rows may begin within a line
         address = builder.gep(start, [I64(offset)])
         builder.call(function, [address, I32(0), I32(3), I32(1)])
+
+
+def _write_row(builder, vec, total, out, init, entries, rows, ld, k, epilogue):
+    """out (k,) = epilogue(init + the sum of the entries' rows), in vectors of `total`'s type.
+
+    entries: (first value, values' stride, first index, indices' stride in bytes, the last index
+    that may be looked at, how many). `epilogue`: None, or whether there is a ReLU.
+    """
+    value, value_stride, index, index_stride, last, count = entries
+    reach, widened = builder.mul(I64(AHEAD), index_stride), total.elem != vec.elem
+
+    def to_total(value):
+        return builder.fpext(value, total.type) if widened else value
+
+    def number_at(place):
+        return builder.zext(builder.load(builder.bitcast(place, I32.as_pointer())), I64)
+
+    def panel(column, vectors, mask):
+        def load(pointer, i):
+            pointer = builder.gep(pointer, [I64(i * vec.lanes)])
+            return vec.load(pointer) if mask is None else vec.load_masked(pointer, mask)
+
+        base = builder.gep(rows, [column])
+        sums = [cgutils.alloca_once(builder, total.type) for _ in range(vectors)]
+        for place in sums:
+            builder.store(total.const(0.0), place)
+        places = [cgutils.alloca_once(builder, start.type) for start in (value, index)]
+        for place, start in zip(places, (value, index)):
+            builder.store(start, place)
+        with cgutils.for_range(builder, count):
+            from_, here = (builder.load(place) for place in places)
+            soon = builder.gep(here, [reach])
+            soon = builder.select(builder.icmp_unsigned("<", soon, last), soon, last)
+            _prefetch(
+                builder, builder.gep(base, [builder.mul(number_at(soon), ld)]),
+                vectors * vec.lanes * (4 if vec.is_f32 else 8),
+            )  # fmt: skip
+            row = builder.gep(base, [builder.mul(number_at(here), ld)])
+            x = builder.load(from_)
+            x = total.splat(builder.fpext(x, DOUBLE) if widened else x)
+            for i, place in enumerate(sums):
+                builder.store(total.fma(x, to_total(load(row, i)), builder.load(place)), place)
+            for place, now, stride in zip(places, (from_, here), (value_stride, index_stride)):
+                builder.store(builder.gep(now, [stride]), place)
+        go, begin = builder.gep(out, [column]), builder.gep(init, [column])
+        for i, place in enumerate(sums):
+            value_out = total.add(to_total(load(begin, i)), builder.load(place))
+            value_out = builder.fptrunc(value_out, vec.type) if widened else value_out
+            if epilogue is not None:
+                passed = vec.select(vec.passes(value_out), value_out, vec.const(0.0))
+                value_out = builder.select(epilogue, passed, value_out)
+            to = builder.gep(go, [I64(i * vec.lanes)])
+            if mask is None:
+                vec.store(value_out, to)
+            else:
+                vec.store_masked(value_out, to, mask)
+
+    _Panels(builder, vec, k, 4 if widened else 8).each(panel)
 
 
 def _row_body(wide):
     """`wide`: sums in float64 for rows of float32."""
 
     def of(elem):
-        widened = wide and elem != DOUBLE
-
         def body(
             builder, out, init, values, value_stride, indices, index_stride, start, stop, last,
             rows, ld, k, epilogue,
         ):  # fmt: skip
             vec = Vectors(builder, elem)
-            total = Vectors(builder, DOUBLE, vec.lanes) if widened else vec
-
-            def to_total(value):
-                return builder.fpext(value, total.type) if widened else value
-
-            def panel(column, vectors, mask):
-                def load(pointer, i):
-                    pointer = builder.gep(pointer, [I64(i * vec.lanes)])
-                    return vec.load(pointer) if mask is None else vec.load_masked(pointer, mask)
-
-                begin = builder.gep(init, [column])
-                sums = [
-                    cgutils.alloca_once_value(builder, to_total(load(begin, i)))
-                    for i in range(vectors)
-                ]
-                with cgutils.for_range_slice(builder, start, stop, I64(1)) as (entry, _):
-                    soon = builder.add(entry, I64(AHEAD))
-                    soon = builder.select(builder.icmp_signed("<", soon, last), soon, last)
-                    soon = builder.mul(_index(builder, indices, index_stride, soon), ld)
-                    _prefetch(
-                        builder, builder.gep(rows, [builder.add(soon, column)]),
-                        vectors * vec.lanes * (4 if vec.is_f32 else 8),
-                    )  # fmt: skip
-                    at = builder.mul(_index(builder, indices, index_stride, entry), ld)
-                    row = builder.gep(rows, [builder.add(at, column)])
-                    x = builder.load(builder.gep(values, [builder.mul(entry, value_stride)]))
-                    x = total.splat(builder.fpext(x, DOUBLE) if widened else x)
-                    for i, place in enumerate(sums):
-                        value = total.fma(x, to_total(load(row, i)), builder.load(place))
-                        builder.store(value, place)
-                relu = builder.icmp_signed("==", epilogue, I64(RELU))
-                go = builder.gep(out, [column])
-                for i, place in enumerate(sums):
-                    value = builder.load(place)
-                    value = builder.fptrunc(value, vec.type) if widened else value
-                    passed = vec.select(vec.passes(value), value, vec.const(0.0))
-                    value = builder.select(relu, passed, value)
-                    to = builder.gep(go, [I64(i * vec.lanes)])
-                    if mask is None:
-                        vec.store(value, to)
-                    else:
-                        vec.store_masked(value, to, mask)
-
-            _Panels(builder, vec, k, 4 if widened else 8).each(panel)
+            total = Vectors(builder, DOUBLE, vec.lanes) if wide else vec
+            value = builder.gep(values, [builder.mul(start, value_stride)])
+            index, end = (
+                builder.gep(indices, [builder.mul(entry, index_stride)]) for entry in (start, last)
+            )
+            entries = value, value_stride, index, index_stride, end, builder.sub(stop, start)
+            relu = builder.icmp_signed("==", epilogue, I64(RELU))
+            _write_row(builder, vec, total, out, init, entries, rows, ld, k, relu)
             builder.ret_void()
 
         return body
 
     return of
+
+
+def _column_body(elem):
+    def body(builder, out, zeros, fresh, pairs, ends, columns, most, rows, ld, k):
+        vec, pair = Vectors(builder, elem), 2 * (4 if elem != DOUBLE else 8)
+        numbers = builder.bitcast(pairs, I8.as_pointer())
+        size = builder.load(builder.gep(ends, [builder.sub(columns, I64(1))]))
+        last = builder.mul(builder.sub(builder.sext(size, I64), I64(1)), I64(pair))
+        last = builder.gep(numbers, [last])
+        begin = cgutils.alloca_once_value(builder, I64(0))
+        with cgutils.for_range(builder, columns) as column:
+            start = builder.load(begin)
+            stop = builder.sext(builder.load(builder.gep(ends, [column.index])), I64)
+            builder.store(stop, begin)
+            count = builder.sub(stop, start)
+            some = builder.or_(fresh, builder.icmp_signed(">", count, I64(0)))
+            few = builder.icmp_signed("<=", count, most)
+            with builder.if_then(builder.and_(some, few)):
+                value = builder.gep(pairs, [builder.add(builder.mul(start, I64(2)), I64(1))])
+                index = builder.gep(numbers, [builder.mul(start, I64(pair))])
+                to = builder.gep(out, [builder.mul(column.index, k)])
+                entries = value, I64(2), index, I64(pair), last, count
+                init = builder.select(fresh, zeros, to)
+                _write_row(builder, vec, vec, to, init, entries, rows, ld, k, None)
+        builder.ret_void()
+
+    return body
 
 
 def _row_kinds(p):
@@ -141,12 +188,23 @@ _ROW = "out init values value_stride indices index_stride start stop last rows l
 row_product = routine(
     "row_product", _ROW, VOID, _row_kinds, _row_body(wide=False),
     """out (k,) = init + sum over entries start..stop of value * rows[index*ld ...], then ReLU if
-    `epilogue` says so. `last`: the last entry that may be looked at.""",
+    `epilogue` says so: the sum is made first. `last`: the last entry that may be looked at.""",
 )  # fmt: skip
 wide_row_product = routine(
     "wide_row_product", _ROW, VOID, _row_kinds, _row_body(wide=True),
     "As `row_product`, with sums in float64, rounded once.",
 )  # fmt: skip
+
+column_products = routine(
+    "column_products",
+    "out zeros fresh pairs ends columns most rows ld k",
+    VOID,
+    lambda p: [p, p, I1, p, I32.as_pointer(), I64, I64, p, I64, I64],
+    _column_body,
+    """For each of some columns whose entries are pairs (index as an int32, value), one column's
+    after the other's, which end where `ends` says: out[column*k ...] (k,) += the sum of value *
+    rows[index*ld ...], or `fresh`: =. Columns of more than `most` entries are left out.""",
+)
 
 
 def _scatter_body(elem):

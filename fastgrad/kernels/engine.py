@@ -9,7 +9,7 @@ alone:
   the task's gradient accumulated; nothing but X, y and the weights is read from memory;
 - weights, only in wide networks, where a private gradient a task would cost more than it saves: the
   row tasks keep their deltas, then a task sums X^T dZ over all rows of the chunk for its rows of W;
-  where X is sparse (`csr.py`) its entries are sorted by column first, in two stages: places, fill;
+  where X is sparse (`csr_columns.py`) row tasks put its entries into buckets of columns;
 - reduce: a slice of the gradient is the sum of the tasks' in task order, in float64, plus l2.
 
 Threads take tasks from a work queue, stage by stage: a phase is one stage, but in wide networks
@@ -24,7 +24,6 @@ from __future__ import annotations
 from numba import prange, types
 
 from . import losses
-from .csr_columns import place_entries
 from .hessian import unit_task
 from .jit import inner, kernel, parallel_kernel
 from .record_types import RecordType
@@ -44,13 +43,13 @@ from .records import (
 )
 from .rounding import control_word, set_control_word
 from .routines import procedure
-from .row_tasks import fill_task, rows_task
+from .row_tasks import rows_task
 from .simd import integers, null_like, pointer, shift
 from .sums import add_exactly, rounded_sum, sum_of
 from .tasks import pack_slice, reduce_slice, weights_task
 from .work_queue import claim, count_one, spin_until
 
-PACK, ROWS, PLACES, FILL, WEIGHTS, REDUCE = 0, 1, 2, 3, 4, 5
+PACK, ROWS, WEIGHTS, REDUCE = 0, 1, 2, 3
 
 
 @inner
@@ -69,14 +68,7 @@ def batch_scale(call, plan):
 def _stages(plan):
     """How many stages there are: pack, then rows (and weights) chunk by chunk, reduce."""
     chunks = (plan.n + plan.chunk_rows - 1) // plan.chunk_rows
-    return 2 + chunks * _stages_of_a_chunk(plan)
-
-
-@inner
-def _stages_of_a_chunk(plan):
-    if plan.wide == 0:
-        return 1
-    return 2 if plan.columns == 0 else 4
+    return 2 + chunks * (1 + plan.wide)
 
 
 @inner
@@ -87,14 +79,12 @@ def _stage(number, plan, worker):
         return PACK, 0, 0 if own else plan.slices
     if number == _stages(plan) - 1:
         return REDUCE, 0, 0 if plan.want & OUTPUTS else plan.slices
-    each = _stages_of_a_chunk(plan)
+    each = 1 + plan.wide
     origin, within = (number - 1) // each * plan.chunk_rows, (number - 1) % each
-    if within == each - 1 and plan.wide:
-        return WEIGHTS, origin, plan.weight_tasks
     if within == 1:
-        return PLACES, origin, 1
+        return WEIGHTS, origin, plan.weight_tasks
     rows = min(plan.chunk_rows, plan.n - origin)
-    return FILL if within == 2 else ROWS, origin, (rows + plan.task_rows - 1) // plan.task_rows
+    return ROWS, origin, (rows + plan.task_rows - 1) // plan.task_rows
 
 
 @inner
@@ -132,11 +122,6 @@ def _task(phase, index, origin, call, plan, worker):
         call.sums[place] = rows_task(call, plan, worker, panels, index, origin)
     elif phase == WEIGHTS and plan.want & MATRIX:
         unit_task(call, plan, worker, index, origin)
-    elif phase == PLACES:
-        rows = min(plan.chunk_rows, plan.n - origin)
-        place_entries(call, plan, (rows + plan.task_rows - 1) // plan.task_rows)
-    elif phase == FILL:
-        fill_task(call, plan, worker, index, origin)
     elif phase == WEIGHTS:
         weights_task(call, plan, worker, index, origin)
     else:

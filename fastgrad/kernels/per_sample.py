@@ -18,6 +18,7 @@ from numba import types
 from numba.core import cgutils
 
 from .blocks import block_delta_below, forward, output_delta, weight_gradient
+from .csr import entries_of, scattered_gradient
 from .gemv import RowGroup
 from .jit import inner
 from .outer import row_gradients
@@ -33,6 +34,8 @@ from .records import (
     ROW_GRADIENTS,
     ROW_NORMS,
     SCALE,
+    SCATTERED,
+    SPARSE,
     WORKER,
     is_given,
     layer_of,
@@ -147,18 +150,18 @@ def _scaled_norm(x, n):
 
 
 def _row_arguments(real):
-    p = types.CPointer(real)
-    return RecordType(CALL, real), RecordType(PLAN, real), p, p, types.int64
+    p, i = types.CPointer(real), types.int64
+    return RecordType(CALL, real), RecordType(PLAN, real), p, i, p, i
 
 
 @procedure(types.float64, _row_arguments)
-def norm_of_any_size(call, plan, x, part, place):
-    """The norm of one row's gradient where its square is no number of float64."""
+def norm_of_any_size(call, plan, x, size, part, place):
+    """The norm of one row's gradient, of `size` inputs, where its square is no float64."""
     norm = 0.0
     for index in range(plan.layers):
         layer = layer_of(plan, index)
         a, _ = inputs_of(plan, index, x, part, place)
-        of_a, no_a = _scaled_norm(a, layer.d)
+        of_a, no_a = _scaled_norm(a, layer.d if index > 0 else size)
         of_delta, no_delta = _scaled_norm(shift(part, layer.delta + place * layer.ld), layer.k)
         if no_a or no_delta:
             return math.nan
@@ -176,7 +179,17 @@ def inputs_of(plan, index, x, part, place):
 
 
 @inner
-def _norms(call, plan, x, part, place, row, m, norms):
+def _sparse_squares(call, plan, worker, delta, norms, fresh, row, m):
+    """`add_square_norms` of the first layer, of sparse rows without duplicates."""
+    layer = layer_of(plan, 0)
+    for i in range(m):
+        start, stop = entries_of(call, worker, row + i)
+        x, own = shift(call.x, start), shift(delta, i * layer.ld)
+        add_square_norms(x, 0, stop - start, own, 0, layer.k, shift(norms, i), fresh, 1)
+
+
+@inner
+def _norms(call, plan, worker, x, part, place, row, m, norms):
     """Squared norms to norms, for the caller where they are wanted; or to factors that clip."""
     scale, clipped = 1.0, plan.want & GRADIENT
     if clipped:  # of a row's own gradient, which the deltas have divided by the number of rows
@@ -185,7 +198,11 @@ def _norms(call, plan, x, part, place, row, m, norms):
     for i in range(m):
         norm = math.sqrt(norms[i])
         if not norm < math.inf:
-            norm = norm_of_any_size(call, plan, shift(x, i * d), part, place + i)
+            own, size = shift(x, i * d), d
+            if plan.sparse:
+                start, stop = entries_of(call, worker, row + i)
+                own, size = shift(call.x, start), stop - start
+            norm = norm_of_any_size(call, plan, own, size, part, place + i)
         norm *= scale
         if clipped == 0:
             call.norms[row + i] = norm
@@ -218,14 +235,14 @@ def _keep_factors(call, plan, index, a, lda, delta, ld, row, m):
 def _arguments(real):
     p, i = types.CPointer(real), types.int64
     records = RecordType(CALL, real), RecordType(PLAN, real), RecordType(WORKER, real)
-    return *records, p, p, p, i, i, i, types.boolean
+    return *records, p, p, p, i, i, i, types.boolean, types.CPointer(types.float64)
 
 
 @procedure(types.float64, _arguments)
-def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh):
+def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh, scattered):
     """A block of rows from `row` on, stored from row `place` of the task's part on; its loss."""
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
-    x = shift(call.x, row * bottom.d)
+    x = shift(call.x, 0 if plan.sparse else row * bottom.d)
     forward(call, plan, worker, row, x, m, place, part, part, panels)
     loss = output_delta(call, plan, shift(part, top.delta + place * top.ld), row, m)
     block = (plan.block_rows + LINE - 1) // LINE * LINE
@@ -237,7 +254,10 @@ def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh):
         delta = shift(part, layer.delta + place * layer.ld)
         if plan.want & ROW_NORMS:
             first = index == plan.layers - 1
-            add_square_norms(a, lda, layer.d, delta, layer.ld, layer.k, norms, first, m)
+            if layer.forward == SPARSE:
+                _sparse_squares(call, plan, worker, delta, norms, first, row, m)
+            else:
+                add_square_norms(a, lda, layer.d, delta, layer.ld, layer.k, norms, first, m)
         if plan.want & ROW_GRADIENTS:
             out = shift(call.row_gradients, row * parameters)
             row_gradients(out, parameters, layer, a, lda, delta, m)
@@ -246,29 +266,21 @@ def rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh):
         if index > 0:
             block_delta_below(call, plan, index, m, place, part, x, panels)
     if plan.want & ROW_NORMS:
-        _norms(call, plan, x, part, place, row, m, norms)
+        _norms(call, plan, worker, x, part, place, row, m, norms)
     if plan.want & GRADIENT == 0:
         return loss
     scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     beyond, start = (plan.n - row - m) * bottom.d, types.int64(0)
     for index in range(plan.layers - 1, -1, -1):
         layer = layer_of(plan, index)
-        scale_rows(shift(part, layer.delta + place * layer.ld), layer.ld, layer.k, norms, m)
-        if plan.wide == 0:
+        delta = shift(part, layer.delta + place * layer.ld)
+        scale_rows(delta, layer.ld, layer.k, norms, m)
+        if layer.weight_gradient == SCATTERED:
+            db = shift(grad, layer.task_db)
+            scattered_gradient(call, plan, worker, scattered, db, delta, layer.ld, row, m, fresh)
+        elif plan.wide == 0:
             weight_gradient(
-                call,
-                plan,
-                index,
-                start,
-                layer.d,
-                x,
-                beyond,
-                place,
-                m,
-                m,
-                part,
-                grad,
-                fresh,
+                call, plan, index, start, layer.d, x, beyond, place, m, m, part, grad, fresh,
                 scratch,
-            )
+            )  # fmt: skip
     return loss

@@ -17,7 +17,7 @@ from .blocks import (
     output_delta,
     pack_deltas,
 )
-from .csr_columns import count_entries, fill_entries
+from .csr_columns import bucket_entries
 from .gather import gather_labels, gather_rows
 from .hessian import matrix_block
 from .jit import inner
@@ -106,18 +106,21 @@ def _block_back(call, plan, worker, panels, part, grad, scratch, scattered, row,
 
 
 def _further_arguments(real):
-    return *step_records(real), *[types.CPointer(real)] * 4, *[types.int64] * 4, types.boolean
+    p, sums = types.CPointer(real), types.CPointer(types.float64)
+    return *step_records(real), p, p, p, p, *[types.int64] * 4, types.boolean, sums
 
 
 @procedure(types.float64, _further_arguments)
-def _further_block(call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh):
+def _further_block(
+    call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh, scattered
+):
     """As `_block`, of what is wanted besides a gradient: by itself, so that a gradient compiles
     none of it."""
     if plan.want & OF_ROWS:
-        return rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh)
+        return rows_block(call, plan, worker, part, grad, panels, row, m, place, fresh, scattered)
     if plan.want & TANGENT:
         return tangent_block(
-            call, plan, panels, part, grad, scratch, row, m, place, behind, fresh
+            call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh, scattered
         )  # fmt: skip
     if plan.want & MATRIX:
         return matrix_block(call, plan, panels, part, row, m, place)
@@ -159,8 +162,9 @@ def rows_task(call, plan, worker, panels, index, origin):
         elif plan.want & (OF_ROWS | TANGENT | MATRIX | SEEDED):
             behind = chunk_end - origin if wide else m
             value = _further_block(
-                call, plan, worker, panels, part, grad, scratch, row, m, place, behind, blocks == 0
-            )
+                call, plan, worker, panels, part, grad, scratch, row, m, place, behind, blocks == 0,
+                scattered,
+            )  # fmt: skip
         else:
             value = _block(
                 call, plan, worker, panels, part, grad, scratch, scattered, row, m, place,
@@ -175,13 +179,5 @@ def rows_task(call, plan, worker, panels, index, origin):
                 sums[i] += gradient[i]
             blocks = 0
     if bottom.weight_gradient == GATHERED and wide:
-        count_entries(call, plan, worker, index, first, stop)
+        bucket_entries(call, plan, worker, index, origin, first, stop)
     return rounded_sum(loss, lost)
-
-
-@procedure(types.none, lambda real: (*step_records(real), *[types.int64] * 2))
-def fill_task(call, plan, worker, index, origin):
-    """The entries of a row task to their columns."""
-    first = origin + index * plan.task_rows
-    stop = min(plan.n, origin + plan.chunk_rows, first + plan.task_rows)
-    fill_entries(call, plan, worker, index, origin, first, stop)

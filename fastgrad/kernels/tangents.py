@@ -14,6 +14,7 @@ from numba import types
 
 from .activations import apply_activation, apply_bend, apply_slope
 from .blocks import delta_below, weight_tangent
+from .csr import scattered_gradient, sparse_forward
 from .curvature import output_curvature
 from .gemm import PANELS, gemm
 from .jit import inner
@@ -25,10 +26,13 @@ from .records import (
     INPUT_GRADIENT,
     OUTPUTS,
     PACKED,
+    SCATTERED,
     SECOND,
+    SPARSE,
     call_and_plan,
     is_given,
     layer_of,
+    step_records,
 )
 from .routines import procedure
 from .simd import shift
@@ -65,7 +69,7 @@ def product_with_weights(
 
 
 @inner
-def _forward(call, plan, panels, part, row, m, place, behind):
+def _forward(call, plan, worker, panels, part, row, m, place, behind):
     """Activations and their tangents, layer by layer (formula 30)."""
     zeros, d = shift(call.work, plan.zeros), layer_of(plan, 0).d
     a, lda, ta, ldt = shift(call.x, row * d), d, shift(call.x_tangent, row * d), d
@@ -79,15 +83,23 @@ def _forward(call, plan, panels, part, row, m, place, behind):
         if index == plan.layers - 1 and plan.want & OUTPUTS:
             tc, ldtc = shift(call.out, row * k), k
         bias, epilogue = shift(call.bias, layer.bias), RELU if activation == RELU else STORE
-        product_with_weights(plan, index, w, packed, c, ld, a, lda, m, bias, 0, c, 0, epilogue)
+        sparse = layer.forward == SPARSE
+        if sparse:
+            sparse_forward(call, plan, worker, c, ld, w, bias, row, m, epilogue)
+        else:
+            product_with_weights(plan, index, w, packed, c, ld, a, lda, m, bias, 0, c, 0, epilogue)
         if activation > RELU:
             apply_activation(activation, c, ld, c, ld, m, k)
         init, ldi = zeros, 0
         epilogue = RELU_BACKWARD if activation == RELU else STORE
-        if along_theta:
-            w_tangent = shift(call.tangent, layer.weight)
+        w_tangent, bias = shift(call.tangent, layer.weight), shift(call.tangent, layer.bias)
+        if sparse:
+            sparse_forward(call, plan, worker, tc, ldtc, w_tangent, bias, row, m, STORE)
+            if activation == RELU:
+                apply_slope(activation, tc, ldtc, c, ld, m, k)
+        elif along_theta:
             packed_tangent = shift(panels, layer.tangent_panels)
-            bias, last = shift(call.tangent, layer.bias), STORE if has_tangent else epilogue
+            last = STORE if has_tangent else epilogue
             product_with_weights(
                 plan, index, w_tangent, packed_tangent, tc, ldtc, a, lda, m, bias, 0, c, ld, last
             )  # fmt: skip
@@ -102,7 +114,9 @@ def _forward(call, plan, panels, part, row, m, place, behind):
 
 
 @inner
-def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fresh):
+def _backward(
+    call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh, scattered
+):
     """From the deltas of the outputs and their tangents to those below, and to the weights unless
     wide (formulas 34 and 35)."""
     zeros, d = shift(call.work, plan.zeros), layer_of(plan, 0).d
@@ -111,7 +125,10 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
     for index in range(plan.layers - 1, -1, -1):
         layer = layer_of(plan, index)
         d, k, ld = layer.d, layer.k, layer.ld
-        if plan.want & GRADIENT and plan.wide == 0:
+        if layer.weight_gradient == SCATTERED:
+            delta, db = shift(part, layer.delta + place * ld), shift(grad, layer.task_db)
+            scattered_gradient(call, plan, worker, scattered, db, delta, ld, row, m, fresh)
+        elif plan.want & GRADIENT and plan.wide == 0:
             start = types.int64(0)
             weight_tangent(
                 call, plan, index, start, d, x, x_tangent, beyond, place, m, behind, part, grad,
@@ -146,14 +163,19 @@ def _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fr
 
 def _block_arguments(real):
     p, i = types.CPointer(real), types.int64
-    return *call_and_plan(real), p, p, p, p, i, i, i, i, types.boolean
+    sums = types.CPointer(types.float64)
+    return *step_records(real), p, p, p, p, i, i, i, i, types.boolean, sums
 
 
 @procedure(types.float64, _block_arguments)
-def tangent_block(call, plan, panels, part, grad, scratch, row, m, place, behind, fresh):
+def tangent_block(
+    call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh, scattered
+):
     """Rows row..row+m, stored from row `place` on of `behind` rows; no loss is summed."""
-    _forward(call, plan, panels, part, row, m, place, behind)
+    _forward(call, plan, worker, panels, part, row, m, place, behind)
     if plan.want & OUTPUTS == 0:
         output_curvature(call, plan, part, row, m, place, behind)
-        _backward(call, plan, panels, part, grad, scratch, row, m, place, behind, fresh)
+        _backward(
+            call, plan, worker, panels, part, grad, scratch, row, m, place, behind, fresh, scattered
+        )  # fmt: skip
     return 0.0

@@ -61,25 +61,23 @@ def pack_slice(call, plan, panels, index, slices):
         if start == stop:
             continue
         w = shift(call.theta, layer.weight)
-        if plan.want & (LOSS | OUTPUTS | COTANGENT):
-            if layer.forward == DOT_PRODUCTS:
-                pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
-            elif layer.forward == PACKED:
-                pack(shift(panels, layer.panels), w, k, d, k, start, stop)
+        if layer.forward == DOT_PRODUCTS:
+            pack_skinny(shift(panels, layer.panels), w, d, k, start, stop)
+        elif layer.forward == PACKED and plan.want & (LOSS | OUTPUTS | COTANGENT):
+            pack(shift(panels, layer.panels), w, k, d, k, start, stop)
         back = plan.want & INPUT_GRADIENT or (
             plan.want & (GRADIENT | SEEDED | MATRIX | OF_ROWS) and number > 0
         )
-        if back and layer.input_gradient != DOT_ROWS:
+        if back and layer.forward != DOT_PRODUCTS and layer.input_gradient != DOT_ROWS:
             pack_transposed(shift(panels, layer.panels_t), w, k, d, k, start, stop)
         if plan.want & TANGENT:
             pack_tangent(call, plan, panels, number, start, stop)
 
 
 @inner
-def _gathered_task(call, plan, index, origin):
+def _gathered_task(call, plan, scratch, index, origin):
     """As `weights_task`, of a sparse first layer."""
-    layer = layer_of(plan, 0)
-    start, m = index * plan.columns, min(plan.chunk_rows, plan.n - origin)
+    layer, m = layer_of(plan, 0), min(plan.chunk_rows, plan.n - origin)
     part, fresh = shift(call.work, plan.task_base), origin == 0
     delta = shift(part, layer.delta)
     if index == 0:
@@ -87,8 +85,8 @@ def _gathered_task(call, plan, index, origin):
         sum_rows(shift(grad, layer.task_db), delta, layer.ld, layer.k, True, m)
         if plan.float64_blocks:
             _add_to_sums(call, plan, part, layer.task_db, layer.k, layer.task_dw, fresh)
-    tasks, stop = (m + plan.task_rows - 1) // plan.task_rows, min(layer.d, start + plan.columns)
-    gathered_gradient(call, plan, delta, layer.ld, tasks, start, stop, fresh)
+    tasks = (m + plan.task_rows - 1) // plan.task_rows
+    gathered_gradient(call, plan, delta, scratch, layer.ld, tasks, index, fresh)
 
 
 @procedure(types.none, lambda real: (*step_records(real), *[types.int64] * 2))
@@ -99,8 +97,9 @@ def weights_task(call, plan, worker, index, origin):
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
+    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     if layer.weight_gradient == GATHERED:
-        _gathered_task(call, plan, index, origin)
+        _gathered_task(call, plan, scratch, index, origin)
         return
     start = (index - layer.first_weight_task) * layer.weight_rows
     count = min(layer.weight_rows, layer.d - start)
@@ -109,7 +108,6 @@ def weights_task(call, plan, worker, index, origin):
     x, beyond = shift(call.x, origin * bottom.d), (plan.n - origin - m) * bottom.d
     if plan.want & DIAGONAL:
         x, beyond = shift(part, plan.squares), lanes(part)
-    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
     grad = call.out if plan.direct else part
     x_tangent = shift(call.x_tangent, origin * bottom.d)
     place, new = types.int64(0), types.boolean(True)  # no literals: one machine code
@@ -169,15 +167,16 @@ def reduce_slice(call, plan, index):
         return 0.0
     l2 = call.sums[L2] if plan.want & LOSS and plan.want & DIAGONAL == 0 else 0.0
     penalised = call.tangent if plan.want & TANGENT else call.theta
-    add_up = plan.want & GRADIENT and plan.direct == 0
     squares = 0.0
-    if l2 == 0.0 and not add_up:
+    if l2 == 0.0 and plan.want & GRADIENT == 0:
         return squares
     for number in range(plan.layers):
         layer = layer_of(plan, number)
         d, k, ld_dw = layer.d, layer.k, layer.ld_dw
         start, stop = d * index // slices, d * (index + 1) // slices
         offset = layer.weight + start * k
+        moved = plan.direct == 0 or (layer.transposed and k > 1)
+        add_up = plan.want & GRADIENT and moved
         if add_up and layer.weight_gradient >= SCATTERED:
             if layer.weight_gradient == SCATTERED:
                 sums = shift(call.sums, plan.scattered + start * k)
@@ -191,7 +190,7 @@ def reduce_slice(call, plan, index):
                 _sum_task_gradients(
                     call, plan, out, k, one, first + start * ld_dw, ld_dw, stop - start, k
                 )
-        if add_up and index == 0:
+        if add_up and plan.direct == 0 and index == 0:
             db = shift(call.out, layer.flat_db) if plan.flat else call.bias_gradient
             _sum_task_gradients(call, plan, db, k, one, layer.task_db, k, one, k)
         if l2 != 0.0:

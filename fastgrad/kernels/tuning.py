@@ -53,11 +53,15 @@ COPY_ROWS, COPY_PRODUCTS = 48, 32
 UNIT_BYTES = 128 * 1024  # of rows' gradients along a unit: they stay in the L2 (`hessian.py`)
 # Sparse X (`csr.py`): entries of a row where only shapes are known; bytes of all tasks' float64
 # gradients where dW is SCATTERED, which it is up to half as many for one; flops that the time of
-# writing a parameter's gradient is worth; tasks, and their least rows; chunks of the rows; weight
-# tasks (on Zen 5; 47,236-64-1, 20,000 rows).
+# writing a parameter's gradient is worth; tasks, and their least rows; chunks of the rows, and the
+# most rows of one, whose numbers have 16 bits (on Zen 5; 47,236-64-1, 20,000 rows).
 TYPICAL_ENTRIES = 64
 SCATTERED_BYTES, WRITE_FLOPS = 2 * 2**20, 8
-SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, SPARSE_WEIGHT_TASKS = 8, 48, 4, 192
+SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, MOST_CHUNK_ROWS = 16, 48, 4, 2**16
+# Buckets of columns where dW is GATHERED: as many columns as have so many bytes of dW, of so many
+# outputs at least, but a number of buckets; bits of their numbers; entries sorted at a time.
+BUCKET_BYTES, BUCKET_OUTPUTS, LEAST_BUCKETS, BUCKET_BITS = 2**19, 16, 16, (4, 16)
+SORTED_ENTRIES = 2**14
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
@@ -65,6 +69,7 @@ IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
 # Stacks (`_core/run.py`): what a step costs beside its products, as flops; threads go inside the
 # networks of the last round where these are fewer than this share of the threads.
 STEP_FLOPS, INSIDE = 40_000, 0.9
+STACK_CHOICES = 16  # numbers of networks for which a plan knows whether threads pay
 
 # Products (`gemm.py`, `gemm_tn.py`, `gemv.py`, `blocks.py`).
 # Products of a block of k: columns of X lie far from each other (weight gradient), rows do not.

@@ -87,3 +87,16 @@ def first_step_back(indptr):
             if indptr[i + 1] < indptr[i]:
                 return i
     return -1
+
+
+@kernel
+def first_row_out_of_order(indices, indptr):
+    """The first row whose column numbers do not grow from entry to entry: of these alone may any
+    stand twice."""
+    for row in range(indptr.size - 1):
+        back = 0
+        for i in range(indptr[row] + 1, indptr[row + 1]):
+            back |= indices[i] <= indices[i - 1]
+        if back:
+            return row
+    return -1

@@ -146,9 +146,10 @@ def _value(X, y, w, b):
 def _shade(ax, ws, bs, C):
     from matplotlib.colors import PowerNorm
 
-    mesh = ax.pcolormesh(
-        ws, bs, C, shading="gouraud", cmap=style.MAP, norm=PowerNorm(0.5, C.min(), C.max())
-    )
+    mesh = ax.pcolormesh(  # as triangles an SVG of it has 94 MB
+        ws, bs, C, shading="gouraud", cmap=style.MAP, norm=PowerNorm(0.5, C.min(), C.max()),
+        rasterized=True,
+    )  # fmt: skip
     ax.figure.colorbar(mesh, ax=ax, label="C")
     if C.max() > C.min():
         levels = C.min() + (C.max() - C.min()) * np.linspace(0, 1, 12)[1:-1] ** 2

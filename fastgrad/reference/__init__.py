@@ -16,7 +16,7 @@ whatever arrives there. An infinity in a row of X whose neuron is inactive still
 gradient into NaN here, since BLAS computes 0 * inf.
 
 Formula rows are those of Parr & Howard, *The Matrix Calculus You Need For Deep Learning*
-(arXiv 1802.01528), rows 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
+(arXiv 1802.01528), formulas 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
 """
 
 from .layers import (

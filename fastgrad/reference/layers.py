@@ -1,4 +1,4 @@
-"""Neurons and layers, and a step of gradient descent (rows 1 to 23 of the table)."""
+"""Neurons and layers, and a step of gradient descent (formulas 1 to 23 of the table)."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from .losses import counted, squared
 
 
 def affine(X, w, b):
-    """Affine output of a neuron or a layer, ``X @ w + b`` (rows 1 and 23).
+    """Affine output of a neuron or a layer, ``X @ w + b`` (formulas 1 and 23).
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def affine(X, w, b):
 
 
 def relu(Z):
-    """``max(0, z)`` of each entry, NaN kept (row 2); a fresh array of Z's shape and dtype.
+    """``max(0, z)`` of each entry, NaN kept (formula 2); a fresh array of Z's shape and dtype.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def relu(Z):
 
 
 def relu_mask(Z):
-    """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (row 16).
+    """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (formula 16).
 
     Examples
     --------
@@ -52,7 +52,7 @@ def relu_mask(Z):
 
 
 def affine_relu(X, w, b):
-    """Activation and mask of a neuron or a layer (rows 1, 2, 16 and 23).
+    """Activation and mask of a neuron or a layer (formulas 1, 2, 16 and 23).
 
     Parameters are those of `affine`.
 
@@ -72,7 +72,7 @@ def affine_relu(X, w, b):
 
 
 def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
-    """Gradients of a loss through a neuron or a layer (rows 14, 15 and 23).
+    """Gradients of a loss through a neuron or a layer (formulas 14, 15 and 23).
 
     ``dZ = grad_a where mask else 0; gX = dZ Wᵀ, gW = Xᵀ dZ, gb = 1ᵀ dZ``. Sums over the samples,
     no mean: the normalisation is in `grad_a`.
@@ -107,7 +107,7 @@ def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
 
 
 def neuron_grad(w, b, X):
-    """Derivative of one neuron's activation by w and by b, row by row (row 17).
+    """Derivative of one neuron's activation by w and by b, row by row (formula 17).
 
     Returns
     -------
@@ -125,7 +125,7 @@ def neuron_grad(w, b, X):
 
 
 def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
-    """Squared loss of one neuron and its gradient (rows 18, 19 and 20).
+    """Squared loss of one neuron and its gradient (formulas 18, 19 and 20).
 
     ``C = mean over samples of (y_i - max(0, w·x_i + b))²``, no ½; its gradient has the factor 2/n.
     With weights s both are ``Σ s_i (...) / Σ s_i``. An inactive row adds y_i² to C and nothing to
@@ -160,7 +160,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
 
 
 def sgd_step(theta, grad, lr):
-    """One step of gradient descent, ``theta -= lr * grad``, in place (row 21).
+    """One step of gradient descent, ``theta -= lr * grad``, in place (formula 21).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses: value, and derivative by the outputs (rows 18 and 25 to 29).
+"""Losses: value, and derivative by the outputs (formulas 18 and 25 to 29).
 
 A loss is added here by its own hand-written twin, and by its row in `fastgrad/losses.py`.
 """
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def mse(out, y, sample_weight=None):
-    """Squared error: mean over samples and outputs, no ½ (row 18 for k outputs).
+    """Squared error: mean over samples and outputs, no ½ (formula 18 for k outputs).
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def mse(out, y, sample_weight=None):
 
 
 def huber(out, y, sample_weight=None, huber_delta=1.0):
-    """Huber loss: mean over samples and outputs (row 27).
+    """Huber loss: mean over samples and outputs (formula 27).
 
     With r = out - y: ``r²/2`` for ``|r| <= huber_delta``, ``huber_delta (|r| - huber_delta/2)``
     outside. Parameters and returns are those of `mse`.
@@ -54,7 +54,7 @@ def huber(out, y, sample_weight=None, huber_delta=1.0):
 
 
 def logistic(out, y, sample_weight=None):
-    """Logistic loss on logits: mean over samples, sum over the k independent outputs (row 26).
+    """Logistic loss on logits: mean over samples, sum over the k independent outputs (formula 26).
 
     ``log(1 + e^-|z|) + max(z, 0) - y z`` with y in {0, 1}, of any numeric dtype; finite for every
     finite logit. Parameters and returns are those of `mse`.
@@ -78,7 +78,7 @@ def logistic(out, y, sample_weight=None):
 
 
 def cross_entropy(out, labels, sample_weight=None):
-    """Softmax cross-entropy on logits: mean over samples (row 25).
+    """Softmax cross-entropy on logits: mean over samples (formula 25).
 
     ``log Σ_j e^z_j - z_label`` with the row maximum taken out; the derivative is
     ``(softmax - onehot) / n``.
@@ -115,7 +115,7 @@ def cross_entropy(out, labels, sample_weight=None):
 
 
 def absolute_error(out, y, sample_weight=None):
-    """Absolute error: mean over samples and outputs (row 29); its slope is 0 at 0.
+    """Absolute error: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     Parameters and returns are those of `mse`.
 
@@ -134,7 +134,7 @@ def absolute_error(out, y, sample_weight=None):
 
 
 def quantile(out, y, sample_weight=None, quantile=0.5):
-    """Pinball loss of a quantile: mean over samples and outputs (row 29); its slope is 0 at 0.
+    """Pinball loss of a quantile: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     With r = out - y: ``(1 - quantile) r`` above, ``-quantile r`` below. Parameters and returns are
     those of `mse`.
@@ -154,7 +154,7 @@ def quantile(out, y, sample_weight=None, quantile=0.5):
 
 
 def poisson(out, y, sample_weight=None):
-    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (row 29).
+    """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (formula 29).
 
     ``e^z - y z`` with y of 0 or more; the negative logarithm of the likelihood but for what does
     not depend on z. Parameters and returns are those of `mse`.
@@ -186,7 +186,7 @@ LOSSES = {
 
 
 def softmax(out):
-    """Probabilities of the k classes, row by row (row 25).
+    """Probabilities of the k classes, row by row (formula 25).
 
     Examples
     --------
@@ -200,7 +200,7 @@ def softmax(out):
 
 
 def sigmoid(out):
-    """``1 / (1 + e^-z)`` of each entry, without overflow (row 26).
+    """``1 / (1 + e^-z)`` of each entry, without overflow (formula 26).
 
     Examples
     --------

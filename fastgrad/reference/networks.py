@@ -1,4 +1,4 @@
-"""Networks on one flat vector: loss and gradient, and activations (rows 24 and 28)."""
+"""Networks on one flat vector: loss and gradient, and activations (formulas 24 and 28)."""
 
 import inspect
 from itertools import pairwise
@@ -36,7 +36,7 @@ def _relu_back(delta, A):
 
 
 # By name: the activation of Z, in its place, and d loss / d A times the slope, known from A, in its
-# place (row 28).
+# place (formula 28).
 ACTIVATIONS = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
@@ -51,7 +51,7 @@ ACTIVATIONS = {
 
 
 def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation="relu"):
-    """Activations of every layer, ``[X, A_1, ..., out]`` (row 24).
+    """Activations of every layer, ``[X, A_1, ..., out]`` (formula 24).
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def mlp_loss_and_grad(
     activation="relu",
     **parameters,
 ):
-    """Loss of a network and its gradient by all parameters (row 24).
+    """Loss of a network and its gradient by all parameters (formula 24).
 
     The loss is normalised as its function in `LOSSES` says, plus ``l2/2 · ‖weights‖²``; biases are
     not penalised.
@@ -141,7 +141,7 @@ def mlp_grad_input(
     activation="relu",
     **parameters,
 ):
-    """Gradient of a network's loss by its input, ``(n, d)``, fresh (rows 23 and 24).
+    """Gradient of a network's loss by its input, ``(n, d)``, fresh (formulas 23 and 24).
 
     Parameters are those of `mlp_loss_and_grad`; `l2` is taken for symmetry and changes nothing,
     as the penalty does not depend on X.
@@ -167,7 +167,7 @@ def output_delta(out, y, loss, sample_weight, parameters):
 
 
 def _backward(theta, layer_sizes, activations, delta, output_activation, activation, grad):
-    """Fill `grad` layer by layer (row 23), or without one return the derivative by X."""
+    """Fill `grad` layer by layer (formula 23), or without one return the derivative by X."""
     layers = unflatten(theta, layer_sizes)
     grads = None if grad is None else unflatten(grad, layer_sizes)
     ones = np.ones(len(delta), delta.dtype)

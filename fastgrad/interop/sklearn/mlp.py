@@ -271,8 +271,8 @@ class FastMLP(BaseEstimator):
         return 0.0
 
     def _initial(self, sizes) -> np.ndarray:
-        """Weights and biases uniform within sqrt(6 / (d + k)) (Glorot and Bengio 2010, formula 16),
-        for "logistic" sqrt(2 / (d + k)), drawn as scikit-learn draws them: one `random_state` gives
+        """Weights and biases uniform within sqrt(6 / (d + k)) (Glorot and Bengio, 2010), for
+        "logistic" sqrt(2 / (d + k)), drawn as scikit-learn draws them: one `random_state` gives
         both the same start."""
         parts, factor = [], 2.0 if self.activation == "logistic" else 6.0
         for d, k in pairwise(sizes):
