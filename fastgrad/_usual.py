@@ -94,6 +94,22 @@ def use(loss, dtype) -> None:
     fit(net, sparse, y, epochs=1, seed=0)
 
 
+def one_output(name, dtype) -> None:
+    """A column of targets, or an array without columns."""
+    net, X = MLP([4, 300, 1], loss=name, dtype=dtype), np.ones((600, 4), dtype)
+    theta = net.init(seed=0)
+    for y in (np.zeros((600, 1), dtype), np.zeros(600, dtype)):
+        for rows in (600, 1):
+            net.loss_and_grad(theta, X[:rows], y[:rows])
+        _of_rows(net, theta, X, y)
+
+
+def _of_rows(net, theta, X, y) -> None:
+    for rows in (600, 1):
+        per_sample.grad_norms(net, theta, X[:rows], y[:rows])
+        per_sample.clipped_loss_and_grad(net, theta, X[:rows], y[:rows], max_norm=1.0)
+
+
 def differentiate(loss, dtype) -> None:
     net, (X, y) = MLP([4, 300, 2], loss=loss.name, dtype=dtype), _data(loss, dtype)
     theta, cotangent = net.init(seed=0), np.ones((600, 2), dtype)
@@ -104,8 +120,7 @@ def differentiate(loss, dtype) -> None:
     curvature.hvp(net, theta, X, y, theta)
     curvature.ggn_vp(net, theta, X, y, theta)
     curvature.ggn_diagonal(net, theta, X, y)
-    per_sample.grad_norms(net, theta, X, y)
-    per_sample.clipped_loss_and_grad(net, theta, X, y, max_norm=1.0)
+    _of_rows(net, theta, X, y)
     small = MLP([4, 3, 2], loss=loss.name, dtype=dtype)
     theta = small.init(seed=0)
     per_sample.grads(small, theta, X, y)
@@ -144,6 +159,8 @@ def record(path: Path) -> None:
     warm(DTYPES)
     for dtype in map(np.dtype, DTYPES):
         layers(dtype)
+        for name in ("mse", "logistic", "poisson"):
+            one_output(name, dtype)
         for loss in DEFAULTS.values():
             use(loss, dtype)
             differentiate(loss, dtype)
