@@ -181,7 +181,8 @@ def reduce_slice(call, plan, index):
             if layer.weight_gradient == SCATTERED:
                 sums = shift(call.sums, plan.scattered + start * k)
                 out = shift(call.out, offset)
-                add_float64_gradients(out, k, 1, sums, k, stop - start, k, d * k, plan.tasks)
+                size = (stop - start) * k  # as one long row
+                add_float64_gradients(out, size, 1, sums, size, one, size, d * k, plan.tasks)
         elif add_up:
             out, first = shift(call.out, offset), layer.task_dw
             if layer.transposed:
