@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,10 @@ from ._core.calls import checked_network
 from ._core.csr import Csr
 from ._core.names import list_public
 from .network import MLP
-from .typing import Numbers
+from .typing import Numbers, SparseRows
+
+if TYPE_CHECKING:
+    from ._training.stream import Stream
 
 __all__ = ["Scores", "evaluate", "score_name"]
 list_public(globals())
@@ -53,7 +56,7 @@ def score_name(net: MLP[Any]) -> str:
 def evaluate(
     net: MLP[Any],
     theta: Numbers,
-    X: Any,
+    X: Numbers | SparseRows | Stream,
     y: Numbers | None = None,
     sample_weight: Numbers | None = None,
     *,
@@ -109,7 +112,7 @@ def evaluate(
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
 
 
-def is_stream(X) -> bool:
+def is_stream(X: object) -> bool:
     """Whether X is a `Stream`, without importing what only streams need."""
     streams = sys.modules.get("fastgrad._training.stream")
     return streams is not None and isinstance(X, streams.Stream)
@@ -252,10 +255,10 @@ class Tally:
     """Scores of rows that come block by block; `targets`: of how many the spread about the mean is
     kept (merged as `datasets.prepare.Moments` does), 0 where the caller finds it."""
 
-    def __init__(self, net, targets: int):
+    def __init__(self, net: MLP[Any], targets: int):
         self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
-        self._count = 0  # of rows that count
-        self._counted = net.spec.loss.score == "accuracy"
+        self._labels = net.spec.loss.score == "accuracy"
+        self.counted = 0  # rows of a weight above 0
         self._mean, self._about = np.zeros(targets), np.zeros(targets)
 
     def add_outputs(self, net, theta, x, y, s, threads) -> None:
@@ -280,13 +283,13 @@ class Tally:
         share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
         if not share:
             return
+        self.counted += len(y) if s is None else int(np.count_nonzero(s))
         flat = y[:, 0] if loss.labelled else y
         near = None if s is None else check.near_one(s)  # a block's may all be very small
         self._losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         self._weights.append(share)
-        self._count += x.shape[0] if s is None else np.count_nonzero(s)
         out = net.predict(theta, x, threads=threads)
-        if not self._counted:
+        if not self._labels:
             self.left = self.left + _sum(np.square(loss.values(out) - y, dtype=np.float64), s)
         elif loss.labelled:
             self._right += _sum(_known(out.argmax(axis=1) == flat, out), s)
@@ -307,7 +310,7 @@ class Tally:
 
     def sums(self, columns: int, targets=0.0) -> np.ndarray:
         """Of losses, weights, what is right, rows; of squares left and targets by columns."""
-        first = float(np.sum(self._losses)), self.weight(), float(self._right), self._count
+        first = float(np.sum(self._losses)), self.weight(), float(self._right), self.counted
         return np.concatenate([first, *(np.zeros(columns) + own for own in (self.left, targets))])
 
     def about(self, mean) -> np.ndarray:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from ._core import check
+from ._core.names import list_public
 from ._tables import roles
 from ._tables.blocks import Folder
 from ._tables.held_out import Share
@@ -20,32 +23,34 @@ from ._tables.learn import Learnt, learn
 from ._tables.sources import find, keys_of, of_path
 from ._training.stream import Columns, Stream
 from .models import Model
+from .typing import PathLike
 
 __all__ = ["Stream", "stream"]
+list_public(globals())
 
 WINDOW = 2**18  # rows, unless another is given
 
 
 def stream(
-    data,
+    data: PathLike | Sequence[PathLike] | Any,
     *,
-    target=None,
-    features=None,
-    drop=None,
+    target: str | Sequence[str] | None = None,
+    features: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
     weight: str | None = None,
-    like=None,
+    like: Model | Stream | None = None,
     window: int = WINDOW,
     ahead: int = 1,
     standardize: bool = True,
     held_out: float = 0.0,
     seed: int = 0,
-    task: str = "auto",
+    task: Literal["auto", "classification", "regression"] = "auto",
     impute: bool = False,
-    unknown: str = "error",
+    unknown: Literal["error", "zero"] = "error",
     force: bool = False,
-    csv: dict | None = None,
+    csv: dict[str, Any] | None = None,
     threads: int | None = None,
-    progress=None,
+    progress: Callable[[float], object] | None = None,
 ) -> Stream:
     """Rows of Parquet or CSV files that `fit` and `evaluate` read window by window.
 

@@ -31,6 +31,7 @@ from ._training.optimizer import Optimizer
 from ._training.ranks import Ranks
 from ._training.result import FitResult
 from ._training.run import Run
+from ._training.stream import Stream
 from ._training.summed import comparable_weights
 from .network import MLP
 from .second_order import SecondOrder
@@ -62,7 +63,7 @@ BatchSource: TypeAlias = (
 
 def fit(
     net: MLP[D],
-    X: Data | BatchSource,
+    X: Data | BatchSource | Stream,
     y: Numbers | None = None,
     *,
     theta: Numbers | None = None,
@@ -70,7 +71,7 @@ def fit(
     epochs: int = 20,
     batch_size: int | None = None,
     sample_weight: Numbers | None = None,
-    validation: Batch | None = None,
+    validation: Batch | Stream | None = None,
     seed: Seed = None,
     shuffle: bool = True,
     patience: int | None = None,

@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._tables.arrow import column as arrow_column
 from .._tables.encoder import Encoder
 from .._tables.held_out import Share
 from .._tables.learn import Learnt, block_table, source_name
 from ..models import Model
+from ..network import MLP
+from ..typing import Numbers
 from .sources import Arrays
 from .windows import Windows
 
@@ -48,7 +53,23 @@ class Stream:
     See `stream`.
     """
 
-    def __init__(self, folder, learnt, weight, window: int, ahead: int, threads, share=None):
+    weight: str | None
+    window: int
+    ahead: int
+    threads: int | None
+    held_out: Stream | None
+    units: list[Any]
+    classes: list[Any] | None
+    encoding: dict[str, Any]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    features: list[str]
+    target: str | list[str]
+
+    def __init__(
+        self, folder: Any, learnt: Any, weight: str | None, window: int, ahead: int,
+        threads: int | None, share: Share | None = None,
+    ) -> None:  # fmt: skip
         """Not called by users: see `stream`. `share`: a `Share` of the rows, None: all."""
         self._folder, self._learnt, self._share = folder, learnt, share
         self.weight, self.window, self.ahead, self.threads = weight, window, ahead, threads
@@ -92,7 +113,9 @@ class Stream:
     def rows(self) -> int:
         return sum(self._unit_rows())
 
-    def model(self, net, theta=None, *, summary=None) -> Model:
+    def model(
+        self, net: MLP[Any], theta: Numbers | None = None, *, summary: dict[str, Any] | None = None
+    ) -> Model:
         """A `Model` of a network that was trained on this stream, which reads tables as it does.
 
         Parameters
@@ -132,7 +155,7 @@ class Stream:
             {} if summary is None else summary, self.encoding,
         )  # fmt: skip
 
-    def tables(self):
+    def tables(self) -> Iterator[Any]:
         """Tables of some rows each, in the order of the files, as `Model.predict` takes them."""
         for unit in self.units:
             first = unit.first
@@ -141,7 +164,9 @@ class Stream:
                 yield block_table(self._folder, unit, first, data, columns)
                 first += data.num_rows
 
-    def rows_of(self, units, skip: int, labelled: bool, net, stopped):
+    def rows_of(
+        self, units: Any, skip: int, labelled: bool, net: MLP[Any], stopped: Any
+    ) -> Iterator[Any]:
         """Encoded blocks of the rows of these units but the first `skip`, until `stopped()`."""
         folder, weight = self._folder, self.weight if labelled else None
         encoder = Encoder(folder, self.model(net), weight, labelled)
@@ -178,7 +203,7 @@ class Stream:
                     f"{name}: {used} rows; expected {counts[unit]}, as when it was first read"
                 )
 
-    def fixed(self) -> dict:
+    def fixed(self) -> dict[str, Any]:
         """What a checkpoint compares: the files, and how their columns are understood."""
         found = self._learnt
         text = json.dumps([
@@ -193,7 +218,7 @@ class Stream:
         marks = [_mark(reader.source) for reader in self._folder.readers]
         return {"files": marks, "columns": hashlib.sha256(text.encode()).hexdigest()}
 
-    def for_fit(self, net, batch_size: int | None, shuffle: bool):
+    def for_fit(self, net: MLP[Any], batch_size: int | None, shuffle: bool) -> Any:
         """The source of `fit`: arrays where a window holds all rows. `batch_size` None: all."""
         self.model(net)
         if not self.rows:
@@ -207,12 +232,12 @@ class Stream:
         source.fixed.update(self.fixed())
         return source
 
-    def arrays(self, net) -> tuple:
+    def arrays(self, net: MLP[Any]) -> tuple[Any, Any, Any]:
         """(X, y, sample weights or None) of all rows, in order, as a network takes them."""
         x, y, s = Windows(net, self, None, False).all()
         return x, y if net.spec.loss.labelled else y.reshape(len(x), -1), s
 
-    def blocks(self, net, labelled: bool = True):
+    def blocks(self, net: MLP[Any], labelled: bool = True) -> Iterator[tuple[Any, Any, Any]]:
         """(x, y or None, sample weights or None) of some rows each, in order, for evaluation."""
         return Windows(net, self, None, False, labelled).blocks()
 

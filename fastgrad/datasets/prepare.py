@@ -174,8 +174,8 @@ def moments(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     (array(2.e+300), array(1.e+300))
     """
     mean, deviation, constant = _moments(X)
-    smallest = np.nextafter(0.0, 1.0)
-    return mean, np.where(constant, 1.0, np.maximum(deviation, smallest))
+    least = 5e-324  # the smallest number above 0
+    return mean, np.where(constant, 1.0, np.maximum(deviation, least))
 
 
 def _moments(X):
@@ -208,11 +208,11 @@ class Moments:
     True
     """
 
-    def __init__(self, columns: int):
+    def __init__(self, columns: int) -> None:
         self.rows = np.zeros(columns)
         self.mean, self.deviation = np.zeros(columns), np.zeros(columns)
 
-    def add(self, X) -> None:
+    def add(self, X: NDArray[np.float64]) -> None:
         """X (m, columns), float64.
 
         Examples
@@ -239,7 +239,7 @@ class Moments:
         within = np.hypot(np.sqrt(rest) * self.deviation, np.sqrt(share) * deviation)
         self.deviation = np.hypot(within, 2 * (np.sqrt(rest * share) * np.abs(between)))
 
-    def scale(self):
+    def scale(self) -> NDArray[np.float64]:
         """The deviation; 1 for that of a constant column.
 
         Examples
