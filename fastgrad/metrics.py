@@ -257,8 +257,8 @@ class Tally:
 
     def __init__(self, net: MLP[Any], targets: int):
         self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
-        self._count = 0  # of rows that count
         self._labels = net.spec.loss.score == "accuracy"
+        self.counted = 0  # rows of a weight above 0
         self._mean, self._about = np.zeros(targets), np.zeros(targets)
 
     def add_outputs(self, net, theta, x, y, s, threads) -> None:
@@ -283,11 +283,11 @@ class Tally:
         share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
         if not share:
             return
+        self.counted += len(y) if s is None else int(np.count_nonzero(s))
         flat = y[:, 0] if loss.labelled else y
         near = None if s is None else check.near_one(s)  # a block's may all be very small
         self._losses.append(share * net.loss(theta, x, flat, near, threads=threads))
         self._weights.append(share)
-        self._count += x.shape[0] if s is None else np.count_nonzero(s)
         out = net.predict(theta, x, threads=threads)
         if not self._labels:
             self.left = self.left + _sum(np.square(loss.values(out) - y, dtype=np.float64), s)
@@ -310,7 +310,7 @@ class Tally:
 
     def sums(self, columns: int, targets=0.0) -> np.ndarray:
         """Of losses, weights, what is right, rows; of squares left and targets by columns."""
-        first = float(np.sum(self._losses)), self.weight(), float(self._right), self._count
+        first = float(np.sum(self._losses)), self.weight(), float(self._right), self.counted
         return np.concatenate([first, *(np.zeros(columns) + own for own in (self.left, targets))])
 
     def about(self, mean) -> np.ndarray:

@@ -13,7 +13,9 @@ try:
 except ImportError:
     raise ImportError('fastgrad.interop.dask needs Dask: pip install "fastgrad[dask]"') from None
 
+from ..._core.names import list_public
 from .estimators import DaskMLPClassifier, DaskMLPRegressor
 from .training import PartedLoss, fit, loss_and_grad
 
 __all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "PartedLoss", "fit", "loss_and_grad"]
+list_public(globals())
