@@ -51,7 +51,7 @@ def calls_by_name(name: str) -> dict:
     return calls
 
 
-def multiples(name: str, rounds: int = 7) -> dict[str, float]:
+def multiples(name: str, rounds: int = 5) -> dict[str, float]:
     """Of the time of `loss_and_grad`, by function: the median of paired ratios."""
     calls = calls_by_name(name)
     times = [{each: turn(call, 0.01)[0] for each, call in calls.items()} for _ in range(rounds)]

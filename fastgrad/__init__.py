@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from . import schedules
+from ._core.names import list_public as _list_public
 from ._version import __version__
 from .dense import affine, affine_relu, affine_relu_backward
 from .interop import numba as _overloads  # noqa: F401 - registers `@njit` twins
@@ -123,15 +124,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if not module:
-        return _import_module(f".{name}", __name__)
-    value = globals()[name] = getattr(_import_module(f".{module}", __name__), name)
-    return value
+_list_public(globals())
 
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __getattr__(name: str):
+        module = _MODULE_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if not module:
+            return _import_module(f".{name}", __name__)
+        value = globals()[name] = getattr(_import_module(f".{module}", __name__), name)
+        return value

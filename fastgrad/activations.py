@@ -10,22 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from ._core.names import list_public
 from .kernels import activations as kernels
+from .typing import ActivationName
+
+__all__ = ["ACTIVATIONS", "LEAK", "Activation", "get_activation"]
+list_public(globals())
 
 
 @dataclass(frozen=True, eq=False)
 class Activation:
     """One activation."""
 
-    name: str
+    name: ActivationName
     variance: float  # of initial weights, times d
-    value: Callable  # (v, z) -> a, as vectors (`kernels/arithmetic.py`)
-    slope: Callable  # (v, a) -> da/dz
-    bend: Callable | None = None  # (v, a) -> second derivative by z over the first; None: 0
+    value: Callable[[Any, Any], Any]  # (v, z) -> a, as vectors (`kernels/arithmetic.py`)
+    slope: Callable[[Any, Any], Any]  # (v, a) -> da/dz
+    # (v, a) -> second derivative by z over the first; None: 0
+    bend: Callable[[Any, Any], Any] | None = None
     code: int = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         code = kernels.add_activation(self.name, self.value, self.slope, self.bend)
         object.__setattr__(self, "code", code)
 
@@ -33,7 +40,7 @@ class Activation:
 LEAK = 0.01  # the slope of a leaky ReLU where z <= 0, as in PyTorch
 
 # The first two are the micro-kernel's own epilogues, by these codes (`kernels/micro_kernel.py`).
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (
         Activation("identity", 1.0, lambda v, z: z, lambda v, a: v.const(1.0)),
@@ -76,7 +83,7 @@ ACTIVATIONS = {
 }
 
 
-def get_activation(name, argument: str = "activation") -> Activation:
+def get_activation(name: str, argument: str = "activation") -> Activation:
     """The activation of that name; an error that lists the names otherwise."""
     if not isinstance(name, str):
         raise TypeError(f"{argument} is {name!r}; expected one of {', '.join(ACTIVATIONS)}")

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import fields, files
+from ._core.names import list_public
+from ._core.shown import short
 from .history import History
 from .network import MLP
 from .optimizers import BY_NAME
+from .typing import PathLike
 
 __all__ = ["Checkpoint", "load_checkpoint", "network_of", "save_checkpoint", "specification"]
+list_public(globals())
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkpoint:
     """A run of `fit` at the end of an epoch.
 
@@ -50,16 +56,23 @@ class Checkpoint:
     (True, 2)
     """
 
-    net: MLP
-    theta: np.ndarray
-    best_theta: np.ndarray
-    optimizer: dict
+    net: MLP[Any]
+    theta: NDArray[Any]
+    best_theta: NDArray[Any]
+    optimizer: dict[str, Any]
     history: History
-    generator: dict
-    run: dict
+    generator: dict[str, Any]
+    run: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"Checkpoint(epoch {self.run.get('epoch')} of {self.net!r},\n"
+            f"    theta {short(self.theta)}, optimizer {self.optimizer.get('name')},\n"
+            f"    history={self.history!r})"
+        )
 
 
-def specification(net: MLP) -> dict:
+def specification(net: MLP[Any]) -> dict[str, Any]:
     """A network as plain values; `network_of` is the way back.
 
     Examples
@@ -71,7 +84,7 @@ def specification(net: MLP) -> dict:
     return net.spec.settings()
 
 
-def network_of(spec: dict) -> MLP:
+def network_of(spec: dict[str, Any]) -> MLP[Any]:
     """The network of a `specification`.
 
     Examples
@@ -84,7 +97,7 @@ def network_of(spec: dict) -> MLP:
     return MLP(spec.pop("layer_sizes"), **spec)
 
 
-def save_checkpoint(path, saved: Checkpoint) -> None:
+def save_checkpoint(path: PathLike, saved: Checkpoint) -> None:
     """Write a checkpoint: the whole file, or the old one stays.
 
     Examples
@@ -108,7 +121,7 @@ def save_checkpoint(path, saved: Checkpoint) -> None:
     files.write(path, "checkpoint", header, arrays)
 
 
-def check_free(path) -> None:
+def check_free(path: PathLike) -> None:
     """A FileExistsError where `fit` would write over a file that is there.
 
     Examples
@@ -129,7 +142,7 @@ def check_free(path) -> None:
     )
 
 
-def load_checkpoint(path) -> Checkpoint:
+def load_checkpoint(path: PathLike) -> Checkpoint:
     """Read a checkpoint that `fit` wrote.
 
     Parameters

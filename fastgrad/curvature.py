@@ -13,14 +13,24 @@ Formulas 34 to 37.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import inputs, loss_arguments, output, outputs, tangents
 from ._core.csr import Csr, bound_rows
+from ._core.names import list_public
 from ._core.run import run
 from .kernels import records as at
 from .kernels.bind import run_output_product, run_product
+from .typing import ArrayOf, CurvatureName, D, Numbers, Rows
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+    from .network import MLP
 
 __all__ = [
     "ggn",
@@ -32,12 +42,25 @@ __all__ = [
     "operator",
     "output_hvp",
 ]
+list_public(globals())
 
 
+@overload
 def hvp(
-    net, theta, X, y, v, sample_weight=None, *, v_X=None, need_X: bool = False, out=None,
-    threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def hvp(
+    net: Any, theta: Any, X: Any, y: Any, v: Any, sample_weight: Any = None, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """The Hessian of the loss times a vector, H v: how the gradient moves as theta moves along v.
 
     Parameters
@@ -102,10 +125,22 @@ def hvp(
     return _product(at.SECOND, net, theta, X, y, v, sample_weight, v_X, need_X, out, threads)
 
 
+@overload
 def ggn_vp(
-    net, theta, X, y, v, sample_weight=None, *, v_X=None, need_X: bool = False, out=None,
-    threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def ggn_vp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, y: Numbers, v: ArrayOf[D] | None,
+    sample_weight: Numbers | None = ..., *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def ggn_vp(
+    net: Any, theta: Any, X: Any, y: Any, v: Any, sample_weight: Any = None, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """Gauss and Newton's matrix of the loss times a vector, G v.
 
     Parameters, returns and errors are those of `hvp`.
@@ -146,10 +181,22 @@ def _product(second, net, theta, X, y, v, sample_weight, v_X, need_X, out, threa
     return (out, out_X) if need_X else out
 
 
+@overload
 def output_hvp(
-    net, theta, X, cotangent, v, *, v_X=None, need_X: bool = False, out=None,
-    threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers, v: ArrayOf[D] | None,
+    *, v_X: Numbers | None = ..., need_X: Literal[False] = ...,
+    out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def output_hvp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers, v: ArrayOf[D] | None,
+    *, v_X: Numbers | None = ..., need_X: Literal[True],
+    out: tuple[NDArray[D], NDArray[D]] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def output_hvp(
+    net: Any, theta: Any, X: Any, cotangent: Any, v: Any, *, v_X: Any = None,
+    need_X: bool = False, out: Any = None, threads: int | None = None,
+) -> Any:  # fmt: skip
     """The Hessian of sum(cotangent * outputs) times a vector: how `fastgrad.jacobians.vjp` moves.
 
     Parameters
@@ -213,7 +260,16 @@ def output_hvp(
     return (out, out_X) if need_X else out
 
 
-def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn_diagonal(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The diagonal of Gauss and Newton's matrix of the loss.
 
     Parameters
@@ -260,7 +316,15 @@ def ggn_diagonal(net, theta, X, y, sample_weight=None, *, out=None, threads: int
     return out
 
 
-def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = None):
+def kfac_factors(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    threads: int | None = None,
+) -> list[tuple[NDArray[D], NDArray[D]]]:
     """The factors of Kronecker's approximation to Gauss and Newton's matrix, layer by layer.
 
     Parameters
@@ -311,7 +375,16 @@ def kfac_factors(net, theta, X, y, sample_weight=None, *, threads: int | None = 
     return list(zip(parts[::2], parts[1::2]))
 
 
-def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def hessian(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The Hessian of the loss, for networks of up to some thousand parameters.
 
     Parameters
@@ -355,7 +428,16 @@ def hessian(net, theta, X, y, sample_weight=None, *, out=None, threads: int | No
     return _matrix(at.SECOND, net, theta, X, y, sample_weight, out, threads)
 
 
-def ggn(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def ggn(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Gauss and Newton's matrix of the loss, for networks of up to some thousand parameters.
 
     Parameters, returns and errors are those of `hessian`.
@@ -391,7 +473,16 @@ def _matrix(second, net, theta, X, y, sample_weight, out, threads):
     return out
 
 
-def operator(net, theta, X, y, sample_weight=None, *, kind: str = "hessian", threads=None):
+def operator(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    kind: CurvatureName = "hessian",
+    threads: int | None = None,
+) -> LinearOperator:
     """A matrix of second derivatives as SciPy's `LinearOperator`: products with it, no matrix.
 
     Parameters

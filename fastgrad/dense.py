@@ -6,15 +6,23 @@ Formulas 1, 2, 15, 16 and 23 of the guide's table.
 
 from __future__ import annotations
 
+from typing import Any, Literal, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
+from ._core.names import list_public
 from ._core.plan import layer_plan
 from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_backward, run_forward
 from .kernels.micro_kernel import RELU, STORE
+from .typing import ArrayOf, F, Values
+
+__all__ = ["affine", "affine_relu", "affine_relu_backward"]
+list_public(globals())
 
 
 def _layer(X, W, b):
@@ -65,7 +73,14 @@ def _forward(X, W, b, out, mask, threads):
         run(plan, run_forward, (W, b, X, out, mask), threads)
 
 
-def affine(X, w, b, *, out=None, threads: int | None = None):
+def affine(
+    X: ArrayOf[F],
+    w: ArrayOf[F],
+    b: Values[F],
+    *,
+    out: NDArray[F] | None = None,
+    threads: int | None = None,
+) -> NDArray[F]:
     """Z = X @ w + b.
 
     Parameters
@@ -105,7 +120,14 @@ def affine(X, w, b, *, out=None, threads: int | None = None):
     return Z
 
 
-def affine_relu(X, w, b, *, out=None, threads: int | None = None):
+def affine_relu(
+    X: ArrayOf[F],
+    w: ArrayOf[F],
+    b: Values[F],
+    *,
+    out: tuple[NDArray[F], NDArray[np.bool_]] | None = None,
+    threads: int | None = None,
+) -> tuple[NDArray[F], NDArray[np.bool_]]:
     """max(0, X @ w + b) and the ReLU mask, fused.
 
     Parameters
@@ -151,9 +173,21 @@ def affine_relu(X, w, b, *, out=None, threads: int | None = None):
     return a, mask
 
 
+@overload
 def affine_relu_backward(
-    grad_a, X, W, mask, *, need_gX: bool = True, out=None, threads: int | None = None
-):
+    grad_a: ArrayOf[F], X: ArrayOf[F], W: ArrayOf[F], mask: NDArray[np.bool_], *,
+    need_gX: Literal[True] = ..., out: tuple[NDArray[F], ...] | None = ...,
+    threads: int | None = ...,
+) -> tuple[NDArray[F], NDArray[F], NDArray[F] | Any]: ...  # fmt: skip
+@overload
+def affine_relu_backward(
+    grad_a: ArrayOf[F], X: ArrayOf[F], W: ArrayOf[F], mask: NDArray[np.bool_], *,
+    need_gX: bool, out: tuple[NDArray[F] | None, ...] | None = ..., threads: int | None = ...,
+) -> tuple[NDArray[F] | None, NDArray[F], NDArray[F] | Any]: ...  # fmt: skip
+def affine_relu_backward(
+    grad_a: Any, X: Any, W: Any, mask: Any, *, need_gX: bool = True, out: Any = None,
+    threads: int | None = None,
+) -> Any:  # fmt: skip
     """Back through a layer: from d loss / d a to d loss / d X, d W and d b.
 
     Parameters

@@ -5,14 +5,21 @@ float64, and θ is never changed: every call gets a copy. The verdict on an anal
 `gradcheck.py`.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
+from ._core.names import list_public
 from .calculus.arguments import in_layout
+from .typing import Function, LayoutName, StencilName, Values
 
 __all__ = ["numerical_gradient", "numerical_jacobian"]
+list_public(globals())
 
 # stencil -> ((k, weight of f(+kh) - f(-kh)), ...), divisor, default step. Equal values cancel
 # exactly. Truncation and rounding: h⁴ f⁽⁵⁾/30 + 1.5 ε|f|/h, and h² f⁽³⁾/6 + ε|f|/h.
@@ -76,7 +83,7 @@ def slope_on(line, h, stencil):
     """Derivative of the line at t = 0, and the rounding to be expected in it."""
     terms, divisor, _ = _STENCILS[stencil]
     pairs = [(weight, line(k * h), line(-k * h)) for k, weight in terms]
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(under="ignore", invalid="ignore", over="ignore"):
         slope = sum(weight * (ahead - behind) for weight, ahead, behind in pairs) / (divisor * h)
         size = np.max([np.maximum(abs(ahead), abs(behind)) for _, ahead, behind in pairs], axis=0)
         return slope, NOISE * size / h
@@ -86,7 +93,7 @@ def one_sided_slopes(line, h):
     """Second-order derivatives from the left and from the right, (m,) each."""
     at = line(0.0)
     sides = [(t, line(t), line(2 * t)) for t in (-h, h)]
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(under="ignore", invalid="ignore", over="ignore"):
         return [(4 * near - far - 3 * at) / (2 * t) for t, near, far in sides]
 
 
@@ -101,7 +108,7 @@ def rounding_on(line):
     widths = []
     for h in (5e-4 * math.sqrt(0.7), 1.25e-4 * math.sqrt(0.9)):  # no step that a grid knows
         values = np.stack([line(k * h) for k in range(-12, 13)])
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        with np.errstate(under="ignore", invalid="ignore", over="ignore", divide="ignore"):
             fifth = abs(np.diff(values, 5, axis=0))
             inner, outer = np.median(fifth[5:15], axis=0), np.median(fifth[[*_OUTER]], axis=0)
             noise = np.where(outer > inner / 32, np.median(fifth, axis=0), 0.0)
@@ -117,7 +124,7 @@ def _stair(values):
     jumps = abs(np.diff(values, axis=0))
     stands = [np.mean(half == 0, axis=0) for half in np.split(jumps, 2)]
     height = np.where(jumps > 0, jumps, np.inf).min(axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(under="ignore", invalid="ignore"):
         multiples = np.where(np.isfinite(height), jumps / height, 0.0)
     whole = (abs(multiples - np.rint(multiples)) < 1e-6).all(axis=0) & (multiples > 0).any(axis=0)
     return np.where(whole & (np.minimum(*stands) > 0.3), height, 0.0)
@@ -141,7 +148,15 @@ def direction_line(call, theta, v):
     return lambda t: call(theta + t * v)
 
 
-def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", layout="numerator"):
+def numerical_jacobian(
+    f: Function,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    step: float | None = None,
+    stencil: StencilName = "five_point",
+    layout: LayoutName = "numerator",
+) -> NDArray[np.float64]:
     """Jacobian ∂f/∂theta by differences (row 5, section 4 of arXiv 1802.01528).
 
     Parameters
@@ -181,7 +196,14 @@ def numerical_jacobian(f, theta, args=(), *, step=None, stencil="five_point", la
     return in_layout(jacobian, layout)
 
 
-def numerical_gradient(f, theta, args=(), *, step=None, stencil="five_point"):
+def numerical_gradient(
+    f: Function,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    step: float | None = None,
+    stencil: StencilName = "five_point",
+) -> NDArray[np.float64]:
     """Gradient ∇f by differences (row 4, section 3 of arXiv 1802.01528).
 
     Parameters and errors are those of `numerical_jacobian`, but f returns a scalar.

@@ -8,13 +8,18 @@ point is told apart from a wrong gradient. All of it is float64, and θ is never
 gets a copy.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
 from ._core import check
 from ._core.comparison import Line, Settings, assess_directions, assess_entries, factor_of
+from ._core.names import list_public
 from .calculus.arguments import in_layout
 from .differences import (
     checked_options,
@@ -23,6 +28,10 @@ from .differences import (
     numerical_jacobian,
     values_of,
 )
+from .typing import Function, LayoutName, StencilName, Values
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "GradientCheck",
@@ -33,6 +42,23 @@ __all__ = [
     "numerical_gradient",
     "numerical_jacobian",
 ]
+list_public(globals())
+
+# (value, gradient) of theta and args, or a function for each.
+Functions: TypeAlias = Function | tuple[Function, Function]
+
+
+class Options(TypedDict, total=False):
+    """What `check_gradient` takes by keyword."""
+
+    rtol: float
+    floor: float
+    step: float | None
+    stencil: StencilName
+    names: Mapping[str, tuple[int, ...]] | None
+    full_limit: int
+    directions: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +105,7 @@ class GradientCheck:
     inconclusive: bool
     message: str
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.ok
 
 
@@ -239,19 +265,19 @@ def _check(fun, theta, args, scalar, layout, names, full_limit, directions, seed
 
 
 def check_gradient(
-    fun,
-    theta,
-    args=(),
+    fun: Functions,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
     *,
-    rtol=1e-6,
-    floor=1e-6,
-    step=None,
-    stencil="five_point",
-    names=None,
-    full_limit=200,
-    directions=20,
-    seed=0,
-):
+    rtol: float = 1e-6,
+    floor: float = 1e-6,
+    step: float | None = None,
+    stencil: StencilName = "five_point",
+    names: Mapping[str, tuple[int, ...]] | None = None,
+    full_limit: int = 200,
+    directions: int = 20,
+    seed: int = 0,
+) -> GradientCheck:
     """Judge an analytic gradient entry by entry: |a − n| ≤ rtol · max(|a|, |n|, floor).
 
     a is the analytic and n the numerical derivative (formula 4, section 3 of arXiv 1802.01528). No
@@ -301,7 +327,14 @@ def check_gradient(
     return _check(fun, theta, args, True, "numerator", **options, **comparison)
 
 
-def check_jacobian(fun, theta, args=(), *, layout="numerator", **options):
+def check_jacobian(
+    fun: Functions,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    layout: LayoutName = "numerator",
+    **options: Unpack[Options],
+) -> GradientCheck:
     """Judge an analytic Jacobian entry by entry (formula 5, section 4 of arXiv 1802.01528).
 
     Options and errors are those of `check_gradient`, but f returns m numbers of any shape and the
@@ -319,11 +352,16 @@ def check_jacobian(fun, theta, args=(), *, layout="numerator", **options):
     >>> check_jacobian(fun, [1.0, 2.0]).ok
     True
     """
-    options = check_gradient.__kwdefaults__ | options
-    return _check(fun, theta, args, False, layout, **options)
+    known = check_gradient.__kwdefaults__ | options
+    return _check(fun, theta, args, False, layout, **known)
 
 
-def assert_gradient(fun, theta, args=(), **options):
+def assert_gradient(
+    fun: Functions,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    **options: Unpack[Options],
+) -> GradientCheck:
     """Raise an AssertionError with the verdict's sentence, unless `check_gradient` passes.
 
     Parameters and other errors are those of `check_gradient`; returns its result.
@@ -334,7 +372,14 @@ def assert_gradient(fun, theta, args=(), **options):
     return _assert(check_gradient(fun, theta, args, **options))
 
 
-def assert_jacobian(fun, theta, args=(), **options):
+def assert_jacobian(
+    fun: Functions,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    layout: LayoutName = "numerator",
+    **options: Unpack[Options],
+) -> GradientCheck:
     """Raise an AssertionError with the verdict's sentence, unless `check_jacobian` passes.
 
     Parameters and other errors are those of `check_jacobian`; returns its result.
@@ -342,7 +387,7 @@ def assert_jacobian(fun, theta, args=(), **options):
     >>> assert_jacobian((lambda t: 2 * t, lambda t: [[2.0, 0.0], [0.0, 2.0]]), [1.0, 2.0]).ok
     True
     """
-    return _assert(check_jacobian(fun, theta, args, **options))
+    return _assert(check_jacobian(fun, theta, args, layout=layout, **options))
 
 
 def _assert(result):

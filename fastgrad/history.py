@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import files
 from ._core.calls import checked_network
+from ._core.names import list_public
+from ._core.shown import line_plot
+from .typing import Numbers, PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .network import MLP
+    from .training import FitResult
 
 __all__ = ["GradientNorms", "History"]
+list_public(globals())
 
 
 class History:
@@ -31,7 +45,7 @@ class History:
     (array([2., 1.]), 2, ('loss',))
     """
 
-    def __init__(self, columns):
+    def __init__(self, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:
         lengths = {len(values) for values in columns.values()}
         if len(lengths) > 1:
             raise ValueError(f"columns have lengths {sorted(lengths)}; expected one length")
@@ -40,19 +54,20 @@ class History:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Their names."""
         return self._names
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
         try:
             index = self._names.index(name)
         except ValueError:
             raise KeyError(f"{name!r}; the columns are {', '.join(self._names)}") from None
         return np.array([row[index] for row in self._rows])
 
-    def __getattr__(self, name: str) -> np.ndarray:
+    def __getattr__(self, name: str) -> NDArray[np.float64]:
         if name.startswith("_") or name not in self._names:
             raise AttributeError(f"a History has no attribute {name!r}")
         return self[name]
@@ -60,6 +75,19 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.6g}" for name, value in self.last().items())
         return f"History({len(self)} epochs; last: {last or 'none'})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: `plot`'s picture, without matplotlib."""
+        if not self._rows:
+            return f"<code>{self!r}</code>"
+        losses = {"training": "loss", "validation": "val_loss"}
+        curves = {label: self[name] for label, name in losses.items() if name in self._names}
+        pictures = [line_plot("loss", curves)] if curves else []
+        scores = [name for name in self._names if name in ("val_accuracy", "val_r2")]
+        for name in scores if curves else self._names:
+            title = name.replace("val_", "validation ").replace("r2", "R²").replace("_", " ")
+            pictures.append(line_plot(title, {name: self[name]}))
+        return f"<div>{''.join(pictures)}</div>"
 
     def last(self) -> dict[str, float]:
         """The last epoch by name; empty before the first.
@@ -85,7 +113,11 @@ class History:
             raise ValueError(f"the row has {sorted(row)}; expected {sorted(self._names)}")
         self._rows.append(tuple(float(row[name]) for name in self._names))
 
-    def to_csv(self, path=None) -> str | None:
+    @overload
+    def to_csv(self, path: None = ...) -> str: ...
+    @overload
+    def to_csv(self, path: PathLike) -> None: ...
+    def to_csv(self, path: PathLike | None = None) -> str | None:
         """The table as CSV: a line of names, a line an epoch (from 1).
 
         Parameters
@@ -114,7 +146,7 @@ class History:
             file.write(text)
         return None
 
-    def plot(self, path=None):
+    def plot(self, path: PathLike | None = None) -> Figure:
         """Loss, and the validation score where there is one, over the epochs.
 
         Parameters
@@ -194,16 +226,20 @@ class GradientNorms:
     (('layer_1', 'layer_2'), 3)
     """
 
-    def __init__(self, net, X, y):
+    def __init__(self, net: MLP[Any], X: Numbers, y: Numbers) -> None:
         from . import metrics
 
         checked_network(net)
-        self.net, self.X = net, metrics.inputs(X, "X", net)
-        self.y = metrics.targets(net, len(self.X), y, None)[0]
+        self.net: MLP[Any] = net
+        self.X: Any = metrics.inputs(X, "X", net)
+        self.y: NDArray[Any] = metrics.targets(net, len(self.X), y, None)[0]
         names = (f"layer_{place}" for place in range(1, len(net.layer_sizes)))
-        self.history = History({name: [] for name in names})
+        self.history: History = History({name: [] for name in names})
 
-    def __call__(self, result) -> None:
+    def __repr__(self) -> str:
+        return f"GradientNorms({self.net!r}, {self.history!r})"
+
+    def __call__(self, result: FitResult[Any]) -> None:
         """Add a row for the parameters that `fit` is at.
 
         Examples

@@ -8,21 +8,43 @@ slope of an activation at its kink is that of `fastgrad.activations`, 0 for ReLU
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import inputs, output, outputs, tangents
 from ._core.csr import Csr, bound_rows
+from ._core.names import list_public
 from ._core.run import run
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_jacobian, run_jvp, run_vjp
+from .typing import ArrayOf, D, Numbers, Rows
+
+if TYPE_CHECKING:
+    from .network import MLP
 
 __all__ = ["input_jacobian", "jacobian", "jvp", "vjp"]
+list_public(globals())
 
 
-def vjp(net, theta, X, cotangent, need_gX: bool = False, *, out=None, threads: int | None = None):
+@overload
+def vjp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers,
+    need_gX: Literal[False] = ..., *, out: NDArray[D] | None = ..., threads: int | None = ...,
+) -> NDArray[D]: ...  # fmt: skip
+@overload
+def vjp(
+    net: MLP[D], theta: ArrayOf[D], X: Rows, cotangent: Numbers,
+    need_gX: Literal[True], *, out: tuple[NDArray[D], NDArray[D]] | None = ...,
+    threads: int | None = ...,
+) -> tuple[NDArray[D], NDArray[D]]: ...  # fmt: skip
+def vjp(
+    net: Any, theta: Any, X: Any, cotangent: Any, need_gX: bool = False, *, out: Any = None,
+    threads: int | None = None,
+) -> Any:  # fmt: skip
     """The gradient of sum(cotangent * outputs): a row vector times the Jacobian of the outputs.
 
     Parameters
@@ -121,7 +143,16 @@ def back(net, theta, X, cotangent, gtheta, gX, threads=None) -> None:
         gtheta[:] = 0
 
 
-def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None = None):
+def jvp(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    tangent: ArrayOf[D] | None,
+    tangent_X: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The derivative of the outputs along a tangent of theta, and of X: the Jacobian times it.
 
     Parameters
@@ -179,7 +210,14 @@ def jvp(net, theta, X, tangent, tangent_X=None, *, out=None, threads: int | None
     return out
 
 
-def jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarray:
+def jacobian(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The derivatives of every row's outputs by theta.
 
     Parameters
@@ -223,7 +261,14 @@ def jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarr
     return _jacobian(net, theta, X, out, threads, False)
 
 
-def input_jacobian(net, theta, X, *, out=None, threads: int | None = None) -> np.ndarray:
+def input_jacobian(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The derivatives of every row's outputs by its inputs.
 
     Parameters and errors are those of `jacobian`.

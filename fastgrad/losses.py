@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from ._core import check
+from ._core.names import list_public
 from .kernels import curvature
 from .kernels import losses as kernels
 from .kernels.records import ANY_TARGETS, COUNT_TARGETS, UNIT_TARGETS
+from .typing import LossName
+
+__all__ = ["DEFAULTS", "LOSSES", "Loss", "Parameter", "get_loss", "parameters"]
+list_public(globals())
 
 
 def _mse(v, z, y, _):
@@ -79,26 +85,28 @@ class Parameter:
 
     name: str
     default: float
-    check: Callable  # (value, name) -> float
+    check: Callable[[Any, str], float]
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
     """One loss."""
 
-    name: str
-    formula: Callable | None  # (v, z, y, parameter) -> value, slope, curvature; None: of labels
-    targets: Callable  # (value, name, dtype, n, k) -> checked array
+    name: LossName
+    # (v, z, y, parameter) -> value, slope, curvature; None: of labels
+    formula: Callable[..., tuple[Any, Any, Any]] | None
+    targets: Callable[..., Any]  # (value, name, dtype, n, k) -> checked array
     mean_over_outputs: bool  # besides samples
-    link: str = "identity"  # what turns outputs into what they predict
-    score: str = "r2"
+    # What turns outputs into what they predict.
+    link: Literal["identity", "sigmoid", "softmax", "exp"] = "identity"
+    score: Literal["r2", "accuracy"] = "r2"
     labelled: bool = False  # targets are classes, one a row
     least_outputs: int = 1
     squared: bool = False  # the square of the error, as least squares have it
     parameter: Parameter | None = None  # of its formula
     code: int = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.labelled:
             code = kernels.LABELLED.add(self.name, kernels.cross_entropy_body)
             curvature.LABELLED.add(self.name, curvature.softmax_curvature_body)
@@ -123,16 +131,16 @@ class Loss:
         return self.link in ("sigmoid", "softmax")
 
     @property
-    def task(self) -> str:
+    def task(self) -> Literal["regression", "classification"]:
         """What it is for: "regression" or "classification"."""
         return "classification" if self.takes_logits else "regression"
 
-    def values(self, outputs):
+    def values(self, outputs: Any) -> Any:
         """What the outputs of a regression predict: themselves, or their exponentials in float64,
         infinity where one is too large."""
         if self.link != "exp":
             return outputs
-        with np.errstate(over="ignore"):
+        with np.errstate(under="ignore", over="ignore"):
             return np.exp(outputs, dtype=np.float64)
 
 
@@ -148,7 +156,7 @@ _KINDS = {
     _labels: ANY_TARGETS,  # their range is that of the classes
 }
 
-LOSSES = {
+LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
         Loss("mse", _mse, check.targets, True, squared=True),
@@ -171,10 +179,10 @@ LOSSES = {
 }  # fmt: skip
 
 # The loss of a task where none is named.
-DEFAULTS = {"classification": LOSSES["cross_entropy"], "regression": LOSSES["mse"]}
+DEFAULTS: dict[str, Loss] = {"classification": LOSSES["cross_entropy"], "regression": LOSSES["mse"]}
 
 
-def get_loss(name) -> Loss:
+def get_loss(name: str) -> Loss:
     """The loss of that name; a ValueError that lists the names otherwise."""
     if not isinstance(name, str):
         raise TypeError(f"loss is {name!r}; expected one of {', '.join(LOSSES)}")

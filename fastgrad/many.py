@@ -7,15 +7,18 @@ once; each is then a `_training.run.Run` like that of `fit` alone, so it has the
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import metrics
 from ._core import check
 from ._core.calls import checked_network
+from ._core.names import list_public
 from ._core.pool import run_all
 from ._core.progress import Together
 from ._core.run import whole_rounds
@@ -35,9 +38,14 @@ from .network import MLP
 from .runtime import get_num_threads
 from .second_order import SecondOrder
 from .stack import as_list
-from .training import ended
+from .training import Batch, Data, FitResult, ended
+from .typing import D, Numbers, OptimizerName, Seed
 
 __all__ = ["FitResults", "Setting", "fit_many"]
+list_public(globals())
+
+
+Kind: TypeAlias = Optimizer | SecondOrder | OptimizerName
 
 
 class Setting(NamedTuple):
@@ -63,14 +71,21 @@ class Setting(NamedTuple):
     7
     """
 
-    net: MLP
-    optimizer: Optimizer | str
-    seed: object
-    train: np.ndarray | None
-    held_out: np.ndarray | None
+    net: MLP[Any]
+    optimizer: Optimizer | SecondOrder | str
+    seed: Any
+    train: NDArray[np.int64] | None
+    held_out: NDArray[np.int64] | None
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{name}={None if rows is None else f'{len(rows)} rows'}"
+            for name, rows in (("train", self.train), ("held_out", self.held_out))
+        )
+        return f"Setting({self.net!r}, {self.optimizer!r}, seed={self.seed!r}, {rows})"
 
 
-class FitResults(list):
+class FitResults(list[FitResult[D]]):
     """What `fit_many` returns: a list of `FitResult`.
 
     Attributes
@@ -91,21 +106,34 @@ class FitResults(list):
     ((1, 1, 3, 4), (1, 1, 3))
     """
 
-    def __init__(self, results, shape, settings):
+    def __init__(
+        self,
+        results: Iterable[FitResult[D]],
+        shape: tuple[int, int, int, int],
+        settings: list[Setting],
+    ) -> None:
         super().__init__(results)
-        self.shape, self.settings = shape, settings
+        self.shape: tuple[int, int, int, int] = shape
+        self.settings: list[Setting] = settings
+
+    def __repr__(self) -> str:
+        names = ("optimizers", "l2", "seeds", "folds")
+        counts = ", ".join(f"{count} {name}" for count, name in zip(self.shape, names))
+        losses = [result.history.loss[-1] for result in self if result.epochs]
+        last = f"; last loss {min(losses):.6g} to {max(losses):.6g}" if losses else ""
+        return f"FitResults({len(self)} fits: {counts}{last})"
 
     @property
-    def thetas(self) -> np.ndarray:
+    def thetas(self) -> NDArray[D]:
         """(m, p): the last parameters of each, as `fastgrad.stack` takes them."""
         return np.stack([result.theta for result in self])
 
     @property
-    def best_thetas(self) -> np.ndarray:
+    def best_thetas(self) -> NDArray[D]:
         """(m, p): the best parameters of each."""
         return np.stack([result.best_theta for result in self])
 
-    def last(self, name: str) -> np.ndarray:
+    def last(self, name: str) -> NDArray[np.float64]:
         """A column of the history of each after its last epoch, as an array of `shape`; NaN before
         the first.
 
@@ -125,24 +153,24 @@ class FitResults(list):
 
 
 def fit_many(
-    net: MLP,
-    X,
-    y,
+    net: MLP[D],
+    X: Data,
+    y: Numbers,
     *,
-    seeds,
-    optimizers="adam",
-    folds=None,
-    l2=None,
+    seeds: Iterable[Seed],
+    optimizers: Kind | Iterable[Kind] = "adam",
+    folds: int | Iterable[tuple[Numbers, Numbers]] | None = None,
+    l2: float | Iterable[float] | None = None,
     epochs: int = 20,
     batch_size: int | None = None,
-    sample_weight=None,
-    validation=None,
+    sample_weight: Numbers | None = None,
+    validation: Batch | None = None,
     shuffle: bool = True,
     patience: int | None = None,
     min_delta: float = 0.0,
     progress: bool | None = None,
     threads: int | None = None,
-) -> FitResults:
+) -> FitResults[D]:
     """Train a network for every combination of optimizers, penalties, seeds and folds, each as
     `fit` alone would.
 
@@ -238,8 +266,8 @@ def fit_many(
         parts = [_part(net, source, sample_weight, batch_size, i, *rows)
                  for i, rows in enumerate(_folds(folds, source.size))]  # fmt: skip
     starts = []
-    for seed in seeds:
-        sequence = sequence_of(seed)
+    for i, seed in enumerate(seeds):
+        sequence = sequence_of(seed, f"seeds[{i}]")
         starts.append((seed, sequence, net.init(sequence)))
     runs, settings = [], []
     for optimizer, own, (seed, sequence, theta), (rows, held, train, held_out) in product(

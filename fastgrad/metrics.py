@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import checked_network
 from ._core.csr import Csr
+from ._core.names import list_public
 from .network import MLP
+from .typing import Numbers, SparseRows
+
+__all__ = ["Scores", "evaluate", "score_name"]
+list_public(globals())
 
 BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
 # Below so many multiplications (1 ms) one thread does it: little to gain, and beside busy processes
@@ -26,7 +32,7 @@ class Scores(NamedTuple):
         As `MLP.loss`, l2 included.
     score : float
         Accuracy for "cross_entropy" and "logistic", R^2 for the losses of a regression (of the
-        rates, for "poisson"); NaN where an output or a target is NaN.
+        rates, for "poisson"); NaN where an output or a target is NaN, and R^2 of a single row.
 
     Examples
     --------
@@ -38,12 +44,20 @@ class Scores(NamedTuple):
     score: float
 
 
-def score_name(net) -> str:
+def score_name(net: MLP[Any]) -> str:
     """What `Scores.score` is for this network: "accuracy" or "r2"."""
     return net.spec.loss.score
 
 
-def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None) -> Scores:
+def evaluate(
+    net: MLP[Any],
+    theta: Numbers,
+    X: Numbers | SparseRows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    threads: int | None = None,
+) -> Scores:
     """Loss and accuracy (or R^2) in bounded memory.
 
     Parameters
@@ -65,7 +79,8 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     scores : Scores
         Accuracy is the weighted share of right labels (over all entries for several logistic
         outputs); R^2 is 1 - sum of squares left / sum of squares about the mean, averaged over
-        outputs (for a constant output: 1 if it is met exactly, else 0).
+        outputs (for a constant output: 1 if it is met exactly, else 0); NaN of a single row, which
+        has no mean to be compared with.
 
     Raises
     ------
@@ -86,7 +101,7 @@ def evaluate(net, theta, X, y, sample_weight=None, *, threads: int | None = None
     return evaluate_checked(net, theta, X, y, sample_weight, threads)
 
 
-def inputs(X, name: str, net) -> np.ndarray:
+def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
     """(n, d) of the network's dtype; a memory map stays one, whatever its dtype; what is sparse
     becomes CSR."""
     if check.is_sparse(X):
@@ -103,7 +118,9 @@ def inputs(X, name: str, net) -> np.ndarray:
     return check.matrix(_converted(X, name, net.dtype), name, net.dtype, net.n_inputs, True)
 
 
-def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True):
+def targets(
+    net: MLP[Any], n: int, y: Any, sample_weight: Any, prefix: str = "", scaled: bool = True
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """y, and weights or None, as the kernels take them.
 
     `scaled`: nothing but the ratios of these weights will count.
@@ -118,7 +135,7 @@ def targets(net, n: int, y, sample_weight, prefix: str = "", scaled: bool = True
     return y, sample_weight
 
 
-def rows_of(X, dtype):
+def rows_of(X: Any, dtype: Any) -> Any:
     """Checked rows as a kernel takes them."""
     return X if type(X) is Csr else np.ascontiguousarray(X, dtype)
 
@@ -130,8 +147,13 @@ def _converted(value, name: str, dtype):
     return array
 
 
-def evaluate_checked(net, theta, X, y, sample_weight=None, threads=None) -> Scores:
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity show in the scores
+def evaluate_checked(
+    net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
+    threads: int | None = None,
+) -> Scores:  # fmt: skip
+    with np.errstate(
+        under="ignore", over="ignore", invalid="ignore"
+    ):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
         return _scores(net, theta, X, y, sample_weight, threads)
@@ -192,7 +214,8 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
         _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
         for block in blocks
     )
-    return Scores(mean_loss, _r2(left, about))
+    single = (n if sample_weight is None else np.count_nonzero(sample_weight)) < 2
+    return Scores(mean_loss, np.nan if single else _r2(left, about))
 
 
 def _known(hits, *arrays):
@@ -217,7 +240,7 @@ def _sum(values, sample_weight):
 
 
 def _r2(left, about) -> float:
-    with np.errstate(divide="ignore"):
+    with np.errstate(under="ignore", divide="ignore"):
         score = 1.0 - left / about
     constant = about == 0
     score[constant] = np.where(np.isnan(left[constant]), np.nan, left[constant] == 0)

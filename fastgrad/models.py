@@ -10,28 +10,45 @@ reads the same file. Loading runs no code.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import checkpoint as store
 from . import metrics, stack
 from ._core import check, files
 from ._core.calls import checked_network
 from ._core.csr import Csr
+from ._core.names import list_public
+from ._core.shown import short
 from ._tables import encode, frames, model_fields, read, roles
 from ._tables.svmlight import SparseTable
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
 from .kernels.engine import probabilities
 from .network import MLP
+from .typing import Numbers, PathLike, SparseRows, Values
 
 __all__ = ["Model", "load_model", "save_model"]
+list_public(globals())
 
 KIND = "model"
 
 
-@dataclass(eq=False)
+class Frame(Protocol):
+    """A data frame: pandas, Polars or Arrow."""
+
+    @property
+    def columns(self) -> Any: ...
+
+
+Data: TypeAlias = Numbers | SparseRows | Frame
+
+
+@dataclass(eq=False, init=False, repr=False)
 class Model:
     """What `load_model` returns. Arguments and errors as for `save_model`.
 
@@ -70,45 +87,68 @@ class Model:
     array([[31.]])
     """
 
-    net: MLP
-    theta: np.ndarray
-    mean: np.ndarray = 0.0
-    scale: np.ndarray = 1.0
-    target_mean: np.ndarray = 0.0
-    target_scale: np.ndarray = 1.0
-    features: list[str] | None = None
-    target: str | list[str] = ""
-    classes: list | None = None
-    summary: dict = field(default_factory=dict)
-    encoding: dict = field(default_factory=dict)
+    net: MLP[Any]
+    theta: NDArray[Any]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    target_mean: NDArray[np.float64]
+    target_scale: NDArray[np.float64]
+    features: list[str] | None
+    target: str | list[str]
+    classes: list[Any] | None
+    summary: dict[str, Any]
+    encoding: dict[str, Any]
 
-    def __post_init__(self):
-        net = self.net
+    def __init__(
+        self,
+        net: MLP[Any],
+        theta: Numbers,
+        mean: Values[Any] = 0.0,
+        scale: Values[Any] = 1.0,
+        target_mean: Values[Any] = 0.0,
+        target_scale: Values[Any] = 1.0,
+        features: Sequence[str] | None = None,
+        target: str | Sequence[str] = "",
+        classes: Sequence[Any] | NDArray[Any] | None = None,
+        summary: dict[str, Any] | None = None,
+        encoding: dict[str, Any] | None = None,
+    ) -> None:
         checked_network(net)
-        theta = model_fields.check_parameters(self.theta, net)
-        self.theta = model_fields.check_finite(np.array(theta), "theta")
-        for name in ("mean", "scale"):
-            value = model_fields.check_numbers(getattr(self, name), name, net.n_inputs)
+        theta = model_fields.check_parameters(theta, net)
+        self.net, self.theta = net, model_fields.check_finite(np.array(theta), "theta")
+        for name, value in (("mean", mean), ("scale", scale)):
+            value = model_fields.check_numbers(value, name, net.n_inputs)
             setattr(self, name, np.array(np.broadcast_to(value, net.n_inputs)))
-        for name, least in (("target_mean", 0.0), ("target_scale", 1.0)):
-            value = model_fields.check_numbers(getattr(self, name), name, net.n_outputs)
+        for name, value, least in (
+            ("target_mean", target_mean, 0.0), ("target_scale", target_scale, 1.0)
+        ):  # fmt: skip
+            value = model_fields.check_numbers(value, name, net.n_outputs)
             if net.spec.loss.link != "identity" and (value != least).any():
                 raise ValueError(
                     f"{name} is for a regression whose outputs are targets, scaled; the loss is "
                     f"{net.loss_name!r}"
                 )
             setattr(self, name, value)
-        self.encoding = model_fields.check_encodings(self.encoding)
-        self.features = model_fields.check_features(self.features, net.n_inputs, self.encoding)
-        self.classes = model_fields.check_classes(self.classes, net)
-        self.target = model_fields.check_target(self.target, net.n_outputs)
+        self.encoding = model_fields.check_encodings({} if encoding is None else encoding)
+        self.features = model_fields.check_features(features, net.n_inputs, self.encoding)
+        self.classes = model_fields.check_classes(classes, net)
+        self.target = model_fields.check_target(target, net.n_outputs)
+        self.summary = {} if summary is None else summary
         try:
             json.dumps(self.summary)
         except (TypeError, ValueError) as error:
             raise TypeError(f"summary cannot be written as JSON: {error}") from None
 
+    def __repr__(self) -> str:
+        classes = "" if self.classes is None else f", {len(self.classes)} classes"
+        target = f" of {self.target!r}" if self.target else ""
+        return (
+            f"Model({self.net!r}, theta {short(self.theta)},\n"
+            f"    {self.task}{target} from {len(self.columns)} columns{classes})"
+        )
+
     @property
-    def task(self) -> str:
+    def task(self) -> Literal["regression", "classification"]:
         """Whether this is a "regression" or a "classification"."""
         return self.net.spec.loss.task
 
@@ -124,7 +164,7 @@ class Model:
         values = self.encoding.get(column, encode.Encoding()).values
         return values is not None and values != tuple(BOOLEANS)
 
-    def inputs(self, X, *, allow_nan: bool = False) -> np.ndarray:
+    def inputs(self, X: Data, *, allow_nan: bool = False) -> NDArray[Any]:
         """What the network is given for X: a data frame, or numbers (n, columns) of any dtype.
 
         A sparse X (`scipy.sparse`) stays sparse: it is divided by `scale`, and `mean` must be 0.
@@ -159,10 +199,10 @@ class Model:
                          if mine in self.encoding}  # fmt: skip
             X = encode.inputs(X, names, encodings, allow_nan)
         X = check.matrix(metrics._converted(X, "X", check.F64), "X", check.F64, self.net.n_inputs)
-        with np.errstate(over="ignore"):  # infinity shows in the outputs
+        with np.errstate(under="ignore", over="ignore"):  # infinity shows in the outputs
             return scaled(X, self.mean, self.scale).astype(self.net.dtype)
 
-    def _sparse_inputs(self, X) -> Csr:
+    def _sparse_inputs(self, X: Any) -> Csr:
         if self.encoding:
             raise TypeError("X is sparse; expected a table, since the model encodes its columns")
         if self.mean.any():
@@ -174,11 +214,13 @@ class Model:
         if (self.scale == 1.0).all():
             return X
         stored = int(X.indptr[-1])
-        with np.errstate(over="ignore"):  # infinity shows in the outputs
+        with np.errstate(under="ignore", over="ignore"):  # infinity shows in the outputs
             data = (X.data[:stored] / self.scale[X.indices[:stored]]).astype(self.net.dtype)
         return Csr(data, X.indices, X.indptr, X.shape[1])
 
-    def predict(self, X, *, threads: int | None = None, allow_nan: bool = False) -> np.ndarray:
+    def predict(
+        self, X: Data, *, threads: int | None = None, allow_nan: bool = False
+    ) -> NDArray[Any]:
         """Values in the units of the target, float64 (n, k); for a classification `classify`'s.
 
         Parameters
@@ -205,8 +247,8 @@ class Model:
         return self._outputs(X, threads, allow_nan)
 
     def predict_proba(
-        self, X, *, threads: int | None = None, allow_nan: bool = False
-    ) -> np.ndarray:
+        self, X: Data, *, threads: int | None = None, allow_nan: bool = False
+    ) -> NDArray[Any]:
         """Probabilities (n, classes): a column for each of `classes`; without, as `MLP`'s.
 
         Parameters and errors as for `predict`.
@@ -227,7 +269,9 @@ class Model:
             probabilities(z, self.net.spec.loss.link == "softmax")
         return z
 
-    def classify(self, X, *, threads: int | None = None, allow_nan: bool = False) -> np.ndarray:
+    def classify(
+        self, X: Data, *, threads: int | None = None, allow_nan: bool = False
+    ) -> NDArray[Any]:
         """The names of the classes (n,); without `classes` 0 and 1 (n, k).
 
         Parameters and errors as for `predict`; a ValueError for a regression.
@@ -253,7 +297,7 @@ class Model:
             labels[unknown] = None
         return labels
 
-    def outputs(self, Z, *, threads: int | None = None) -> np.ndarray:
+    def outputs(self, Z: NDArray[Any], *, threads: int | None = None) -> NDArray[Any]:
         """What the network, or the ensemble, says of Z (n, d) that `inputs` made: (n, k), as
         `MLP.predict` or `fastgrad.stack.ensemble`.
 
@@ -271,7 +315,7 @@ class Model:
         """Values of a regression in their units, float64; else logits of the network's dtype."""
         out = self.outputs(self.inputs(X, allow_nan=allow_nan), threads=threads)
         if self.task == "regression":
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(under="ignore", over="ignore", invalid="ignore"):
                 out = self.net.spec.loss.values(out).astype(np.float64)
                 out = out * self.target_scale + self.target_mean
         if not allow_nan and not np.isfinite(out).all():
@@ -283,7 +327,7 @@ class Model:
             )
         return out
 
-    def save(self, path, *, overwrite: bool = False) -> None:
+    def save(self, path: PathLike, *, overwrite: bool = False) -> None:
         """Write it; see `save_model`."""
         path = files.check_place(path, "path")
         if path.exists() and not overwrite and not files.written_into(path):
@@ -304,18 +348,18 @@ class Model:
 
 
 def save_model(
-    path,
-    net: MLP,
-    theta,
+    path: PathLike,
+    net: MLP[Any],
+    theta: Numbers,
     *,
-    mean=0.0,
-    scale=1.0,
-    target_mean=0.0,
-    target_scale=1.0,
-    features=None,
-    target="",
-    classes=None,
-    summary=None,
+    mean: Values[Any] = 0.0,
+    scale: Values[Any] = 1.0,
+    target_mean: Values[Any] = 0.0,
+    target_scale: Values[Any] = 1.0,
+    features: Sequence[str] | None = None,
+    target: str | Sequence[str] = "",
+    classes: Sequence[Any] | NDArray[Any] | None = None,
+    summary: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a trained model to a file that `load_model` and the command line read.
@@ -370,13 +414,12 @@ def save_model(
     ['small', 'large']
     """
     model = Model(
-        net, theta, mean, scale, target_mean, target_scale, features, target, classes,
-        {} if summary is None else summary,
+        net, theta, mean, scale, target_mean, target_scale, features, target, classes, summary
     )  # fmt: skip
     model.save(path, overwrite=overwrite)
 
 
-def load_model(path) -> Model:
+def load_model(path: PathLike) -> Model:
     """Read a model that `save_model` or the command line wrote.
 
     Parameters

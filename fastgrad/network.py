@@ -6,11 +6,16 @@ W (d, k) row-major and b (k,). Each method is check -> plan -> one kernel call -
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check, spec
 from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.fast_path import FastPath
+from ._core.names import list_public
 from ._core.plan import network_plan
 from ._core.run import run
 from ._core.threads import check_threads
@@ -25,11 +30,31 @@ from .kernels.fast_path import (
     shared_step,
     shared_vjp,
 )
+from .typing import (
+    ActivationName,
+    ArrayOf,
+    D,
+    Float32,
+    Float64,
+    InitName,
+    LossName,
+    Numbers,
+    OutputActivationName,
+    Rows,
+    Seed,
+    T,
+)
+
+if TYPE_CHECKING:
+    from ._core.spec import Network
+
+__all__ = ["MLP"]
+list_public(globals())
 
 _ndarray, _empty = np.ndarray, np.empty
 
 
-class MLP:
+class MLP(Generic[D]):
     """A multilayer perceptron: layers with one activation, one loss, one flat parameter vector.
 
     Parameters
@@ -107,24 +132,70 @@ class MLP:
 
     _made = False
 
+    if TYPE_CHECKING:  # read-only, as `__setattr__` says
+
+        @property
+        def layer_sizes(self) -> tuple[int, ...]: ...
+        @property
+        def n_inputs(self) -> int: ...
+        @property
+        def n_outputs(self) -> int: ...
+        @property
+        def n_parameters(self) -> int: ...
+        @property
+        def loss_name(self) -> LossName: ...
+        @property
+        def activation(self) -> ActivationName: ...
+        @property
+        def output_activation(self) -> OutputActivationName: ...
+        @property
+        def dtype(self) -> np.dtype[D]: ...
+        @property
+        def l2(self) -> float: ...
+        @property
+        def huber_delta(self) -> float: ...
+        @property
+        def quantile(self) -> float: ...
+        @property
+        def spec(self) -> Network: ...
+
+    @overload
+    def __init__(
+        self: MLP[np.float64], layer_sizes: Iterable[int], loss: LossName = ..., *,
+        activation: ActivationName = ..., output_activation: OutputActivationName = ...,
+        dtype: Float64 = ..., l2: float = ..., **parameters: float,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self: MLP[np.float32], layer_sizes: Iterable[int], loss: LossName = ..., *,
+        activation: ActivationName = ..., output_activation: OutputActivationName = ...,
+        dtype: Float32, l2: float = ..., **parameters: float,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self: MLP[Any], layer_sizes: Iterable[int], loss: LossName = ..., *,
+        activation: ActivationName = ..., output_activation: OutputActivationName = ...,
+        dtype: str | np.dtype[Any] | type[np.float32 | np.float64], l2: float = ...,
+        **parameters: float,
+    ) -> None: ...  # fmt: skip
     def __init__(
         self,
-        layer_sizes,
-        loss: str = "mse",
+        layer_sizes: Iterable[int],
+        loss: LossName = "mse",
         *,
-        activation: str = "relu",
-        output_activation: str = "identity",
-        dtype=np.float64,
+        activation: ActivationName = "relu",
+        output_activation: OutputActivationName = "identity",
+        dtype: Any = np.float64,
         l2: float = 0.0,
         **parameters: float,
-    ):
+    ) -> None:
         made = spec.network(
             layer_sizes, loss, activation=activation, output_activation=output_activation,
             dtype=dtype, l2=l2, **parameters,
         )  # fmt: skip
         self._set(made)
 
-    def _set(self, made: spec.Network):
+    def _set(self, made: Network) -> None:
         self.spec, self._loss = made, made.loss
         self.layer_sizes, self.dtype = made.layer_sizes, made.dtype
         self.loss_name, self.activation = made.loss.name, made.activation.name
@@ -142,12 +213,12 @@ class MLP:
 
     # Plans and compiled calls hold what the network was made with, so that stays as it is. Not by
     # properties: a step reads plain attributes.
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: object) -> None:
         if self._made and not name.startswith("_"):
             raise AttributeError(self._refusal(name))
         object.__setattr__(self, name, value)
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         if not name.startswith("_"):
             raise AttributeError(self._refusal(name))
         object.__delattr__(self, name)
@@ -157,12 +228,12 @@ class MLP:
             return f"an MLP has no attribute {name!r}, and takes no new ones"
         return f"{name} of an MLP is read-only; make another network, as MLP(...) with your {name}"
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         return self.spec == other.spec
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self.spec)
 
     def __repr__(self) -> str:
@@ -179,12 +250,12 @@ class MLP:
             parts.append(f"{name}={getattr(self, name)}")
         return f"MLP({', '.join(parts)})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.spec.settings())
 
     # parameters
 
-    def init(self, seed=None, method: str = "he") -> np.ndarray:
+    def init(self, seed: Seed = None, method: InitName = "he") -> NDArray[D]:
         """Initial parameters: random weights, zero biases.
 
         Parameters
@@ -216,13 +287,7 @@ class MLP:
         """
         if method not in ("he", "glorot"):
             raise ValueError(f"method is {method!r}; expected 'he' or 'glorot'")
-        try:
-            rng = np.random.default_rng(seed)
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"seed is {seed!r}; expected None, an integer of 0 or more, a SeedSequence or a "
-                f"Generator"
-            ) from None
+        rng = check.generator(seed, "seed")
         theta = np.zeros(self.n_parameters, self.dtype)
         layers = self.unflatten(theta)
         for index, (W, _) in enumerate(layers):
@@ -236,7 +301,7 @@ class MLP:
             W[...] = np.sqrt(after.variance / d) * rng.standard_normal(W.shape)
         return theta
 
-    def unflatten(self, theta) -> list[tuple[np.ndarray, np.ndarray]]:
+    def unflatten(self, theta: NDArray[T]) -> list[tuple[NDArray[T], NDArray[T]]]:
         """The layers [(W, b), ...] as views of theta: writing to one writes to theta.
 
         Parameters
@@ -267,7 +332,7 @@ class MLP:
             start = stop + k
         return layers
 
-    def flatten(self, layers) -> np.ndarray:
+    def flatten(self, layers: Iterable[tuple[ArrayOf[D], ArrayOf[D]]]) -> NDArray[D]:
         """[(W, b), ...] copied to a new flat vector: the way back from `unflatten`.
 
         Parameters
@@ -361,7 +426,7 @@ class MLP:
 
     # outputs
 
-    def predict(self, theta, X, *, threads: int | None = None) -> np.ndarray:
+    def predict(self, theta: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
         """Outputs of the last layer: values for a regression, logits for "logistic" and
         "cross_entropy", logarithms of rates for "poisson".
 
@@ -401,7 +466,9 @@ class MLP:
                 run(plan, run_forward, (theta, theta, rows, out, None), threads)
         return out
 
-    def predict_proba(self, theta, X, *, threads: int | None = None) -> np.ndarray:
+    def predict_proba(
+        self, theta: ArrayOf[D], X: Rows, *, threads: int | None = None
+    ) -> NDArray[D]:
         """Probabilities: the softmax of the logits ("cross_entropy") or their sigmoid ("logistic").
 
         Parameters
@@ -435,7 +502,9 @@ class MLP:
             probabilities(out, self._loss.link == "softmax")
         return out
 
-    def classify(self, theta, X, *, threads: int | None = None) -> np.ndarray:
+    def classify(
+        self, theta: ArrayOf[D], X: Rows, *, threads: int | None = None
+    ) -> NDArray[np.int64]:
         """Class labels: the largest logit ("cross_entropy"), or logit > 0 ("logistic").
 
         Parameters
@@ -475,7 +544,15 @@ class MLP:
 
     # loss and gradients
 
-    def loss(self, theta, X, y, sample_weight=None, *, threads: int | None = None) -> float:
+    def loss(
+        self,
+        theta: ArrayOf[D],
+        X: Rows,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
+        *,
+        threads: int | None = None,
+    ) -> float:
         """The loss alone; parameters and errors as for `loss_and_grad`, and the same bits.
 
         Examples
@@ -490,8 +567,15 @@ class MLP:
         return self._run(0, theta, X, y, sample_weight, None, None, threads)
 
     def loss_and_grad(
-        self, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None
-    ) -> tuple[float, np.ndarray]:
+        self,
+        theta: ArrayOf[D],
+        X: Rows,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
+        *,
+        out: NDArray[D] | None = None,
+        threads: int | None = None,
+    ) -> tuple[float, NDArray[D]]:
         """The loss and its gradient with respect to all parameters, in one pass over X.
 
         Parameters
@@ -564,8 +648,14 @@ class MLP:
         return loss, out
 
     def grad_input(
-        self, theta, X, y, sample_weight=None, *, threads: int | None = None
-    ) -> np.ndarray:
+        self,
+        theta: ArrayOf[D],
+        X: Numbers,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
+        *,
+        threads: int | None = None,
+    ) -> NDArray[D]:
         """The gradient of the loss with respect to X, (n, d); parameters as for `loss_and_grad`.
 
         Examples

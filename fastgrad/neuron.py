@@ -7,14 +7,20 @@ For Deep Learning*, arXiv 1802.01528, sections 5 and 6.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.fast_path import FastPath
+from ._core.names import list_public
 from ._core.plan import neuron_plan
 from ._core.run import run
 from .kernels import neuron as kernels
 from .kernels.bind import neuron_bias_gradient, run_neuron
 from .kernels.fast_path import REFUSED, quick_neuron, shared_neuron
+from .typing import ArrayOf, F, Scalar, Values
+
+__all__ = ["neuron_grad", "neuron_loss_and_grad", "relu", "relu_mask"]
+list_public(globals())
 
 _paths = {  # by dtype; each by the shape of X
     np.dtype(kind): FastPath(quick_neuron, shared_neuron, most=256, refused=(REFUSED, 0.0))
@@ -32,7 +38,16 @@ def _parameters(w, b, X):
     return w, check.scalar(b, "b"), X, dtype
 
 
-def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def neuron_loss_and_grad(
+    w: ArrayOf[F],
+    b: Scalar,
+    X: ArrayOf[F],
+    y: ArrayOf[F],
+    sample_weight: ArrayOf[F] | None = None,
+    *,
+    out: NDArray[F] | None = None,
+    threads: int | None = None,
+) -> tuple[float, NDArray[F], float]:
     """The mean squared loss of one ReLU neuron and its gradient, in one pass over X.
 
     Parameters
@@ -115,7 +130,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None, *, out=None, threads: i
     return loss, gw, gb
 
 
-def neuron_grad(w, b, X):
+def neuron_grad(w: ArrayOf[F], b: Scalar, X: ArrayOf[F]) -> tuple[NDArray[F], NDArray[F]]:
     """The gradient of each row's activation: x and 1 where the neuron is active, else 0.
 
     Parameters
@@ -150,7 +165,7 @@ def neuron_grad(w, b, X):
     return dw, db
 
 
-def relu(Z, *, out=None):
+def relu(Z: Values[F], *, out: NDArray[F] | None = None) -> NDArray[F]:
     """max(0, Z) element by element; NaN stays NaN (formula 2).
 
     Parameters
@@ -187,7 +202,7 @@ def relu(Z, *, out=None):
     return out
 
 
-def relu_mask(Z, *, out=None):
+def relu_mask(Z: Values[F], *, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """The derivative of ReLU as a bool mask: `not (Z <= 0)`, so False at 0, True for NaN.
 
     Parameters

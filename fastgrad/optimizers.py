@@ -7,11 +7,16 @@ their sources. Each equals PyTorch's optimiser of that name step for step, weigh
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import second_order
+from ._core.names import list_public
 from ._training.optimizer import Optimizer
 from .kernels import optimizers as kernels
+from .typing import Rate
 
 __all__ = ["SGD", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
+list_public(globals())
 
 
 class SGD(Optimizer):
@@ -33,9 +38,15 @@ class SGD(Optimizer):
     array([0.5])
     """
 
-    kernel = staticmethod(kernels.sgd)
+    kernel: Any = staticmethod(kernels.sgd)
 
-    def __init__(self, lr=1e-2, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+    def __init__(
+        self,
+        lr: Rate = 1e-2,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
 
 
@@ -60,19 +71,21 @@ class Momentum(Optimizer):
     array([-2.5])
     """
 
-    kernel = staticmethod(kernels.momentum)
+    kernel: Any = staticmethod(kernels.momentum)
     _slots = 1
     _numbers = ("momentum", "_look_ahead")
     _look_ahead = False
 
+    momentum: float
+
     def __init__(
         self,
-        lr=1e-2,
+        lr: Rate = 1e-2,
         *,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
         self.momentum = momentum
 
@@ -121,19 +134,22 @@ class RMSprop(Optimizer):
     array([-0.2])
     """
 
-    kernel = staticmethod(kernels.rmsprop)
+    kernel: Any = staticmethod(kernels.rmsprop)
     _slots = 1
     _numbers = ("rho", "eps")
 
+    rho: float
+    eps: float
+
     def __init__(
         self,
-        lr=1e-2,
+        lr: Rate = 1e-2,
         *,
         rho: float = 0.99,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
         self.rho, self.eps = rho, eps
 
@@ -163,22 +179,26 @@ class Adam(Optimizer):
     array([-0.01, -0.01,  0.01])
     """
 
-    kernel = staticmethod(kernels.adam)
+    kernel: Any = staticmethod(kernels.adam)
     _slots = 2
     _numbers = ("beta1", "beta2", "eps", "_decoupled", "_epsilon_hat")
     _decoupled = False
     _epsilon_hat = False  # whether eps joins sqrt(v) before its bias is taken out
 
+    beta1: float
+    beta2: float
+    eps: float
+
     def __init__(
         self,
-        lr=1e-3,
+        lr: Rate = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(lr, weight_decay=weight_decay, clip_norm=clip_norm)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
@@ -203,14 +223,14 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        lr=1e-3,
+        lr: Rate = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         clip_norm: float | None = None,
-    ):
+    ) -> None:
         super().__init__(
             lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm
         )
@@ -225,7 +245,7 @@ BY_NAME = {
 }  # fmt: skip
 
 
-def get_optimizer(value) -> Optimizer | second_order.SecondOrder:
+def get_optimizer(value: object) -> Optimizer | second_order.SecondOrder:
     """An optimiser as it is, or the one of that name with its default numbers."""
     if isinstance(value, (Optimizer, second_order.SecondOrder)):
         return value

@@ -12,17 +12,26 @@ gradient of a sample. Results have the same bits on any number of threads. NaN a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import checked_network, output
 from ._core.gram import gram as _gram
 from ._core.gram import loss_factors, output_factors
+from ._core.names import list_public
 from ._core.rows import open_quick, quick, run_checked
 from ._core.threads import check_threads
 from .kernels import records as at
+from .typing import ArrayOf, D, Numbers, Rows, Scalar
+
+if TYPE_CHECKING:
+    from .network import MLP
 
 __all__ = ["clipped_loss_and_grad", "grad_norms", "grads", "gram", "ntk"]
+list_public(globals())
 
 _CLIPPED = at.GRADIENT | at.ROW_NORMS
 _FIRST, _SECOND = ("X", "y", "sample_weight"), ("X2", "y2", "sample_weight2")
@@ -38,7 +47,7 @@ def _rows(net, X, y, s, names, sparse: bool = False):
             check.rows(value, name, n, of_X)
     y = net._loss.targets(y, of_y, net.dtype, n, net.n_outputs).reshape(-1)
     if s is not None:
-        s = check.weights(s, of_s, net.dtype, n) if n else check.vector(s, of_s, net.dtype, 0)
+        s = check.row_weights(s, of_s, net.dtype, n)
     return X, y, s
 
 
@@ -51,7 +60,16 @@ def _result(out, shape, dtype, given, checked):
     return output(out, "out", shape, dtype, ("theta", *_FIRST, *_SECOND), given, checked)
 
 
-def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def grad_norms(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The norm of each sample's gradient, ||g_i||, in one pass over X.
 
     Parameters
@@ -63,7 +81,8 @@ def grad_norms(net, theta, X, y, sample_weight=None, *, out=None, threads: int |
     y : array
         As for `MLP.loss_and_grad`.
     sample_weight : array (n,), optional
-        The loss of row i is multiplied by its weight, so its norm is too.
+        The loss of row i is multiplied by its weight, so its norm is too. None negative; nothing is
+        divided by their sum, which may be 0.
     out : ndarray (n,), optional
         Where to write the norms: same dtype, contiguous, disjoint from the inputs.
     threads : int, optional
@@ -119,7 +138,16 @@ def _run_rows(net, want, checked, outputs, threads):
         run_checked(net, want, checked, outputs, 0.0, threads)
 
 
-def grads(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None = None):
+def grads(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Each sample's gradient, g_i, as a row of an (n, p) array.
 
     That is n p numbers to write, most of the work: where their norms, their clipped sum or their
@@ -164,8 +192,16 @@ def grads(net, theta, X, y, sample_weight=None, *, out=None, threads: int | None
 
 
 def clipped_loss_and_grad(
-    net, theta, X, y, max_norm, sample_weight=None, *, out=None, threads: int | None = None
-) -> tuple[float, np.ndarray]:
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    max_norm: Scalar,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> tuple[float, NDArray[D]]:
     """The loss, and the mean of the samples' gradients, each clipped to a norm, in one pass over X.
 
     Parameters
@@ -226,9 +262,18 @@ def clipped_loss_and_grad(
 
 
 def gram(
-    net, theta, X, y, X2=None, y2=None, *,
-    sample_weight=None, sample_weight2=None, out=None, threads: int | None = None,
-):  # fmt: skip
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    X2: Rows | None = None,
+    y2: Numbers | None = None,
+    *,
+    sample_weight: Numbers | None = None,
+    sample_weight2: Numbers | None = None,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """Inner products of the samples' gradients, G[i, j] = g_i . g_j, without forming one.
 
     Parameters
@@ -284,7 +329,16 @@ def gram(
     return out
 
 
-def ntk(net, theta, X, X2=None, *, trace: bool = False, out=None, threads: int | None = None):
+def ntk(
+    net: MLP[D],
+    theta: ArrayOf[D],
+    X: Rows,
+    X2: Rows | None = None,
+    *,
+    trace: bool = False,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> NDArray[D]:
     """The empirical neural tangent kernel: inner products of the outputs' gradients.
 
     Parameters

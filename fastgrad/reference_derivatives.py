@@ -6,14 +6,35 @@ derivative is 0. `options` are `output_activation` and `activation`; with a loss
 `sample_weight`, `huber_delta` and the like. Formulas 30 and 34 to 37.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import reference as ref
+from ._core.names import list_public
+
+__all__ = [
+    "SLOPES",
+    "mlp_ggn",
+    "mlp_ggn_vp",
+    "mlp_hvp",
+    "mlp_jacobian",
+    "mlp_jvp",
+    "mlp_kfac_factors",
+    "mlp_vjp",
+    "output_hessian",
+]
+list_public(globals())
+
+Array: TypeAlias = NDArray[Any]
 
 # f'(z) and f''(z) of each activation.
-SLOPES = {
+SLOPES: dict[str, Any] = {
     "identity": (np.ones_like, np.zeros_like),
     "relu": (lambda z: 1.0 * ~(z <= 0), np.zeros_like),
     "tanh": (lambda z: 1 - np.tanh(z) ** 2, lambda z: -2 * np.tanh(z) * (1 - np.tanh(z) ** 2)),
@@ -41,7 +62,14 @@ def _passes(theta, X, layer_sizes, **options):
     return layers, A, Z, first, second
 
 
-def mlp_jvp(theta, X, tangent, layer_sizes, tangent_X=None, **options):
+def mlp_jvp(
+    theta: Array,
+    X: Array,
+    tangent: Array,
+    layer_sizes: Sequence[int],
+    tangent_X: Array | None = None,
+    **options: Any,
+) -> Array:
     """Tangents of the outputs, ``(n, k)``: RZ = RA W + A RW + Rb, RA = RZ f'(z) (row 30).
 
     Examples
@@ -64,7 +92,9 @@ def _tangents(theta, X, tangent, layer_sizes, tangent_X=None, **options):
     return RZ, RA
 
 
-def mlp_vjp(theta, X, cotangent, layer_sizes, **options):
+def mlp_vjp(
+    theta: Array, X: Array, cotangent: Array, layer_sizes: Sequence[int], **options: Any
+) -> tuple[Array, Array]:
     """``(gtheta, gX)``, the gradients of sum(cotangent * outputs) (row 30).
 
     Examples
@@ -83,7 +113,7 @@ def mlp_vjp(theta, X, cotangent, layer_sizes, **options):
     return gtheta, back
 
 
-def mlp_jacobian(theta, X, layer_sizes, **options):
+def mlp_jacobian(theta: Array, X: Array, layer_sizes: Sequence[int], **options: Any) -> Array:
     """Derivatives of every row's outputs by theta ``(n, k, p)`` and by X ``(n, k, d)`` (row 30)."""
     pairs = [
         [mlp_vjp(theta, x[None], e[None], layer_sizes, **options) for e in np.eye(layer_sizes[-1])]
@@ -93,7 +123,14 @@ def mlp_jacobian(theta, X, layer_sizes, **options):
     return by_theta, np.array([[gX[0] for _, gX in row] for row in pairs])
 
 
-def output_hessian(out, y, loss, sample_weight=None, huber_delta=1.0, quantile=0.5):
+def output_hessian(
+    out: Array,
+    y: Array,
+    loss: str,
+    sample_weight: Array | None = None,
+    huber_delta: float = 1.0,
+    quantile: float = 0.5,
+) -> Array:
     """The second derivatives of a loss by each row's outputs, ``(n, k, k)``, normalised as it is.
 
     Examples
@@ -127,7 +164,17 @@ def _penalty(v, layer_sizes, l2):
     return out
 
 
-def mlp_hvp(theta, X, y, v, layer_sizes, loss, l2=0.0, sample_weight=None, **options):
+def mlp_hvp(
+    theta: Array,
+    X: Array,
+    y: Array,
+    v: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    **options: Any,
+) -> Array:
     """The Hessian of a network's loss times v, by the R-operator (row 34).
 
     Examples
@@ -152,7 +199,17 @@ def mlp_hvp(theta, X, y, v, layer_sizes, loss, l2=0.0, sample_weight=None, **opt
     return product + _penalty(v, layer_sizes, l2)
 
 
-def mlp_ggn_vp(theta, X, y, v, layer_sizes, loss, l2=0.0, sample_weight=None, **options):
+def mlp_ggn_vp(
+    theta: Array,
+    X: Array,
+    y: Array,
+    v: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    **options: Any,
+) -> Array:
     """Gauss and Newton's matrix times v: J v, the curvature of the loss, J^T (row 35).
 
     Examples
@@ -169,7 +226,16 @@ def mlp_ggn_vp(theta, X, y, v, layer_sizes, loss, l2=0.0, sample_weight=None, **
     return product + _penalty(v, layer_sizes, l2)
 
 
-def mlp_ggn(theta, X, y, layer_sizes, loss, l2=0.0, sample_weight=None, **options):
+def mlp_ggn(
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    **options: Any,
+) -> Array:
     """Gauss and Newton's matrix ``(p, p)``: the sum of J^T H J over rows (rows 35 and 36).
 
     Examples
@@ -187,7 +253,16 @@ def mlp_ggn(theta, X, y, layer_sizes, loss, l2=0.0, sample_weight=None, **option
     return G + np.diag(_penalty(np.ones_like(theta), layer_sizes, l2))
 
 
-def mlp_kfac_factors(theta, X, y, layer_sizes, loss, l2=0.0, sample_weight=None, **options):
+def mlp_kfac_factors(
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    **options: Any,
+) -> list[tuple[Array, Array]]:
     """``[(A, B), ...]``: means of [a, 1][a, 1]^T and of Z_i^T H_i Z_i, with Z_i the Jacobian of a
     row's outputs by a layer's pre-activations (row 37). `l2` changes nothing."""
     options, parameters = _split(options)

@@ -6,10 +6,29 @@ Notation and conventions are those of `reference.py`; gradients are of the sampl
 divided by n, times the sample's weight if there are weights.
 """
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._core.names import list_public
 from .reference import ACTIVATIONS, mlp_forward, mlp_loss_and_grad, unflatten
 from .reference.networks import output_delta
+
+__all__ = [
+    "clipped_loss_and_grad",
+    "grad_norms",
+    "grads",
+    "gram",
+    "jacobian",
+    "ntk",
+]
+list_public(globals())
+
+Array: TypeAlias = NDArray[Any]
 
 
 def _rows(theta, layer_sizes, activations, delta, output_activation, activation):
@@ -26,9 +45,16 @@ def _rows(theta, layer_sizes, activations, delta, output_activation, activation)
 
 
 def grads(
-    theta, X, y, layer_sizes, loss, output_activation="identity", sample_weight=None,
-    activation="relu", **parameters,
-):  # fmt: skip
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    output_activation: str = "identity",
+    sample_weight: Array | None = None,
+    activation: str = "relu",
+    **parameters: Any,
+) -> Array:
     """The gradient of each sample's loss, ``dW_i = a_i delta_iᵀ, db_i = delta_i`` (row 31).
 
     Parameters are those of `reference.mlp_loss_and_grad`.
@@ -49,7 +75,7 @@ def grads(
     return _rows(theta, layer_sizes, activations, delta, output_activation, activation)
 
 
-def grad_norms(*args, **options):
+def grad_norms(*args: Any, **options: Any) -> Array:
     """The Euclidean norm of each row of `grads`, whose parameters it takes (row 31).
 
     Examples
@@ -62,8 +88,17 @@ def grad_norms(*args, **options):
 
 
 def clipped_loss_and_grad(
-    theta, X, y, layer_sizes, loss, max_norm, *, l2=0.0, sample_weight=None, **options
-):
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    max_norm: float,
+    *,
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    **options: Any,
+) -> tuple[float, Array]:
     """The loss, and the mean of the rows of `grads` each clipped to `max_norm` (row 32).
 
     ``(1/n) Σ min(1, C/‖g_i‖) g_i``, with weights ``1/Σ s_i``; the penalty is not clipped.
@@ -87,7 +122,7 @@ def clipped_loss_and_grad(
     return value, factors @ rows / total + (whole - plain)
 
 
-def gram(first, second):
+def gram(first: Array, second: Array) -> Array:
     """Inner products of the rows of two results of `grads` (row 33).
 
     Examples
@@ -98,7 +133,13 @@ def gram(first, second):
     return first @ second.T
 
 
-def jacobian(theta, X, layer_sizes, output_activation="identity", activation="relu"):
+def jacobian(
+    theta: Array,
+    X: Array,
+    layer_sizes: Sequence[int],
+    output_activation: str = "identity",
+    activation: str = "relu",
+) -> Array:
     """The derivative of each output of each sample by theta, ``(n, k, p)``.
 
     Examples
@@ -118,7 +159,7 @@ def jacobian(theta, X, layer_sizes, output_activation="identity", activation="re
     return np.stack(by_output, axis=1)
 
 
-def ntk(first, second):
+def ntk(first: Array, second: Array) -> Array:
     """Inner products of the rows of two Jacobians, ``(n, n2, k, k)`` (row 33).
 
     Examples

@@ -15,12 +15,17 @@ What is guaranteed, with the test that shows it: `fastgrad/guide/guarantees.md`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numba
 
 from ._core import threads as _threads
+from ._core.names import list_public
 from ._core.threads import check_threads, max_threads
+
+__all__ = ["config", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
+list_public(globals())
 
 
 def get_num_threads() -> int:
@@ -61,7 +66,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 @contextmanager
-def num_threads(threads: int | None):
+def num_threads(threads: int | None) -> Iterator[None]:
     """`set_num_threads` within a `with` block.
 
     Examples

@@ -16,10 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ._core import check
+from ._core.names import list_public
 
 __all__ = ["Constant", "Cosine", "Step", "Warmup"]
+list_public(globals())
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Constant:
 
     lr: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "lr", check.non_negative(self.lr, "lr"))
 
     def __call__(self, step: int) -> float:
@@ -56,7 +59,7 @@ class Step:
     every: int
     factor: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "lr", check.non_negative(self.lr, "lr"))
         object.__setattr__(self, "every", check.integer(self.every, "every"))
         object.__setattr__(self, "factor", check.non_negative(self.factor, "factor"))
@@ -85,7 +88,7 @@ class Cosine:
     steps: int
     final: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "lr", check.non_negative(self.lr, "lr"))
         object.__setattr__(self, "steps", check.integer(self.steps, "steps"))
         object.__setattr__(self, "final", check.non_negative(self.final, "final"))
@@ -110,10 +113,10 @@ class Warmup:
     [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
     """
 
-    after: float | Callable
+    after: float | Callable[[int], float]
     steps: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "after", as_schedule(self.after, "after"))
         object.__setattr__(self, "steps", check.integer(self.steps, "steps"))
 
@@ -123,14 +126,14 @@ class Warmup:
         return self.after(step - self.steps)
 
 
-def as_schedule(lr, name: str = "lr") -> Callable:
+def as_schedule(lr: Any, name: str = "lr") -> Callable[[int], float]:
     """A number to `Constant`, a callable as it is."""
     if callable(lr):
         return lr
     return Constant(check.non_negative(lr, name))
 
 
-def describe(schedule) -> str:
+def describe(schedule: Callable[[int], float]) -> str:
     """What a checkpoint records: the same text means the same rates; own callables by name."""
     if isinstance(schedule, Warmup):
         return f"Warmup({describe(schedule.after)}, {schedule.steps})"

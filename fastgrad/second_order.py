@@ -11,11 +11,19 @@ quadratic model promised, and takes none that does not lower the loss. The arith
 from __future__ import annotations
 
 import copy
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._core import check
+from ._core.names import list_public
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .network import MLP
 
 __all__ = ["LevenbergMarquardt", "NewtonCG", "SecondOrder"]
+list_public(globals())
 
 
 class SecondOrder:
@@ -38,17 +46,21 @@ class SecondOrder:
 
     columns: tuple[str, ...] = ()  # of the history, besides those of every optimiser
     _slots = 0  # state vectors of theta's size
-    _checks: ClassVar[dict] = {}  # of its numbers, by their names in the constructor
-    _kept: ClassVar[dict] = {}  # the numbers that a step hands to the next: checks by name
+    _checks: ClassVar[
+        dict[str, Callable[..., Any]]
+    ] = {}  # of its numbers, by their names in the constructor
+    _kept: ClassVar[
+        dict[str, Callable[..., Any]]
+    ] = {}  # the numbers that a step hands to the next: checks by name
 
-    def __init__(self):
+    def __init__(self) -> None:
         if not self._checks:
             raise TypeError(
                 "SecondOrder is not used by itself; expected LevenbergMarquardt or NewtonCG"
             )
         self.reset()
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
             if name not in self._checks:
                 raise AttributeError(
@@ -64,6 +76,7 @@ class SecondOrder:
 
     @property
     def steps(self) -> int:
+        """Steps done."""
         return self._steps
 
     def settings(self) -> dict[str, object]:
@@ -90,7 +103,7 @@ class SecondOrder:
         """
         self._steps, self._state = 0, {}
 
-    def copy(self) -> SecondOrder:
+    def copy(self) -> Self:
         """An optimiser with the same numbers and its own copy of the state.
 
         Examples
@@ -120,7 +133,7 @@ class SecondOrder:
             "settings": self.settings(),
         }
 
-    def load_state_dict(self, saved) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` gave; the settings stay this optimiser's own.
 
         Raises
@@ -150,7 +163,7 @@ class SecondOrder:
         state = {name: self._kept[name](value, name) for name, value in numbers.items()}
         self._steps, self._state = steps, state
 
-    def check_network(self, net) -> None:
+    def check_network(self, net: MLP[Any]) -> None:
         """A ValueError where this optimiser is not for a network's loss.
 
         Examples
@@ -159,7 +172,7 @@ class SecondOrder:
         >>> fg.NewtonCG().check_network(fg.MLP([2, 3], loss="cross_entropy"))
         """
 
-    def _advance(self, problem, theta):
+    def _advance(self, problem: Any, theta: Any) -> Any:
         """One step from theta: `full_batch.Step`, or a word that says why there is none."""
         raise NotImplementedError
 
@@ -200,22 +213,31 @@ class LevenbergMarquardt(SecondOrder):
     True
     """
 
-    columns = ("damping",)
-    _checks: ClassVar = {"damping": check.non_negative, "tolerance": check.non_negative}
-    _kept: ClassVar = {"damping": check.non_negative, "growth": check.positive}
+    columns: tuple[str, ...] = ("damping",)
+    _checks: ClassVar[dict[str, Callable[..., Any]]] = {
+        "damping": check.non_negative,
+        "tolerance": check.non_negative,
+    }
+    _kept: ClassVar[dict[str, Callable[..., Any]]] = {
+        "damping": check.non_negative,
+        "growth": check.positive,
+    }
 
-    def __init__(self, damping: float = 1e-3, *, tolerance: float = 1e-10):
+    damping: float
+    tolerance: float
+
+    def __init__(self, damping: float = 1e-3, *, tolerance: float = 1e-10) -> None:
         super().__init__()
         self.damping, self.tolerance = damping, tolerance
 
-    def check_network(self, net) -> None:
+    def check_network(self, net: MLP[Any]) -> None:
         if not net.spec.loss.squared:
             raise ValueError(
                 f"optimizer LevenbergMarquardt is for least squares, the loss mse, and the "
                 f"network's loss is {net.loss_name}; NewtonCG takes every loss"
             )
 
-    def _advance(self, problem, theta):
+    def _advance(self, problem: Any, theta: Any) -> Any:
         from ._training.levenberg import step
 
         return step(problem, theta, self.damping, self.tolerance, self._state)
@@ -251,19 +273,29 @@ class NewtonCG(SecondOrder):
     True
     """
 
-    columns = ("radius",)
-    _checks: ClassVar = {
+    columns: tuple[str, ...] = ("radius",)
+    _checks: ClassVar[dict[str, Callable[..., Any]]] = {
         "radius": check.positive,
         "products": check.integer,
         "tolerance": check.non_negative,
     }
-    _kept: ClassVar = {"radius": check.positive, "forcing": check.positive, "norm": check.positive}
+    _kept: ClassVar[dict[str, Callable[..., Any]]] = {
+        "radius": check.positive,
+        "forcing": check.positive,
+        "norm": check.positive,
+    }
 
-    def __init__(self, *, radius: float = 1.0, products: int = 100, tolerance: float = 1e-10):
+    radius: float
+    products: int
+    tolerance: float
+
+    def __init__(
+        self, *, radius: float = 1.0, products: int = 100, tolerance: float = 1e-10
+    ) -> None:
         super().__init__()
         self.radius, self.products, self.tolerance = radius, products, tolerance
 
-    def _advance(self, problem, theta):
+    def _advance(self, problem: Any, theta: Any) -> Any:
         from ._training.newton import step
 
         return step(problem, theta, self.radius, self.products, self.tolerance, self._state)

@@ -7,26 +7,33 @@ each has its own. check -> plan -> one kernel for all networks -> result.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._core import check, stacked
 from ._core.calls import checked_network
 from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.ensemble import mean_outputs
+from ._core.names import list_public
 from ._core.run import run_stack
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_forward, run_step
 from .kernels.records import CALL
+from .network import MLP
+from .typing import ArrayOf, D, InitName, Numbers, Rows, Seed
 
 __all__ = ["ensemble", "init", "loss_and_grad", "predict"]
+list_public(globals())
 
 ENSEMBLE_BYTES = 4 * 2**20  # outputs of all networks that are averaged at a time
 
 
-def init(net, seeds, method: str = "he") -> np.ndarray:
+def init(net: MLP[D], seeds: Iterable[Seed], method: InitName = "he") -> NDArray[D]:
     """Initial parameters of a stack: a row `net.init(seed, method)` for each seed.
 
     Parameters
@@ -54,12 +61,12 @@ def init(net, seeds, method: str = "he") -> np.ndarray:
     checked_network(net)
     seeds = as_list(seeds, "seeds", "range(10)")
     thetas = np.empty((len(seeds), net.n_parameters), net.dtype)
-    for theta, seed in zip(thetas, seeds):
-        theta[...] = net.init(seed, method)
+    for i, seed in enumerate(seeds):
+        thetas[i] = net.init(check.generator(seed, f"seeds[{i}]"), method)
     return thetas
 
 
-def as_list(values, name: str, example: str) -> list:
+def as_list(values: Any, name: str, example: str) -> list[Any]:
     """The items of a sequence that is no text."""
     try:
         if isinstance(values, (str, bytes)):
@@ -70,8 +77,15 @@ def as_list(values, name: str, example: str) -> list:
 
 
 def loss_and_grad(
-    net, thetas, X, y, sample_weight=None, *, out=None, threads: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    net: MLP[D],
+    thetas: ArrayOf[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    out: NDArray[D] | None = None,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[D]]:
     """The loss and gradient of each network of a stack.
 
     Parameters
@@ -156,7 +170,7 @@ def loss_and_grad(
     return losses, out
 
 
-def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
+def predict(net: MLP[D], thetas: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
     """Outputs of the last layer of each network of a stack, as `MLP.predict`.
 
     Parameters
@@ -211,7 +225,7 @@ def predict(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
     return out
 
 
-def ensemble(net, thetas, X, *, threads: int | None = None) -> np.ndarray:
+def ensemble(net: MLP[D], thetas: ArrayOf[D], X: Rows, *, threads: int | None = None) -> NDArray[D]:
     """Outputs of the ensemble of a stack's networks: those that predict the mean of what they do.
 
     Parameters

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from . import checkpoint as store
 from ._core import check, files
 from ._core.calls import checked_network
+from ._core.names import list_public
 from ._core.progress import Progress
 from ._training.arguments import (
     BATCH_SIZE,
@@ -24,37 +27,60 @@ from ._training.arguments import (
     validation_of,
 )
 from ._training.full_batch import NOT_FINITE
+from ._training.optimizer import Optimizer
 from ._training.result import FitResult
 from ._training.run import Run
 from ._training.sources import Arrays, Batches
 from .network import MLP
 from .second_order import SecondOrder
+from .typing import D, Numbers, OptimizerName, PathLike, Seed, SparseRows
 
 __all__ = ["FitResult", "fit"]
+list_public(globals())
+
+
+class OnEpoch(Protocol[D]):
+    """A callback that is called after every epoch; what is true in return stops."""
+
+    def on_epoch(self, result: FitResult[D], /) -> object: ...
+
+
+class OnStep(Protocol[D]):
+    """A callback that is called after every step; what is true in return stops."""
+
+    def on_step(self, result: FitResult[D], /) -> object: ...
+
+
+Callback: TypeAlias = Callable[[FitResult[D]], object] | OnEpoch[D] | OnStep[D]
+Data: TypeAlias = Numbers | SparseRows
+Batch: TypeAlias = tuple[Data, Numbers] | tuple[Data, Numbers, Numbers | None]
+BatchSource: TypeAlias = (
+    Callable[[], Iterable[Batch]] | Callable[[int], Iterable[Batch]] | Iterable[Batch]
+)
 
 
 def fit(
-    net: MLP,
-    X,
-    y=None,
+    net: MLP[D],
+    X: Data | BatchSource,
+    y: Numbers | None = None,
     *,
-    theta=None,
-    optimizer="adam",
+    theta: Numbers | None = None,
+    optimizer: Optimizer | SecondOrder | OptimizerName = "adam",
     epochs: int = 20,
     batch_size: int | None = None,
-    sample_weight=None,
-    validation=None,
-    seed=None,
+    sample_weight: Numbers | None = None,
+    validation: Batch | None = None,
+    seed: Seed = None,
     shuffle: bool = True,
     patience: int | None = None,
     min_delta: float = 0.0,
-    callbacks=(),
+    callbacks: Callback[D] | Iterable[Callback[D]] = (),
     progress: bool | None = None,
-    checkpoint=None,
+    checkpoint: PathLike | None = None,
     checkpoint_every: int = 1,
     resume: bool = False,
     threads: int | None = None,
-) -> FitResult:
+) -> FitResult[D]:
     """Train a network on minibatches (formula 21 over formulas 18 to 20, 23 and 24).
 
     Nothing that is passed is written to: theta and the optimiser are copied.

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 import fastgrad as fg
 from fastgrad import __main__ as entry
 
+collect_ignore = ["typing"]  # what type checkers read: nothing of it is run
+
 # The first example of a test may compile a kernel, so no deadline; derandomised, so that a
 # failure is every run's failure. `pytest -m stress --hypothesis-profile=stress` draws anew.
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)

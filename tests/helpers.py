@@ -17,6 +17,8 @@ from fastgrad._core import plan
 from fastgrad._core import tuning as blocking
 from fastgrad.kernels import micro_kernel, records, simd, tuning
 
+tuning.FAST_PATH_AFTER = 0  # one call opens it for the next: most tests make two
+
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 DTYPES = [F32, F64]
 LOSSES = list(losses.LOSSES)

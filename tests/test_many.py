@@ -159,8 +159,8 @@ def test_a_fit_that_diverges_is_named_and_the_others_go_on(data):
 
 BAD = [
     (dict(seeds=10), TypeError, r"seeds is 10; expected a sequence such as range\(10\)"),
-    (dict(seeds=[-1]), ValueError, "seed is -1"),
-    (dict(seeds=["a"]), TypeError, "seed is 'a'"),
+    (dict(seeds=[-1]), ValueError, r"seeds\[0\] is -1"),
+    (dict(seeds=["a"]), TypeError, r"seeds\[0\] is 'a'"),
     (dict(optimizers=[fg.Adam(), "none"]), ValueError, "optimizer is 'none'"),
     (dict(optimizers=5), TypeError, "optimizers is 5"),
     (dict(l2=[0.1, -1]), ValueError, r"l2\[1\] is -1"),

@@ -202,7 +202,7 @@ def test_a_bias_decides_the_dtype_where_no_array_does():
 
 
 @pytest.mark.parametrize(
-    "b", [np.array(1.0), np.array([1.0]), np.complex64(1), 1j, np.True_, np.timedelta64(1)]
+    "b", [np.array(1.0), np.array([1.0]), np.complex64(1), 1j, np.True_, np.timedelta64(1, "s")]
 )
 def test_arrays_of_another_dtype_and_what_is_no_real_number_are_no_bias(b):
     X, w, y = np.ones((5, 2), F32), np.ones(2, F32), np.ones(5, F32)

@@ -368,7 +368,6 @@ def test_errors_name_the_argument(rng):
             ((net, theta, X, y[:, :2]), ValueError, "y has shape"),
             ((net, theta, X, y, s[:5]), ValueError, "sample_weight has 5 rows, X has 12"),
             ((net, theta, X, y, -s), ValueError, "sample_weight has the value"),
-            ((net, theta, X, y, 0 * s), ValueError, "sample_weight is zero everywhere"),
         ):
             with pytest.raises(kind, match=words):
                 function(*arguments)
@@ -382,6 +381,20 @@ def test_errors_name_the_argument(rng):
     for most in ("1", None, np.ones(2), True):
         with pytest.raises(TypeError, match=r"max_norm is .*; expected one number"):
             per_sample.clipped_loss_and_grad(net, theta, X, y, most)
+
+
+def test_row31_row33_weights_of_any_size_multiply_what_is_each_rows(rng):
+    """Nothing is divided by their sum: it may be 0, or of any size."""
+    net, (theta, X, y, _), _ = problem(rng, [5, 7, 3], 12, "mse", F64, True)
+    norms, grads = per_sample.grad_norms(net, theta, X, y), per_sample.grads(net, theta, X, y)
+    for size in (0.0, 1e-295, 1e295):
+        s = np.full(12, size)
+        close = np.testing.assert_allclose
+        close(per_sample.grad_norms(net, theta, X, y, s), size * norms, rtol=1e-12)
+        close(per_sample.grads(net, theta, X, y, s), size * grads, rtol=1e-12)
+    assert not per_sample.gram(net, theta, X, y, sample_weight=s * 0.0).any()
+    with pytest.raises(ValueError, match="sample_weight is zero everywhere"):
+        per_sample.clipped_loss_and_grad(net, theta, X, y, 1.0, np.zeros(12))
 
 
 def test_errors_name_the_argument_of_the_second_set(rng):

@@ -12,6 +12,7 @@ from helpers import assert_same_bits, draw_targets
 import fastgrad as fg
 from fastgrad._core import fast_path, threads
 from fastgrad._core.choice import CallChoice
+from fastgrad.kernels import tuning
 from fastgrad.kernels.fast_path import quick_neuron, quick_step
 
 
@@ -93,6 +94,14 @@ def test_the_fast_path_is_compiled_once_for_all_sizes(loss, outputs):
             fg.neuron_loss_and_grad(w, 0.5, X[:n], z[:n])
     assert [len(kernel.call.signatures) for kernel in (quick_step, quick_neuron)] == before
     assert pickle.loads(pickle.dumps(net))._path is not net._path  # another process's
+
+
+def test_the_very_first_call_compiles_no_fast_path(monkeypatch):
+    monkeypatch.setattr(tuning, "FAST_PATH_AFTER", 1)
+    net, theta, X, y = a_network("mse", np.float64, 3)
+    for n, opened in ((20, 0), (20, 1), (20, 1), (19, 2), (19, 2)):
+        net.loss_and_grad(theta, X[:n], y[:n])
+        assert len(net._path.plans) == opened
 
 
 def variants(theta, X, y):

@@ -218,6 +218,8 @@ def test_seeds_that_are_no_sequence():
     for wrong in (10, "10", None):
         with pytest.raises(TypeError, match="seeds is"):
             fg.stack.init(NET, wrong)
+    with pytest.raises(TypeError, match=r"seeds\[1\] is 1.5; expected None, an integer"):
+        fg.stack.init(NET, [3, 1.5])
 
 
 def test_nan_of_one_network_shows_in_its_loss_alone(rng):

@@ -725,13 +725,26 @@ def test_r2_is_the_one_of_scikit_learn(rng):
     assert fg.evaluate(net, theta, X, np.ones((40, 2))).score == 0.0
 
 
+def test_r2_of_a_single_row_is_nan(rng):
+    """It has no mean to be compared with; scikit-learn warns and says NaN."""
+    net = fg.MLP([3, 2])
+    theta, X, y = net.init(seed=0), rng.random((4, 3)), rng.random((4, 2))
+    loss, score = fg.evaluate(net, theta, X[:1], y[:1])
+    assert np.isnan(score) and loss == pytest.approx(net.loss(theta, X[:1], y[:1]))
+    assert np.isnan(fg.evaluate(net, theta, X, y, np.array([0.0, 1.0, 0.0, 0.0])).score)
+    result = fg.fit(net, X, y, epochs=1, seed=0, validation=(X[:1], y[:1]), progress=False)
+    assert np.isnan(result.history.val_r2).all() and result.best_epoch == 1
+
+
 @pytest.mark.parametrize("loss", ["mse", "huber", "logistic", "cross_entropy"])
 @pytest.mark.parametrize("n", [1, 5])
 def test_no_score_hides_nan(rng, loss, n):
     net = network(loss, np.float64, (3, 2))
     theta, X = net.init(seed=0), rng.standard_normal((n, 3))
     y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.ones((n, 2))
-    assert np.isfinite(fg.evaluate(net, theta, X, y)).all()
+    scores = fg.evaluate(net, theta, X, y)
+    single = n == 1 and loss in ("mse", "huber")  # one row has no R^2
+    assert np.isfinite(scores.loss) and np.isnan(scores.score) == single
     bad = X.copy()
     bad[n - 1, 1] = np.nan
     assert np.isnan(fg.evaluate(net, theta, bad, y)).all()

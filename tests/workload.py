@@ -9,6 +9,7 @@ import numpy as np
 import fastgrad as fg
 from fastgrad._core import fast_path, run, threads
 from fastgrad._core.choice import CallChoice
+from fastgrad.kernels import tuning
 from fastgrad.kernels.fast_path import REFUSED
 
 
@@ -51,6 +52,7 @@ def count_launches():
     """From here on, `launched` has every step that ran in parallel; both paths stay as they are,
     but threads are used whether they pay or not."""
     CallChoice.parallel = lambda self: True
+    tuning.FAST_PATH_AFTER = 0
     parallel, take = run.parallel_step, threads.take_threads
     launch, taken = fast_path.FastPath.launch, threading.local()
 

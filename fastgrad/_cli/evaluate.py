@@ -83,7 +83,7 @@ def _of_values(model, out, y) -> dict:
     """Errors in the units of the targets, by target where there are several."""
     scale = np.broadcast_to(model.target_scale, out.shape[1])
     error = out.astype(np.float64) - y.reshape(len(y), -1)
-    with np.errstate(over="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         root = np.sqrt(np.square(error).mean(axis=0)) * scale
         absolute = np.abs(error).mean(axis=0) * scale
     if len(root) == 1:

@@ -138,5 +138,5 @@ def targets(model: Model, table: Table) -> np.ndarray:
         row, column = low[0]
         value, place = y.reshape(len(y), -1)[row, column], table.where(row, table.targets[column])
         raise UserError(f"{place}: {value}; expected 0 or more for the loss {loss.name}")
-    with np.errstate(over="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         return scaled(y, model.target_mean, model.target_scale).astype(model.net.dtype)

@@ -96,7 +96,7 @@ def summary(args, model: Model, parts, result) -> dict:
         if model.classes is None:
             values = net.spec.loss.values(model.outputs(part[0])).astype(np.float64)
             error = values - part[1].reshape(len(part[1]), -1)
-            with np.errstate(over="ignore"):
+            with np.errstate(under="ignore", over="ignore"):
                 root = np.sqrt(np.square(error).mean(axis=0)) * model.target_scale
             found[f"{name}_rmse"] = float(root[0]) if len(root) == 1 else root.tolist()
     return found

@@ -224,7 +224,7 @@ def _parameters(args, loss: Loss) -> dict[str, float]:
 
 
 def _scaled(args, model: Model, table: Table, X) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         if isinstance(table, SparseTable):  # a number too large shows in the loss
             return X.astype(model.net.dtype)
         Z = datasets.prepare.scaled(X, model.mean, model.scale).astype(model.net.dtype)

@@ -73,7 +73,7 @@ def _assess(line, unit, analytic, settings):
             break
         slope, noise = (part / unit for part in slope_on(line, h, stencil))
         least = np.maximum(floor, noise / rtol)
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(under="ignore", invalid="ignore", over="ignore"):
             gap = abs(analytic - slope) / np.maximum.reduce([abs(analytic), abs(slope), least])
         numerical, error = np.where(pending, slope, numerical), np.where(pending, gap, error)
         pending &= ~(gap <= rtol)
@@ -82,11 +82,11 @@ def _assess(line, unit, analytic, settings):
         if trial == 0:
             rounding, full = settings.rounding(line), (slope, gap)
         if trial <= 1:  # a kink may be nearer than the first step, and rounding hides the third
-            with np.errstate(invalid="ignore", over="ignore"):
+            with np.errstate(under="ignore", invalid="ignore", over="ignore"):
                 explained |= abs(analytic - slope) <= _ROUNDINGS * rounding * noise / NOISE
         left, right = (part / unit for part in one_sided_slopes(line, h))
         halved = slope_on(line, h / 2, stencil)[0] / unit
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(under="ignore", invalid="ignore", over="ignore"):
             before, apart = apart, abs(left - right)
             tolerance = rtol * np.maximum.reduce([abs(left), abs(right), least])
             pending &= ~(np.maximum(apart, abs(halved - slope)) <= tolerance)
@@ -167,7 +167,7 @@ def factor_of(lines, bad, floor):
         return None
     if abs(lines.error[counted]).max() < 10 * _SAME_ROUNDED and np.any(lines.rounding > 0):
         return None  # nothing but rounding
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(under="ignore", divide="ignore", invalid="ignore", over="ignore"):
         ratios = lines.analytic[counted] / lines.numerical[counted]
     middle = np.median(ratios)
     if not np.isfinite(middle) or middle == 0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from ..kernels import tuning
 from ..kernels.calls import address_of
 from ..kernels.engine import parallel_step
 from ..kernels.fast_path import REFUSED
@@ -27,6 +28,7 @@ class FastPath:
         """most: sizes that it is kept open for; refused: what the kernels return then."""
         self._brief, self._long, self._most, self._refused = brief, long, most, refused
         self._call = brief.call
+        self._checked = 0  # calls
         self._address = [0, 0]  # of the parallel kernel; whether serial ones are open to `long`
         self.plans: dict = {}  # by what tells sizes apart
 
@@ -48,7 +50,13 @@ class FastPath:
         return None if result == self._refused else result
 
     def open(self, key, plan, *given) -> None:
-        """For calls like this one, whose arguments have been checked: one or several tuples."""
+        """For calls like this one, whose arguments have been checked: one or several tuples.
+
+        Not after the very first: it may be the only one, and would compile kernels for nothing.
+        """
+        self._checked += 1
+        if self._checked <= tuning.FAST_PATH_AFTER:
+            return
         buffer = plan.lease()
         try:
             if self._allow(plan, [(*arguments, buffer) for arguments in given]):

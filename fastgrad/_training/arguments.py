@@ -46,12 +46,12 @@ def start_of(net, theta, sequence) -> np.ndarray:
     return np.array(check.vector(theta, "theta", net.dtype, net.n_parameters, ": one flat vector"))
 
 
-def sequence_of(seed) -> np.random.SeedSequence:
+def sequence_of(seed, name: str = "seed") -> np.random.SeedSequence:
     if isinstance(seed, np.random.SeedSequence):
         return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
     if isinstance(seed, np.random.Generator):
         return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
-    return np.random.SeedSequence(None if seed is None else check.integer(seed, "seed", least=0))
+    return np.random.SeedSequence(None if seed is None else check.integer(seed, name, least=0))
 
 
 def validation_of(net, validation):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import schedules
 from .._core import check
 from ..kernels import optimizers as kernels
+from ..typing import Numbers, Rate
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NO_STATE = {np.dtype(t): np.zeros(1, t) for t in (np.float32, np.float64)}
 
@@ -48,12 +55,28 @@ class Optimizer:
     array([0.9, 2.1])
     """
 
-    kernel = None
+    kernel: Any = None
     _slots = 0  # state vectors of theta's size
     _numbers: tuple[str, ...] = ()  # attributes the kernel takes, from kernels.OWN on
     _common = ("lr", "weight_decay", "clip_norm")
 
-    def __init__(self, lr=1e-3, *, weight_decay: float = 0.0, clip_norm: float | None = None):
+    if TYPE_CHECKING:  # set as a number or a function, read as a function
+
+        @property
+        def lr(self) -> Callable[[int], float]: ...
+        @lr.setter
+        def lr(self, value: Rate) -> None: ...
+
+        weight_decay: float
+        clip_norm: float | None
+
+    def __init__(
+        self,
+        lr: Rate = 1e-3,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
         if self.kernel is None:
             raise TypeError(
                 "Optimizer is not used by itself; expected SGD, Adam or another of them"
@@ -61,7 +84,7 @@ class Optimizer:
         self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.reset()
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
             known = [*self._common, *(own for own in self._numbers if own in _CHECKS)]
             if name not in known:
@@ -111,7 +134,7 @@ class Optimizer:
         self._held_by = None  # the dtype that is known to hold the numbers
         self._hyper = np.zeros(kernels.SIZE)
 
-    def copy(self) -> Optimizer:
+    def copy(self) -> Self:
         """An optimiser with the same numbers and its own copy of the state.
 
         Examples
@@ -125,7 +148,7 @@ class Optimizer:
         twin._state = None if self._state is None else self._state.copy()
         return twin
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a pickle: of the kernels' numbers the steps alone are not written anew for a step."""
         hyper = np.zeros(kernels.SIZE)
         hyper[kernels.STEPS] = state["_hyper"][kernels.STEPS]
@@ -133,6 +156,7 @@ class Optimizer:
 
     @property
     def steps(self) -> int:
+        """Steps done."""
         return int(self._hyper[kernels.STEPS])
 
     def rate(self, step: int) -> float:
@@ -151,7 +175,7 @@ class Optimizer:
         """
         return check.non_negative(self.lr(step), f"lr at step {step}")
 
-    def rates(self, count: int) -> np.ndarray:
+    def rates(self, count: int) -> NDArray[np.float64]:
         """The learning rates of the next `count` steps, float64.
 
         Raises
@@ -176,7 +200,7 @@ class Optimizer:
         check.held(rate, f"lr at step {step}", self._held_by)
         return rate
 
-    def prepare(self, size: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    def prepare(self, size: int, dtype: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """State (slots * p,) and numbers as the kernel takes them; zeros before the first step."""
         if self._state is None:
             size = self._slots * size
@@ -208,7 +232,7 @@ class Optimizer:
                 check.held(number, name, dtype, zero=False)
         self._held_by = dtype
 
-    def step(self, theta, grad) -> None:
+    def step(self, theta: NDArray[np.float32 | np.float64], grad: Numbers) -> None:
         """Update theta in place.
 
         Parameters
@@ -267,7 +291,7 @@ class Optimizer:
             "settings": self.settings(),
         }
 
-    def load_state_dict(self, saved) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` gave; the settings stay this optimiser's own.
 
         Raises

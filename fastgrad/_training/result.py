@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from html import escape
+from typing import Generic
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .._core.shown import short
 from ..history import History
 from ..second_order import SecondOrder
+from ..typing import D
 from .optimizer import Optimizer
 
 
-@dataclass(eq=False)
-class FitResult:
+@dataclass(eq=False, repr=False)
+class FitResult(Generic[D]):
     """What `fit` returns, and what callbacks are given while it grows.
 
     Attributes
@@ -44,15 +49,27 @@ class FitResult:
     ('epochs', 3)
     """
 
-    theta: np.ndarray
-    best_theta: np.ndarray
+    theta: NDArray[D]
+    best_theta: NDArray[D]
     history: History
     optimizer: Optimizer | SecondOrder | None
     best_epoch: int = 0
     seconds: float = 0.0
     stopped: str = ""
-    _best: float = field(default=np.inf, repr=False)
-    _waited: int = field(default=0, repr=False)
+    _best: float = np.inf
+    _waited: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"FitResult({self.epochs} epochs in {self.seconds:.3g} s, stopped={self.stopped!r}, "
+            f"best_epoch={self.best_epoch},\n"
+            f"    theta {short(self.theta)}, optimizer={self.optimizer!r},\n"
+            f"    history={self.history!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the same, with the history as a picture."""
+        return f"<pre>{escape(repr(self))}</pre>{self.history._repr_html_()}"
 
     @property
     def epochs(self) -> int:

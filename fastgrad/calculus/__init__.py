@@ -33,6 +33,7 @@ numbers and lists take the dtype of the arrays they meet, float64 if there is no
 array is new. NaN is never hidden, and NumPy's own warnings are left as they are.
 """
 
+from .._core.names import list_public
 from .chains import (
     chain,
     diagonal_chain,
@@ -94,3 +95,4 @@ __all__ = [
     "total_derivative",
     "vector_chain",
 ]
+list_public(globals())

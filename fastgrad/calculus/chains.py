@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import reduce
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import check
+from ..typing import ArrayOf, F, LayoutName, Values
 from .arguments import floats, in_layout, require_ndim
 
 
@@ -19,7 +22,9 @@ def _compose(outer, inner):
     return outer * inner
 
 
-def chain(*derivatives, layout="numerator", diagonals=False):
+def chain(
+    *derivatives: Values[F], layout: LayoutName = "numerator", diagonals: bool = False
+) -> NDArray[F] | Any:
     """Derivative of a composition by the chain rule, outermost factor first (formulas 11, 13, 14).
 
     ∂f/∂x = (∂f/∂g)(∂g/∂h) … (∂·/∂x), section 4.5. The number of axes says what a factor is:
@@ -84,7 +89,9 @@ def _composed(name, factors, layout="numerator", diagonals=False):
     return np.array(in_layout(reduce(_compose, factors), layout))[()]
 
 
-def total_derivative(partial_x, partials_u, du_dx):
+def total_derivative(
+    partial_x: Values[F], partials_u: ArrayOf[F], du_dx: ArrayOf[F]
+) -> NDArray[F] | Any:
     """Derivative of f(x, u_1(x), …, u_k(x)): ∂f/∂x + Σ_i ∂f/∂u_i ∂u_i/∂x (formula 12, 4.5.2).
 
     Parameters
@@ -123,7 +130,7 @@ def total_derivative(partial_x, partials_u, du_dx):
     return partial_x + partials_u @ du_dx
 
 
-def single_variable_chain(*derivatives):
+def single_variable_chain(*derivatives: Values[Any]) -> Any:
     """dy/dx = dy/du · du/dx for scalars, outermost first (formula 11, section 4.5.1).
 
     Any number of intermediate variables: dy/dx = dy/du_n · … · du_2/du_1 · du_1/dx. Anything but
@@ -138,7 +145,7 @@ def single_variable_chain(*derivatives):
     return _composed("derivatives", derivatives)
 
 
-def vector_chain(*jacobians, layout="numerator"):
+def vector_chain(*jacobians: ArrayOf[F], layout: LayoutName = "numerator") -> NDArray[F]:
     """∂f/∂x = (∂f/∂g)(∂g/∂x), (m, k) times (k, n), outermost first (formula 13, section 4.5.3).
 
     Every factor is a matrix: a gradient is a row (1, n), the derivative by a scalar x a column
@@ -157,7 +164,7 @@ def vector_chain(*jacobians, layout="numerator"):
     return _composed("jacobians", jacobians, layout)
 
 
-def diagonal_chain(*diagonals):
+def diagonal_chain(*diagonals: ArrayOf[F]) -> NDArray[F]:
     """∂f_i/∂x_i = ∂f_i/∂g_i · ∂g_i/∂x_i, entry by entry (formula 14, section 4.5.3).
 
     The vector chain rule where f_i takes g_i alone and g_i takes x_i alone: a product of diagonal

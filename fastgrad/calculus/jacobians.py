@@ -3,9 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import check
+from ..typing import (
+    ArrayOf,
+    F,
+    Float32,
+    Float64,
+    LayoutName,
+    OperationName,
+    Scalar,
+    Values,
+)
 from .arguments import floats, in_layout, require_equal_shapes, require_ndim
 
 # op -> (dy/dw, dy/dx), entry by entry, of y = w op x (formulas 7 and 8).
@@ -20,7 +34,9 @@ _PARTIALS = {
 }
 
 
-def stack_gradients(gradients, *, layout="numerator"):
+def stack_gradients(
+    gradients: Iterable[ArrayOf[F]], *, layout: LayoutName = "numerator"
+) -> NDArray[F]:
     """Stack the gradients of m scalar functions into their Jacobian (formula 6, paper section 4.1).
 
     Parameters
@@ -55,7 +71,11 @@ def stack_gradients(gradients, *, layout="numerator"):
     return in_layout(np.stack(rows), layout)
 
 
-def identity_jacobian(n, *, dtype=np.float64):
+@overload
+def identity_jacobian(n: int, *, dtype: Float64 = ...) -> NDArray[np.float64]: ...
+@overload
+def identity_jacobian(n: int, *, dtype: Float32) -> NDArray[np.float32]: ...
+def identity_jacobian(n: int, *, dtype: Any = np.float64) -> NDArray[Any]:
     """Return the Jacobian of y = x, the identity (n, n), in either layout (formula 6, section 4.1).
 
     ``dtype`` is float32 or float64 (else a TypeError); a negative n is a ValueError.
@@ -69,7 +89,9 @@ def identity_jacobian(n, *, dtype=np.float64):
     return np.eye(n, dtype=dtype)
 
 
-def elementwise_jacobians_diag(op, w, x):
+def elementwise_jacobians_diag(
+    op: OperationName, w: Values[F], x: Values[F]
+) -> tuple[NDArray[F], NDArray[F]]:
     """Diagonals of ∂y/∂w and ∂y/∂x for y = w ○ x, no matrix formed (formulas 7 to 9).
 
     ======================  =============  =============================
@@ -123,7 +145,9 @@ def elementwise_jacobians_diag(op, w, x):
     return np.asarray(dw, dtype=dtype), np.asarray(dx, dtype=dtype)
 
 
-def elementwise_jacobians(op, w, x, *, layout="numerator"):
+def elementwise_jacobians(
+    op: OperationName, w: Values[F], x: Values[F], *, layout: LayoutName = "numerator"
+) -> tuple[NDArray[F], NDArray[F]]:
     """Jacobians ∂y/∂w and ∂y/∂x of y = w ○ x as full matrices (formulas 7 to 9).
 
     Parameters, errors and conventions are those of `elementwise_jacobians_diag`. A diagonal (n, n)
@@ -145,7 +169,9 @@ def elementwise_jacobians(op, w, x, *, layout="numerator"):
     )
 
 
-def scalar_expansion_jacobians(op, x, z, *, layout="numerator"):
+def scalar_expansion_jacobians(
+    op: OperationName, x: ArrayOf[F], z: Scalar, *, layout: LayoutName = "numerator"
+) -> tuple[NDArray[F], NDArray[F]]:
     """Jacobians ∂y/∂x (n, n) and ∂y/∂z (n, 1) of y = x ○ 1⃗z, z a scalar (formula 9, section 4.3).
 
     The scalar is expanded to a vector z·1⃗, so this is `elementwise_jacobians` with a column in the
@@ -162,7 +188,7 @@ def scalar_expansion_jacobians(op, x, z, *, layout="numerator"):
     return elementwise_jacobians(op, x, z, layout=layout)
 
 
-def sum_gradient(jacobian, *, layout="numerator"):
+def sum_gradient(jacobian: ArrayOf[F], *, layout: LayoutName = "numerator") -> NDArray[F]:
     """Gradient of y = sum(f(x)): ∂y/∂x_j = Σ_i ∂f_i/∂x_j (formula 10, section 4.4).
 
     Parameters
@@ -186,7 +212,9 @@ def sum_gradient(jacobian, *, layout="numerator"):
     return in_layout(jacobian, layout).sum(axis=0)
 
 
-def scaled_sum_gradients(x, z=1.0):
+def scaled_sum_gradients(
+    x: ArrayOf[F], z: Scalar = 1.0
+) -> tuple[NDArray[F], np.float32 | np.float64]:
     """Gradients of y = sum(x z), z a scalar: ∂y/∂x = [z … z], ∂y/∂z = sum(x) (formula 10).
 
     x is (n,), z a scalar (1 gives y = sum(x)); returns (dx (n,), dz scalar). A TypeError or

@@ -3,12 +3,18 @@ products with the Jacobians of a layer (formulas 14 to 16 and 23)."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..typing import ArrayOf, F, Scalar, Values
 from .arguments import floats, require_equal_shapes, require_ndim
 
 
-def affine_gradients(w, x):
+def affine_gradients(
+    w: ArrayOf[F], x: ArrayOf[F]
+) -> tuple[NDArray[F], NDArray[F], np.float32 | np.float64]:
     """Gradients of z = w·x + b: ∂z/∂w = xᵀ, ∂z/∂x = wᵀ, ∂z/∂b = 1 (formula 15, section 5).
 
     w and x are (d,); returns (dw (d,), dx (d,), db scalar). A TypeError or ValueError names an
@@ -23,7 +29,7 @@ def affine_gradients(w, x):
     return x.copy(), w.copy(), w.dtype.type(1)
 
 
-def relu_derivative(z):
+def relu_derivative(z: Values[F]) -> NDArray[F] | Any:
     """Derivative of max(0, z): 0 where z <= 0, so also at the kink, else 1 (formula 16, section 5).
 
     z has any shape; the result has it too, in z's float dtype. It is ``not (z <= 0)``, so 1 at
@@ -36,7 +42,9 @@ def relu_derivative(z):
     return np.logical_not(z <= 0).astype(z.dtype)[()]
 
 
-def activation_gradients(w, x, b):
+def activation_gradients(
+    w: ArrayOf[F], x: ArrayOf[F], b: Scalar
+) -> tuple[NDArray[F], np.float32 | np.float64]:
     """Gradients of max(0, w·x + b): ∂/∂w = 0⃗ᵀ or xᵀ, ∂/∂b = 0 or 1 (formula 17, section 5).
 
     w and x are (d,), b a scalar; returns (dw (d,), db scalar): zeros where w·x + b <= 0, exactly.
@@ -64,7 +72,13 @@ def _require_layer(X, W):
         )
 
 
-def affine_jvp(X, W, X_dot=None, W_dot=None, b_dot=None):
+def affine_jvp(
+    X: ArrayOf[F],
+    W: ArrayOf[F],
+    X_dot: ArrayOf[F] | None = None,
+    W_dot: ArrayOf[F] | None = None,
+    b_dot: Values[F] | None = None,
+) -> NDArray[F]:
     """Directional derivative of Z = X W + b: Ż = Ẋ W + X Ẇ + ḃ (formulas 15 and 23, forward mode).
 
     Parameters
@@ -104,7 +118,9 @@ def affine_jvp(X, W, X_dot=None, W_dot=None, b_dot=None):
     return Z_dot
 
 
-def affine_vjp(grad_Z, X, W):
+def affine_vjp(
+    grad_Z: ArrayOf[F], X: ArrayOf[F], W: ArrayOf[F]
+) -> tuple[NDArray[F], NDArray[F], NDArray[F] | Any]:
     """Gradients through Z = X W + b: dX = dZ Wᵀ, dW = Xᵀ dZ, db = 1ᵀ dZ (formulas 15 and 23).
 
     Parameters
@@ -137,7 +153,7 @@ def affine_vjp(grad_Z, X, W):
     return grad_X, X.T @ grad_Z, grad_b
 
 
-def relu_jvp(z, z_dot):
+def relu_jvp(z: Values[F], z_dot: Values[F]) -> NDArray[F] | Any:
     """Directional derivative of max(0, z): ż where not (z <= 0), else 0 (formulas 14 and 16).
 
     z and z_dot have one shape, any; so has the result. The diagonal Jacobian is applied as a
@@ -152,7 +168,7 @@ def relu_jvp(z, z_dot):
     return np.where(z <= 0, z.dtype.type(0), z_dot)[()]
 
 
-def relu_vjp(grad_a, z):
+def relu_vjp(grad_a: Values[F], z: Values[F]) -> NDArray[F] | Any:
     """Gradient through a = max(0, z): grad_a where not (z <= 0), else 0 (formulas 14 and 16).
 
     grad_a and z have one shape, any; so has the result. The Jacobian is diagonal, its own

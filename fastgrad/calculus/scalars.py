@@ -6,12 +6,16 @@ of one shape, and the rule holds entry by entry.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..typing import F, Scalar, Values
 from .arguments import floats, require_equal_shapes, require_ndim
 
 
-def constant_rule(x):
+def constant_rule(x: Values[F]) -> NDArray[F] | Any:
     """dc/dx = 0: the derivative of a constant c at x (formula 3, section 2).
 
     >>> constant_rule(2.0)
@@ -21,7 +25,7 @@ def constant_rule(x):
     return np.zeros_like(x)[()]
 
 
-def constant_multiple_rule(c, df):
+def constant_multiple_rule(c: Scalar, df: Values[F]) -> NDArray[F] | Any:
     """d(c f)/dx = c df/dx, c a constant (formula 3, section 2).
 
     c is a scalar; a ValueError says so otherwise. 3x at x = 2:
@@ -34,7 +38,7 @@ def constant_multiple_rule(c, df):
     return (c * df)[()]
 
 
-def power_rule(x, n):
+def power_rule(x: Values[F], n: Scalar) -> NDArray[F] | Any:
     """dxⁿ/dx = n xⁿ⁻¹, n any number (formula 3, section 2).
 
     n is a scalar; a ValueError says so otherwise. x³ at x = 2:
@@ -49,7 +53,7 @@ def power_rule(x, n):
     return (n * x ** (n - 1))[()]
 
 
-def sum_rule(df, dg):
+def sum_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
     """d(f + g)/dx = df/dx + dg/dx (formula 3, section 2).
 
     x + x² at x = 2:
@@ -62,7 +66,7 @@ def sum_rule(df, dg):
     return (df + dg)[()]
 
 
-def difference_rule(df, dg):
+def difference_rule(df: Values[F], dg: Values[F]) -> NDArray[F] | Any:
     """d(f − g)/dx = df/dx − dg/dx (formula 3, section 2).
 
     x² − x³ at x = 2:
@@ -75,7 +79,7 @@ def difference_rule(df, dg):
     return (df - dg)[()]
 
 
-def product_rule(f, df, g, dg):
+def product_rule(f: Values[F], df: Values[F], g: Values[F], dg: Values[F]) -> NDArray[F] | Any:
     """d(f g)/dx = f dg/dx + df/dx g (formula 3, section 2).
 
     x² · x at x = 2:

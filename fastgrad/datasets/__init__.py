@@ -4,6 +4,7 @@ Nothing is downloaded: the files are part of the package, with their sources and
 ``LICENSES.md`` beside them.
 """
 
+from fastgrad._core.names import list_public
 from fastgrad.datasets.embedded import Dataset, load, load_diamonds, load_digits, names
 from fastgrad.datasets.prepare import Scaling, split, standardize
 
@@ -17,3 +18,4 @@ __all__ = [
     "split",
     "standardize",
 ]
+list_public(globals())

@@ -4,11 +4,18 @@ Every file is an ``.npz`` of plain integer arrays, read with ``allow_pickle=Fals
 the file anew (some milliseconds), so the caller may write to what it gets.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgrad._core import check
+from fastgrad.typing import D, Float32, Float64
+
+Name: TypeAlias = Literal["diamonds", "digits"]
 
 _ORDERED = {
     "cut": ("Fair", "Good", "Very Good", "Premium", "Ideal"),
@@ -18,7 +25,7 @@ _ORDERED = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Generic[D]):
     """A real data set with its provenance.
 
     Attributes
@@ -41,22 +48,26 @@ class Dataset:
     """
 
     name: str
-    X: np.ndarray
-    y: np.ndarray
-    feature_names: tuple
+    X: NDArray[D]
+    y: NDArray[Any]
+    feature_names: tuple[str, ...]
     target_name: str
-    target_names: tuple | None
-    task: str
+    target_names: tuple[str, ...] | None
+    task: Literal["classification", "regression"]
     source: str
     licence: str
     description: str
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arrays = ", ".join(f"{a} {v.shape} {v.dtype}" for a, v in (("X", self.X), ("y", self.y)))
         return f"Dataset({self.name!r}, {self.task}, {arrays})"
 
 
-def load_digits(dtype=np.float64):
+@overload
+def load_digits(dtype: Float64 = ...) -> Dataset[np.float64]: ...
+@overload
+def load_digits(dtype: Float32) -> Dataset[np.float32]: ...
+def load_digits(dtype: Any = np.float64) -> Dataset[Any]:
     """Handwritten digits: 1797 images of 8 x 8 pixels, ten classes.
 
     The test part of the UCI "Optical Recognition of Handwritten Digits" set, in the order in which
@@ -101,7 +112,11 @@ def load_digits(dtype=np.float64):
     )
 
 
-def load_diamonds(dtype=np.float64):
+@overload
+def load_diamonds(dtype: Float64 = ...) -> Dataset[np.float64]: ...
+@overload
+def load_diamonds(dtype: Float32) -> Dataset[np.float32]: ...
+def load_diamonds(dtype: Any = np.float64) -> Dataset[Any]:
     """Diamonds: nine properties and the price in US dollars of 53,940 round-cut diamonds.
 
     The ``diamonds`` table of ggplot2, all rows in its order. Numbers are as printed there: weight
@@ -161,7 +176,7 @@ def load_diamonds(dtype=np.float64):
 _LOADERS = {"diamonds": load_diamonds, "digits": load_digits}
 
 
-def names():
+def names() -> tuple[str, ...]:
     """Names of the embedded sets, sorted.
 
     Examples
@@ -172,7 +187,11 @@ def names():
     return tuple(sorted(_LOADERS))
 
 
-def load(name, dtype=np.float64):
+@overload
+def load(name: Name, dtype: Float64 = ...) -> Dataset[np.float64]: ...
+@overload
+def load(name: Name, dtype: Float32) -> Dataset[np.float32]: ...
+def load(name: Name, dtype: Any = np.float64) -> Dataset[Any]:
     """An embedded set by name: `load_digits` or `load_diamonds`.
 
     Parameters

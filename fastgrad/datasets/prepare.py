@@ -1,21 +1,45 @@
 """Preparing data for training: a seeded split, and columns of mean 0 and deviation 1."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastgrad._core import check
 from fastgrad.datasets.embedded import Dataset
+from fastgrad.typing import D, Numbers, Seed, T
+
+U = TypeVar("U", bound=np.generic)
 
 
 class Scaling(NamedTuple):
     """What `standardize` took away: ``X = transformed * scale + mean``, float64, shape (d,)."""
 
-    mean: np.ndarray
-    scale: np.ndarray
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=8, edgeitems=2, precision=4):
+            return f"Scaling(mean={self.mean}, scale={self.scale})"
 
 
-def split(data, y=None, *, test_fraction=0.2, seed=0):
+@overload
+def split(
+    data: Dataset[D], y: None = ..., *, test_fraction: float = ..., seed: Seed = ...
+) -> tuple[NDArray[D], NDArray[D], NDArray[Any], NDArray[Any]]: ...
+@overload
+def split(
+    data: NDArray[T], y: NDArray[U], *, test_fraction: float = ..., seed: Seed = ...
+) -> tuple[NDArray[T], NDArray[T], NDArray[U], NDArray[U]]: ...
+@overload
+def split(
+    data: ArrayLike, y: ArrayLike, *, test_fraction: float = ..., seed: Seed = ...
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+def split(
+    data: Any, y: Any = None, *, test_fraction: float = 0.2, seed: Seed = 0
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Shuffle the samples and part them into training and test samples.
 
     Parameters
@@ -68,7 +92,19 @@ def split(data, y=None, *, test_fraction=0.2, seed=0):
     return X[train], X[test], y[train], y[test]
 
 
-def standardize(X_train, *others):
+@overload
+def standardize(X_train: Numbers, /) -> tuple[NDArray[Any], Scaling]: ...
+@overload
+def standardize(
+    X_train: Numbers, other: Numbers, /
+) -> tuple[NDArray[Any], NDArray[Any], Scaling]: ...
+@overload
+def standardize(
+    X_train: Numbers, other: Numbers, another: Numbers, /
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Scaling]: ...
+@overload
+def standardize(X_train: Numbers, *others: Numbers) -> tuple[Any, ...]: ...
+def standardize(X_train: Any, *others: Any) -> tuple[Any, ...]:
     """Shift and scale each column by the mean and standard deviation it has in `X_train`.
 
     The deviation is the population one (divided by n). A column that is constant in `X_train`
@@ -126,7 +162,7 @@ def standardize(X_train, *others):
     return *scaled_, Scaling(mean, scale)
 
 
-def moments(X):
+def moments(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and population deviation of each column, float64; 1 for that of a constant column.
 
     Numbers of any size: a column far from 1 is first multiplied by a power of two, exactly, so that
@@ -144,11 +180,11 @@ def moments(X):
     near = np.ldexp(X.astype(np.float64), -shift) if shift.any() else X
     mean = np.ldexp(near.mean(axis=0, dtype=np.float64), shift)
     scale = np.ldexp(near.std(axis=0, dtype=np.float64), shift)
-    smallest = np.nextafter(0.0, 1.0)
-    return np.where(constant, X[0], mean), np.where(constant, 1.0, np.maximum(scale, smallest))
+    least = 5e-324  # the smallest number above 0
+    return np.where(constant, X[0], mean), np.where(constant, 1.0, np.maximum(scale, least))
 
 
-def scaled(X, mean, scale):
+def scaled(X: NDArray[Any], mean: Any, scale: Any) -> NDArray[np.float64]:
     """(X - mean) / scale in float64, also where the difference alone would overflow.
 
     Examples
@@ -156,7 +192,7 @@ def scaled(X, mean, scale):
     >>> scaled(np.array([-1.5e308, 1.5e308]), -1e308, 1e308)
     array([-0.5,  2.5])
     """
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         Z = (X - mean) / scale
         lost = ~np.isfinite(Z)
         if lost.any():

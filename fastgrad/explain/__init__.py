@@ -10,6 +10,7 @@ Every value comes from the library's own functions.
 From a shell: ``python -m fastgrad explain 19``, ``python -m fastgrad explain neuron``.
 """
 
+from .._core.names import list_public
 from .layers import layer
 from .networks import activation_of, network, slope_of
 from .neurons import neuron
@@ -30,3 +31,4 @@ __all__ = [
     "slope_of",
     "table",
 ]
+list_public(globals())

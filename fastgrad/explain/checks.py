@@ -19,6 +19,11 @@ def differences(what: str, f, at, jacobian) -> Check:
     By `fastgrad.check_gradient` where f is a scalar, else by `check_jacobian`.
     """
     jacobian, at = np.asarray(jacobian, np.float64), np.asarray(at, np.float64)
+    if not np.isfinite(at).all():
+        raise ValueError(
+            f"{what.partition(' by ')[2]} is not finite: the numbers given overflow; expected "
+            f"smaller ones"
+        )
     options = {"names": {what.partition(" by ")[2]: at.shape}, "full_limit": MOST_ENTRIES}
     scalar = np.ndim(f(at)) == 0
     check_derivative = check_gradient if scalar else check_jacobian

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import calculus, reference
 from ..dense import affine, affine_relu, affine_relu_backward
+from ..typing import Numbers
 from .checks import differences, identity, numbers, same, small, twin
 from .steps import Explanation, Product, Step, Value
 
@@ -19,7 +20,7 @@ EXAMPLE = {
 }  # fmt: skip
 
 
-def layer(X, W, b, grad) -> Explanation:
+def layer(X: Numbers, W: Numbers, b: Numbers, grad: Numbers) -> Explanation:
     """The derivation of a layer's gradients, step by step with these numbers (formula 23).
 
     Z = X W + b, A = max(0, Z), and from ∂C/∂A, the derivative of any loss C by the activations, to
@@ -60,10 +61,10 @@ def layer(X, W, b, grad) -> Explanation:
     >>> explanation.steps[5].title
     'Why that is XᵀΔ'
     """
-    steps = LayerSteps(X, W, b, grad)
-    return Explanation(
-        "One layer: the gradients of Z = X W + b, A = max(0, Z)", tuple(s() for s in steps.all)
-    )
+    with np.errstate(all="ignore"):  # what overflows is an error of its own
+        steps = LayerSteps(X, W, b, grad)
+        made = tuple(step() for step in steps.all)
+    return Explanation("One layer: the gradients of Z = X W + b, A = max(0, Z)", made)
 
 
 def _at(i: int, j: int) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import calculus, reference
 from .._core.calls import checked_network
 from ..dense import affine, affine_relu
 from ..network import MLP
+from ..typing import ActivationName, Numbers
 from .checks import differences, identity, numbers, same, small, twin
 from .losses import LossSteps
 from .steps import Explanation, Step, Value
@@ -37,7 +41,7 @@ _VALUES = {
 }
 
 
-def network(net, theta, X, y) -> Explanation:
+def network(net: MLP[Any], theta: Numbers, X: Numbers, y: Numbers) -> Explanation:
     """The derivation of a small network's gradient, layer by layer with these numbers (formula 24).
 
     Forwards: Z = A W + b and the activation of each layer, then the loss. Back: from the loss by
@@ -76,10 +80,10 @@ def network(net, theta, X, y) -> Explanation:
     (True, 'The gradient: one flat vector')
     """
     checked_network(net)
-    steps = NetworkSteps(net, theta, X, y)
+    with np.errstate(all="ignore"):  # what overflows is an error of its own
+        steps = NetworkSteps(net, theta, X, y).all()
     sizes = "-".join(map(str, net.layer_sizes))
-    return Explanation(f"A network {sizes}, {net.loss_name}: the gradient by all parameters",
-                       steps.all())  # fmt: skip
+    return Explanation(f"A network {sizes}, {net.loss_name}: the gradient by all parameters", steps)
 
 
 class NetworkSteps:
@@ -288,7 +292,7 @@ class NetworkSteps:
         )
 
 
-def activation_of(name: str, Z) -> np.ndarray:
+def activation_of(name: ActivationName, Z: NDArray[np.float64]) -> NDArray[np.float64]:
     """The activation of that name at Z (n, k), by the library's kernels.
 
     A network of two layers, both W = I and b = 0, has it between them.
@@ -298,6 +302,6 @@ def activation_of(name: str, Z) -> np.ndarray:
     return net.predict(net.flatten([(np.eye(k), np.zeros(k))] * 2), Z)
 
 
-def slope_of(name: str, A) -> np.ndarray:
+def slope_of(name: ActivationName, A: NDArray[np.float64]) -> NDArray[np.float64]:
     """The slope of the activation of that name, from its output A (formula 28)."""
     return reference.ACTIVATIONS[name][1](np.ones_like(A), A)

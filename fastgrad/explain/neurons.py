@@ -13,6 +13,7 @@ from .. import calculus, reference
 from .._core import check
 from ..neuron import neuron_loss_and_grad
 from ..optimizers import SGD
+from ..typing import Numbers, Scalar
 from .activations import ActivationSteps
 from .checks import differences, identity, twin
 from .outputs import output_gradient
@@ -24,7 +25,7 @@ EXAMPLE = {
 }  # fmt: skip
 
 
-def neuron(w, b, X, y, *, lr=0.1) -> Explanation:
+def neuron(w: Numbers, b: Scalar, X: Numbers, y: Numbers, *, lr: float = 0.1) -> Explanation:
     """The derivation of one ReLU neuron's gradient, step by step with these numbers.
 
     From z = w·x + b to C = 1/N Σ (y − max(0, z))² and back (sections 5 and 6 of the paper,
@@ -63,11 +64,10 @@ def neuron(w, b, X, y, *, lr=0.1) -> Explanation:
     >>> print(explanation.steps[8].title)
     The gradient with respect to the weights
     """
-    steps = NeuronSteps(w, b, X, y, lr)
-    return Explanation(
-        "One neuron: the gradient of C = 1/N Σ (y − max(0, w·x + b))²",
-        tuple(step() for step in steps.all),
-    )
+    with np.errstate(all="ignore"):  # what overflows is an error of its own
+        steps = NeuronSteps(w, b, X, y, lr)
+        made = tuple(step() for step in steps.all)
+    return Explanation("One neuron: the gradient of C = 1/N Σ (y − max(0, w·x + b))²", made)
 
 
 class NeuronSteps(ActivationSteps):

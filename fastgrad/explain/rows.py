@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .._core import check
 from . import rows_calculus, rows_chains, rows_models, rows_products, rows_samples
@@ -22,7 +25,7 @@ class Row:
     section: str  # of the paper; "" beyond it
     title: str
     latex: str
-    build: Callable
+    build: Callable[..., Any]
 
 
 def _row(number: int, section: str, title: str, latex: str) -> Row:
@@ -111,7 +114,7 @@ ROWS = {
 }  # fmt: skip
 
 
-def formula(number, **values) -> Explanation:
+def formula(number: int, **values: Any) -> Explanation:
     """A formula of the guide's table, derived on the paper's example or on numbers of your own.
 
     Parameters
@@ -151,7 +154,14 @@ def formula(number, **values) -> Explanation:
         if name not in known:
             raise TypeError(f"formula {number} has no {name!r}; it takes {', '.join(known)}")
     where = f"section {row.section} of the paper" if row.section else "beyond the paper"
-    return Explanation(f"Formula {number}: {row.title} ({where})", row.build(**values))
+    try:
+        with np.errstate(all="ignore"):  # what overflows is an error of its own
+            steps = row.build(**values)
+    except OverflowError:
+        raise ValueError(
+            f"formula {number} overflows for the numbers given; expected smaller ones"
+        ) from None
+    return Explanation(f"Formula {number}: {row.title} ({where})", steps)
 
 
 def of_section(section: str) -> str:

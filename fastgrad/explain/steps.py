@@ -4,8 +4,9 @@ renderings are in `text.py` and `markdown.py`."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from . import markdown, text
 from .notation import plain
@@ -32,24 +33,30 @@ class Value:
     """
 
     latex: str
-    array: np.ndarray
+    array: NDArray[Any]
     letters: tuple[str, ...]
     source: str = ""
     derivative: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Value: {self.symbol}, {self.array.shape} {self.array.dtype}>"
+
     @property
     def symbol(self) -> str:
+        """Its name in Unicode."""
         return plain(self.latex)
 
     @property
-    def numerator(self) -> np.ndarray:
+    def numerator(self) -> NDArray[Any]:
+        """In numerator layout."""
         return self.array
 
     @property
-    def denominator(self) -> np.ndarray:
+    def denominator(self) -> NDArray[Any]:
+        """In denominator layout."""
         return self.array.T if self.derivative else self.array
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything, arrays as lists."""
         known = {
             "symbol": self.symbol, "latex": self.latex, "letters": list(self.letters),
@@ -85,7 +92,7 @@ class Product:
     def symbol(self) -> str:
         return plain(self.latex)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything; a term is a list of name, number, name, number."""
         terms = [[plain(a), x, plain(b), y] for a, x, b, y in self.terms]
         return {
@@ -114,7 +121,7 @@ class Check:
         What went wrong, in one sentence; "" where nothing did.
     """
 
-    kind: str
+    kind: Literal["differences", "twin", "identity"]
     what: str
     ok: bool
     entries: int
@@ -122,7 +129,7 @@ class Check:
     inconclusive: bool = False
     message: str = ""
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything."""
         return dict(vars(self))
 
@@ -153,11 +160,17 @@ class Step:
     notes: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"<Step: {self.title}, formula {self.row}, {len(self.values)} values, "
+            f"{len(self.checks)} checks>"
+        )
+
     @property
     def formula(self) -> tuple[str, ...]:
         return tuple(plain(line) for line in self.latex)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything, by name."""
         return {
             "title": self.title, "row": self.row, "latex": list(self.latex),
@@ -205,7 +218,7 @@ class Explanation:
     def _repr_markdown_(self) -> str:
         return markdown.render(self)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Everything, with lists in the place of arrays: what `--json` prints.
 
         Examples

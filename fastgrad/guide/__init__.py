@@ -12,8 +12,13 @@ opens them.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from .._core.names import list_public
+from ..typing import PathLike
 
 __all__ = ["execute", "notebooks"]
+list_public(globals())
 
 
 def notebooks() -> dict[str, Path]:
@@ -27,7 +32,7 @@ def notebooks() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.ipynb"))}
 
 
-def execute(path, *, timeout: int = 120):
+def execute(path: PathLike, *, timeout: int = 120) -> Any:
     """Run a notebook in a fresh kernel and return it with its outputs.
 
     Parameters

@@ -13,6 +13,8 @@ import shutil
 import warnings
 from pathlib import Path
 
+from ..typing import PathLike
+
 __all__ = ["CHAPTERS", "REFERENCE", "chapters", "site"]
 
 HERE = Path(__file__).parent
@@ -20,8 +22,8 @@ HERE = Path(__file__).parent
 # In reading order; a chapter that is not named here comes after these.
 CHAPTERS = (
     "start", "training", "tables", "sparse_and_stacks", "backend", "derivatives", "per_sample",
-    "paper", "speed", "scale", "deployment", "benchmarks", "guarantees", "limits", "formulas",
-    "inside",
+    "types", "paper", "speed", "scale", "deployment", "benchmarks", "guarantees", "limits",
+    "formulas", "inside",
 )  # fmt: skip
 
 # The pages of the reference. The first has all that `fastgrad` itself exports.
@@ -30,7 +32,7 @@ REFERENCE = (
     "fastgrad.jacobians", "fastgrad.per_sample", "fastgrad.plots", "fastgrad.schedules",
     "fastgrad.stack", "fastgrad.activations", "fastgrad.losses", "fastgrad.reference",
     "fastgrad.interop.numba", "fastgrad.interop.scipy", "fastgrad.interop.sklearn",
-    "fastgrad.interop.torch", "fastgrad.interop.jax", "fastgrad.guide",
+    "fastgrad.interop.torch", "fastgrad.interop.jax", "fastgrad.guide", "fastgrad.typing",
 )  # fmt: skip
 
 _MATH = re.compile(r"```.*?```|`[^`\n]*`|\$([^$\n]+)\$", re.DOTALL)
@@ -56,7 +58,7 @@ def chapters() -> dict[str, Path]:
     return {name: found[name] for name in [*names, *(found.keys() - {*names})]}
 
 
-def site(folder) -> list[str]:
+def site(folder: PathLike) -> list[str]:
     """Write the pages of the guide and the reference; open ``index.html``.
 
     Parameters

@@ -14,6 +14,7 @@ as it is asked for. `affine_relu` has reverse mode alone, once.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -24,23 +25,27 @@ except ImportError:
 
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
 
 from .._core.calls import checked_network
+from .._core.names import list_public
 from ..curvature import hvp
 from ..dense import affine_relu as dense_forward
 from ..dense import affine_relu_backward as dense_backward
 from ..jacobians import jvp, vjp
+from ..network import MLP
 from ._jax_arrays import as_arrays, callback, floats, like, rows, shape
 from ._jax_linear import linear
 from ._network import loss_and_grads
 
 __all__ = ["affine_relu", "loss", "predict"]
+list_public(globals())
 
 
 # One layer
 
 
-def affine_relu(X, W, b):
+def affine_relu(X: ArrayLike, W: ArrayLike, b: ArrayLike) -> jax.Array:
     """max(0, X @ W + b), fused (formulas 1, 2 and 23).
 
     Parameters
@@ -111,7 +116,7 @@ def _checked(net, theta, X):
     return theta, rows(X, net.n_inputs, net.dtype)
 
 
-def predict(net, theta, X):
+def predict(net: MLP[Any], theta: ArrayLike, X: ArrayLike) -> jax.Array:
     """The outputs of a network, differentiable in theta and X.
 
     Parameters
@@ -191,7 +196,13 @@ def _final_jvp(why, primals, tangents):
     raise NotImplementedError(why)
 
 
-def loss(net, theta, X, y, sample_weight=None):
+def loss(
+    net: MLP[Any],
+    theta: ArrayLike,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> jax.Array:
     """The loss of a network, differentiable in theta and X: one pass for value and gradients.
 
     Parameters

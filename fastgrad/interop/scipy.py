@@ -7,7 +7,10 @@ A float64 network needs nothing from here for first-order methods of `minimize`:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 try:
     import scipy  # noqa: F401
@@ -16,16 +19,27 @@ except ImportError:
 
 from .._core import check
 from .._core.calls import checked_network
+from .._core.names import list_public
 from ..curvature import ggn, ggn_vp, hessian, hvp
 from ..jacobians import jacobian
 from ..losses import LOSSES
+from ..network import MLP
+from ..typing import ArrayOf, CurvatureName, D, Numbers, Rows
 
 __all__ = ["LeastSquares", "objective"]
+list_public(globals())
 
 _CURVATURES = {"hessian": (hessian, hvp), "ggn": (ggn, ggn_vp)}
 
 
-def objective(net, X, y, sample_weight=None, *, kind: str = "hessian"):
+def objective(
+    net: MLP[D],
+    X: Rows,
+    y: Numbers,
+    sample_weight: Numbers | None = None,
+    *,
+    kind: CurvatureName = "hessian",
+) -> Objective:
     """The loss of a network of either dtype with its derivatives, as SciPy wants them: in float64.
 
     Parameters
@@ -73,30 +87,38 @@ def objective(net, X, y, sample_weight=None, *, kind: str = "hessian"):
     """
     if kind not in _CURVATURES:
         raise ValueError(f"kind is {kind!r}; expected 'hessian' or 'ggn'")
-    return _Objective(checked_network(net), X, y, sample_weight, kind)
+    return Objective(checked_network(net), X, y, sample_weight, kind)
 
 
-class _Objective:
-    """A function that can be pickled."""
+class Objective:
+    """What `objective` returns: a function that can be pickled."""
 
-    def __init__(self, net, X, y, sample_weight, kind):
-        self.net, self.data, self.kind = net, (X, y, sample_weight), kind
+    def __init__(self, net: MLP[Any], X: Any, y: Any, sample_weight: Any, kind: str) -> None:
+        self.net: MLP[Any] = net
+        self.data: tuple[Any, Any, Any] = X, y, sample_weight
+        self.kind: str = kind
 
-    def __call__(self, theta):
+    def __call__(self, theta: Numbers) -> tuple[float, NDArray[np.float64]]:
+        """The loss and its gradient (p,)."""
         loss, grad = self.net.loss_and_grad(self._vector(theta, "theta"), *self.data)
         return loss, grad.astype(np.float64, copy=False)
 
-    def hessp(self, theta, v):
+    def hessp(self, theta: Numbers, v: Numbers) -> NDArray[np.float64]:
+        """The matrix times v (p,)."""
         X, y, sample_weight = self.data
         theta, v = self._vector(theta, "theta"), self._vector(v, "v")
         product = _CURVATURES[self.kind][1](self.net, theta, X, y, v, sample_weight)
         return product.astype(np.float64, copy=False)
 
-    def hess(self, theta):
+    def hess(self, theta: Numbers) -> NDArray[np.float64]:
+        """The matrix (p, p)."""
         matrix = _CURVATURES[self.kind][0](self.net, self._vector(theta, "theta"), *self.data)
         return matrix.astype(np.float64, copy=False)
 
-    def _vector(self, value, name: str):
+    def __repr__(self) -> str:
+        return f"Objective({self.net!r}, X {np.shape(self.data[0])}, kind={self.kind!r})"
+
+    def _vector(self, value: Any, name: str) -> Any:
         value = check.as_array(value, name)
         return value.astype(self.net.dtype) if value.dtype.kind in "biuf" else value
 
@@ -137,29 +159,40 @@ class LeastSquares:
     True
     """
 
-    def __init__(self, net, X, y, sample_weight=None):
+    def __init__(
+        self,
+        net: MLP[np.float64],
+        X: Numbers,
+        y: Numbers,
+        sample_weight: Numbers | None = None,
+    ) -> None:
         if checked_network(net).dtype != np.float64:
             raise TypeError(f"net has dtype {net.dtype}; expected float64")
         if not net.spec.loss.squared:
             squared = " or ".join(repr(loss.name) for loss in LOSSES.values() if loss.squared)
             raise ValueError(f"net has the loss {net.loss_name!r}; expected {squared}")
-        self.net = net
-        self.X = check.matrix(X, "X", net.dtype, net.n_inputs, nonempty=True)
+        self.net: MLP[np.float64] = net
+        self.X: NDArray[np.float64] = check.matrix(X, "X", net.dtype, net.n_inputs, nonempty=True)
         n = self.X.shape[0]
-        self.y = check.targets(y, "y", net.dtype, n, net.n_outputs).reshape(n, -1)
+        self.y: NDArray[np.float64] = check.targets(y, "y", net.dtype, n, net.n_outputs).reshape(
+            n, -1
+        )
         self._root = None
         if sample_weight is not None:
             weight = check.weights(sample_weight, "sample_weight", net.dtype, n)
             self._root = np.sqrt(weight)[:, None]
 
-    def residuals(self, theta) -> np.ndarray:
+    def __repr__(self) -> str:
+        return f"LeastSquares({self.net!r}, X {self.X.shape})"
+
+    def residuals(self, theta: ArrayOf[np.float64]) -> NDArray[np.float64]:
         """(outputs - y) row by row, (n k,)."""
         difference = self.net.predict(theta, self.X) - self.y
         if self._root is not None:
             difference *= self._root
         return difference.reshape(-1)
 
-    def jacobian(self, theta) -> np.ndarray:
+    def jacobian(self, theta: ArrayOf[np.float64]) -> NDArray[np.float64]:
         """d residuals / d theta, (n k, p)."""
         out = jacobian(self.net, theta, self.X).reshape(-1, self.net.n_parameters)
         if self._root is not None:

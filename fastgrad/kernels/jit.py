@@ -28,7 +28,9 @@ from numba.core.caching import (
 )
 from numba.extending import register_jitable
 
+from .._startup import NO_COMPILER
 from .._version import __version__
+from .libraries import PartCompiler, PieceCompiler
 
 # Exact IEEE semantics everywhere; sums that may be reordered say so in explicit vectors instead.
 # `contract` alone is kept: a*b + c may be one rounding, as in the reference on every FMA machine.
@@ -189,9 +191,16 @@ def place_of(dispatcher, args) -> str:
     return "disk" if stored else "nowhere"
 
 
+def _njit(**options):
+    if numba.config.DISABLE_JIT:  # functions would stay Python's, which has no pointers and vectors
+        raise ImportError(NO_COMPILER)
+    return numba.njit(**options)
+
+
 def inner(function):
     """A function that kernels call: compiled into its callers, so not cached itself."""
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _njit(pipeline_class=PartCompiler, **options)(function)
 
 
 def jitable(function):
@@ -208,7 +217,7 @@ def pasted(function):
 def procedure_kernel(function):
     """What `routines.Procedure` compiles: kernels alone call it, so Python needs no wrapper."""
     options = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    dispatcher = numba.njit(**options)(function)
+    dispatcher = _njit(pipeline_class=PieceCompiler, **options)(function)
     _attach_cache(dispatcher)
     return dispatcher
 
@@ -218,7 +227,7 @@ def kernel(function, sources=()):
 
     `sources`: the paths of files outside this folder whose functions it calls.
     """
-    dispatcher = numba.njit(**OPTIONS)(function)
+    dispatcher = _njit(**OPTIONS)(function)
     _attach_cache(dispatcher, digest_of(sources, SOURCES_DIGEST) if sources else SOURCES_DIGEST)
     return dispatcher
 
@@ -232,10 +241,10 @@ class BriefKernel:
 
     def __init__(self, function, nogil: bool):
         options = {**OPTIONS, "nogil": nogil}
-        self._compiler = numba.njit(**options)(function)
+        self._compiler = _njit(**options)(function)
         _attach_cache(self._compiler)
         self._lock = threading.Lock()
-        self.call = numba.njit(**options)(function)  # a dispatcher that never compiles
+        self.call = _njit(**options)(function)  # a dispatcher that never compiles
 
     def allow(self, args) -> None:
         signature = signature_of(args)
@@ -257,6 +266,6 @@ def long_kernel(function):
 
 def parallel_kernel(function):
     """A kernel with a `prange` loop; its name must differ from its serial twin's."""
-    dispatcher = numba.njit(parallel=True, **OPTIONS)(function)
+    dispatcher = _njit(parallel=True, **OPTIONS)(function)
     _attach_cache(dispatcher)
     return dispatcher

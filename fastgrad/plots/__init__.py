@@ -10,6 +10,7 @@ of Okabe and Ito and the map cividis, which look alike to nobody; nothing is tol
 - `gradient_norms`: the gradient of each layer in training, by `fastgrad.GradientNorms`.
 """
 
+from .._core.names import list_public
 from .checks import gradient_check
 from .networks import gradient_norms, linear_regions
 from .neurons import active_rows, descent_path, loss_surface, mask_history
@@ -23,3 +24,4 @@ __all__ = [
     "loss_surface",
     "mask_history",
 ]
+list_public(globals())

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..differences import numerical_gradient
-from ..gradcheck import _functions
+from ..gradcheck import Functions, _functions
+from ..typing import Numbers, Values
 from . import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _STENCILS = (("five_point", 1e-3, style.BLUE, "o-"), ("central", 1e-5, style.ORANGE, "s--"))
 
 
-def gradient_check(fun, theta, args=(), *, steps=None, ax=None):
+def gradient_check(
+    fun: Functions,
+    theta: Values[np.float64],
+    args: tuple[Any, ...] = (),
+    *,
+    steps: Numbers | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """The largest relative error of the numerical gradient over the step, for both stencils.
 
     To the right differences are too long for the curvature (slopes of 4 and 2), to the left the

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import check
 from .._core.calls import checked_network
 from ..dense import affine
 from ..explain.networks import activation_of
 from ..history import GradientNorms, History
+from ..network import MLP
+from ..typing import Numbers
 from . import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _PIECEWISE = ("relu", "leaky_relu", "identity")
 
 
 def linear_regions(
-    net, theta, *, x=(-1.0, 1.0), y=(-1.0, 1.0), X=None, labels=None, output=0, resolution=201,
-    ax=None,
-):  # fmt: skip
+    net: MLP[Any],
+    theta: Numbers,
+    *,
+    x: tuple[float, float] = (-1.0, 1.0),
+    y: tuple[float, float] = (-1.0, 1.0),
+    X: Numbers | None = None,
+    labels: Numbers | None = None,
+    output: int = 0,
+    resolution: int = 201,
+    ax: Axes | None = None,
+) -> Axes:
     """Where a ReLU network of two inputs is one affine function.
 
     White lines are the kinks, z = 0 of each hidden neuron: between them the mask of every layer
@@ -92,7 +108,7 @@ def linear_regions(
     return ax
 
 
-def hidden_outputs(net, theta, points) -> np.ndarray:
+def hidden_outputs(net: MLP[Any], theta: Any, points: NDArray[Any]) -> NDArray[Any]:
     """Z of all hidden neurons side by side, (n, neurons)."""
     A, found = points, [np.empty((len(points), 0), points.dtype)]
     for W, b in net.unflatten(theta)[:-1]:
@@ -126,7 +142,7 @@ def _points(ax, X, labels):
         ax.legend(title="class")
 
 
-def gradient_norms(norms, *, ax=None):
+def gradient_norms(norms: GradientNorms | History, *, ax: Axes | None = None) -> Axes:
     """The norm of each layer's gradient over the epochs of training.
 
     Parameters

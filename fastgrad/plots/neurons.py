@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import check
 from ..dense import affine, affine_relu
 from ..neuron import neuron_loss_and_grad
 from ..optimizers import SGD
+from ..typing import Numbers, Scalar
 from . import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def _inputs(X, y=None):
@@ -22,7 +29,9 @@ def _inputs(X, y=None):
     return X, y
 
 
-def descent_path(X, y, start, *, lr=0.1, steps=50) -> np.ndarray:
+def descent_path(
+    X: Numbers, y: Numbers, start: Numbers, *, lr: float = 0.1, steps: int = 50
+) -> NDArray[np.float64]:
     """The parameters of a neuron in gradient descent (formulas 18 to 21).
 
     Parameters
@@ -66,8 +75,17 @@ def descent_path(X, y, start, *, lr=0.1, steps=50) -> np.ndarray:
 
 
 def loss_surface(
-    X, y, *, start=None, lr=0.1, steps=50, w=None, b=None, resolution=121, ax=None
-):  # fmt: skip
+    X: Numbers,
+    y: Numbers,
+    *,
+    start: Numbers | None = None,
+    lr: float = 0.1,
+    steps: int = 50,
+    w: tuple[float, float] | None = None,
+    b: tuple[float, float] | None = None,
+    resolution: int = 121,
+    ax: Axes | None = None,
+) -> Axes:
     """The loss of a neuron with one weight over w and b, with its gradient.
 
     Colours and lines are the loss C (formula 18), arrows the direction of steepest descent
@@ -171,7 +189,15 @@ def _arrows(ax, X, y, w_limits, b_limits):
     )  # fmt: skip
 
 
-def active_rows(w, b, X, y=None, *, after=None, ax=None):
+def active_rows(
+    w: Numbers | Scalar,
+    b: Scalar,
+    X: Numbers,
+    y: Numbers | None = None,
+    *,
+    after: tuple[Any, Any] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Which samples a neuron is active on, and which ones change when its parameters move.
 
     With one input x, y and the activation max(0, w x + b) are shown over x; with two, the plane and
@@ -269,7 +295,7 @@ def _line(ax, X, w, b, dash, label):
         ax.contourf(across, along, z, levels=[0, z.max()], colors=[style.SKY], alpha=0.15)
 
 
-def mask_history(path, X, *, ax=None):
+def mask_history(path: Numbers, X: Numbers, *, ax: Axes | None = None) -> Axes:
     """The mask of each sample along a path of parameters: dark where the neuron is active.
 
     Parameters

@@ -19,6 +19,7 @@ Formula rows are those of Parr & Howard, *The Matrix Calculus You Need For Deep 
 (arXiv 1802.01528), formulas 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
 """
 
+from .._core.names import list_public
 from .layers import (
     affine,
     affine_relu,
@@ -74,3 +75,4 @@ __all__ = [
     "softmax",
     "unflatten",
 ]
+list_public(globals())

@@ -1,11 +1,18 @@
 """Neurons and layers, and a step of gradient descent (formulas 1 to 23 of the table)."""
 
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .losses import counted, squared
 
+Array: TypeAlias = NDArray[Any]
 
-def affine(X, w, b):
+
+def affine(X: Array, w: Array, b: Array | float) -> Array:
     """Affine output of a neuron or a layer, ``X @ w + b`` (formulas 1 and 23).
 
     Parameters
@@ -28,7 +35,7 @@ def affine(X, w, b):
     return Z
 
 
-def relu(Z):
+def relu(Z: Array) -> Array:
     """``max(0, z)`` of each entry, NaN kept (formula 2); a fresh array of Z's shape and dtype.
 
     Examples
@@ -39,7 +46,7 @@ def relu(Z):
     return np.maximum(Z, 0)
 
 
-def relu_mask(Z):
+def relu_mask(Z: Array) -> NDArray[np.bool_]:
     """Where ReLU passes a gradient: ``not (z <= 0)``, bool, of Z's shape (formula 16).
 
     Examples
@@ -51,7 +58,7 @@ def relu_mask(Z):
     return np.logical_not(inactive, out=inactive)
 
 
-def affine_relu(X, w, b):
+def affine_relu(X: Array, w: Array, b: Array | float) -> tuple[Array, NDArray[np.bool_]]:
     """Activation and mask of a neuron or a layer (formulas 1, 2, 16 and 23).
 
     Parameters are those of `affine`.
@@ -71,7 +78,9 @@ def affine_relu(X, w, b):
     return np.maximum(Z, 0, out=Z), mask
 
 
-def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
+def affine_relu_backward(
+    grad_a: Array, X: Array, W: Array, mask: Array, need_gX: bool = True
+) -> tuple[Array | None, Array, Array | Any]:
     """Gradients of a loss through a neuron or a layer (formulas 14, 15 and 23).
 
     ``dZ = grad_a where mask else 0; gX = dZ Wᵀ, gW = Xᵀ dZ, gb = 1ᵀ dZ``. Sums over the samples,
@@ -106,7 +115,7 @@ def affine_relu_backward(grad_a, X, W, mask, need_gX=True):
     return gX, X.T @ dZ, np.ones(len(dZ), dZ.dtype) @ dZ
 
 
-def neuron_grad(w, b, X):
+def neuron_grad(w: Array, b: Array | float, X: Array) -> tuple[Array, Array]:
     """Derivative of one neuron's activation by w and by b, row by row (formula 17).
 
     Returns
@@ -124,7 +133,9 @@ def neuron_grad(w, b, X):
     return select(X.copy(), mask[:, None]), mask.astype(X.dtype)
 
 
-def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
+def neuron_loss_and_grad(
+    w: Array, b: Array | float, X: Array, y: Array, sample_weight: Array | None = None
+) -> tuple[float, Array, float]:
     """Squared loss of one neuron and its gradient (formulas 18, 19 and 20).
 
     ``C = mean over samples of (y_i - max(0, w·x_i + b))²``, no ½; its gradient has the factor 2/n.
@@ -159,7 +170,7 @@ def neuron_loss_and_grad(w, b, X, y, sample_weight=None):
     return loss, e @ X, e.sum()
 
 
-def sgd_step(theta, grad, lr):
+def sgd_step(theta: Array, grad: Array, lr: float) -> None:
     """One step of gradient descent, ``theta -= lr * grad``, in place (formula 21).
 
     Examples

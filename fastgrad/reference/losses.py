@@ -3,10 +3,17 @@
 A loss is added here by its own hand-written twin, and by its row in `fastgrad/losses.py`.
 """
 
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
 
 
-def mse(out, y, sample_weight=None):
+def mse(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Squared error: mean over samples and outputs, no ½ (formula 18 for k outputs).
 
     Parameters
@@ -31,7 +38,9 @@ def mse(out, y, sample_weight=None):
     return squared(out - counted(_like(y, out), out, sample_weight, out), sample_weight)
 
 
-def huber(out, y, sample_weight=None, huber_delta=1.0):
+def huber(
+    out: Array, y: Array, sample_weight: Array | None = None, huber_delta: float = 1.0
+) -> tuple[float, Array]:
     """Huber loss: mean over samples and outputs (formula 27).
 
     With r = out - y: ``r²/2`` for ``|r| <= huber_delta``, ``huber_delta (|r| - huber_delta/2)``
@@ -53,7 +62,7 @@ def huber(out, y, sample_weight=None, huber_delta=1.0):
     return loss, delta
 
 
-def logistic(out, y, sample_weight=None):
+def logistic(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Logistic loss on logits: mean over samples, sum over the k independent outputs (formula 26).
 
     ``log(1 + e^-|z|) + max(z, 0) - y z`` with y in {0, 1}, of any numeric dtype; finite for every
@@ -77,7 +86,9 @@ def logistic(out, y, sample_weight=None):
     return _weighted_sum(each.sum(axis=1), sample_weight) / total, delta
 
 
-def cross_entropy(out, labels, sample_weight=None):
+def cross_entropy(
+    out: Array, labels: Array, sample_weight: Array | None = None
+) -> tuple[float, Array]:
     """Softmax cross-entropy on logits: mean over samples (formula 25).
 
     ``log Σ_j e^z_j - z_label`` with the row maximum taken out; the derivative is
@@ -114,7 +125,7 @@ def cross_entropy(out, labels, sample_weight=None):
     return _weighted_sum(each, sample_weight) / total, delta
 
 
-def absolute_error(out, y, sample_weight=None):
+def absolute_error(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Absolute error: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     Parameters and returns are those of `mse`.
@@ -133,7 +144,9 @@ def absolute_error(out, y, sample_weight=None):
     return loss, delta
 
 
-def quantile(out, y, sample_weight=None, quantile=0.5):
+def quantile(
+    out: Array, y: Array, sample_weight: Array | None = None, quantile: float = 0.5
+) -> tuple[float, Array]:
     """Pinball loss of a quantile: mean over samples and outputs (formula 29); its slope is 0 at 0.
 
     With r = out - y: ``(1 - quantile) r`` above, ``-quantile r`` below. Parameters and returns are
@@ -153,7 +166,7 @@ def quantile(out, y, sample_weight=None, quantile=0.5):
     return loss, delta
 
 
-def poisson(out, y, sample_weight=None):
+def poisson(out: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
     """Poisson loss on the logarithm of the rate: mean over samples, sum over outputs (formula 29).
 
     ``e^z - y z`` with y of 0 or more; the negative logarithm of the likelihood but for what does
@@ -174,7 +187,7 @@ def poisson(out, y, sample_weight=None):
     return _weighted_sum(each.sum(axis=1), sample_weight) / total, delta
 
 
-LOSSES = {
+LOSSES: dict[str, Any] = {
     "mse": mse,
     "huber": huber,
     "logistic": logistic,
@@ -185,7 +198,7 @@ LOSSES = {
 }
 
 
-def softmax(out):
+def softmax(out: Array) -> Array:
     """Probabilities of the k classes, row by row (formula 25).
 
     Examples
@@ -199,7 +212,7 @@ def softmax(out):
     return P
 
 
-def sigmoid(out):
+def sigmoid(out: Array) -> Array:
     """``1 / (1 + e^-z)`` of each entry, without overflow (formula 26).
 
     Examples

@@ -1,15 +1,22 @@
 """Networks on one flat vector: loss and gradient, and activations (formulas 24 and 28)."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .layers import affine, relu_mask, select
 from .losses import LOSSES, sigmoid
 
+Array: TypeAlias = NDArray[Any]
 
-def unflatten(theta, layer_sizes):
+
+def unflatten(theta: Array, layer_sizes: Sequence[int]) -> list[tuple[Array, Array]]:
     """Views of each layer's ``W (d, k)`` (C order) and ``b (k,)`` in a flat vector ``theta (p,)``.
 
     Layer by layer: first W, then b. Writing to a view writes to `theta`.
@@ -37,7 +44,7 @@ def _relu_back(delta, A):
 
 # By name: the activation of Z, in its place, and d loss / d A times the slope, known from A, in its
 # place (formula 28).
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Any] = {
     "identity": (lambda Z: Z, lambda delta, A: delta),
     "relu": (_relu_in_place, _relu_back),
     "tanh": (lambda Z: np.tanh(Z, out=Z), lambda delta, A: delta * (1 - A * A)),
@@ -50,7 +57,13 @@ ACTIVATIONS = {
 }
 
 
-def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation="relu"):
+def mlp_forward(
+    theta: Array,
+    X: Array,
+    layer_sizes: Sequence[int],
+    output_activation: str = "identity",
+    activation: str = "relu",
+) -> list[Array]:
     """Activations of every layer, ``[X, A_1, ..., out]`` (formula 24).
 
     Parameters
@@ -76,18 +89,18 @@ def mlp_forward(theta, X, layer_sizes, output_activation="identity", activation=
 
 
 def mlp_loss_and_grad(
-    theta,
-    X,
-    y,
-    layer_sizes,
-    loss,
-    output_activation="identity",
-    l2=0.0,
-    sample_weight=None,
-    huber_delta=1.0,
-    activation="relu",
-    **parameters,
-):
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    output_activation: str = "identity",
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    huber_delta: float = 1.0,
+    activation: str = "relu",
+    **parameters: Any,
+) -> tuple[float, Array]:
     """Loss of a network and its gradient by all parameters (formula 24).
 
     The loss is normalised as its function in `LOSSES` says, plus ``l2/2 · ‖weights‖²``; biases are
@@ -129,18 +142,18 @@ def mlp_loss_and_grad(
 
 
 def mlp_grad_input(
-    theta,
-    X,
-    y,
-    layer_sizes,
-    loss,
-    output_activation="identity",
-    l2=0.0,
-    sample_weight=None,
-    huber_delta=1.0,
-    activation="relu",
-    **parameters,
-):
+    theta: Array,
+    X: Array,
+    y: Array,
+    layer_sizes: Sequence[int],
+    loss: str,
+    output_activation: str = "identity",
+    l2: float = 0.0,
+    sample_weight: Array | None = None,
+    huber_delta: float = 1.0,
+    activation: str = "relu",
+    **parameters: Any,
+) -> Array:
     """Gradient of a network's loss by its input, ``(n, d)``, fresh (formulas 23 and 24).
 
     Parameters are those of `mlp_loss_and_grad`; `l2` is taken for symmetry and changes nothing,

@@ -56,6 +56,11 @@ def weighted_norms_hvp(net, theta, X, y, v, s):
 
 
 @numba.njit
+def weighted_norms(net, theta, X, y, s):
+    return net.grad_norms(theta, X, y, s)
+
+
+@numba.njit
 def vjp_into(net, theta, X, cotangent, out):
     return net.vjp(theta, X, cotangent, out=out)
 
@@ -143,6 +148,9 @@ def test_row30_row31_row34_derivatives_have_the_bits_of_the_python_calls(rng, lo
     norms, product = weighted_norms_hvp(handle, theta, X, y, v, s)
     assert_same_bits(norms, fg.per_sample.grad_norms(net, theta, X, y, s))
     assert_same_bits(product, fg.curvature.hvp(net, theta, X, y, v, s))
+    assert not weighted_norms(handle, theta, X, y, 0 * s).any()  # nothing is divided by their sum
+    with pytest.raises(ValueError, match="negative value"):
+        weighted_norms(handle, theta, X, y, -s)
     assert not handle.busy.any()
 
 

@@ -73,6 +73,15 @@ def test_values_are_the_mean_of_the_networks(data, loss, early_stopping):
     model.fit(X, y)
     wanted = np.mean([member.predict(X) for member in model.estimators_], axis=0)
     np.testing.assert_allclose(model.predict(X), wanted, rtol=1e-12)
+    members = model.estimators_
+    assert model.loss_curve_ == [member.loss_curve_ for member in members]
+    if early_stopping:
+        assert model.validation_scores_ == [member.validation_scores_ for member in members]
+        best = np.mean([member.best_validation_score_ for member in members])
+        assert model.best_validation_score_ == pytest.approx(best) and model.best_loss_ is None
+    else:
+        assert model.validation_scores_ is None and model.best_validation_score_ is None
+        assert model.best_loss_ == pytest.approx(np.mean([m.best_loss_ for m in members]))
 
 
 def test_warm_start_and_partial_fit_go_on(data):

@@ -30,6 +30,7 @@ from .loss_inputs import (
     count_targets,
     labels,
     near_one,
+    row_weights,
     scaled_weights,
     targets,
     unit_targets,
@@ -38,6 +39,7 @@ from .loss_inputs import (
 from .numbers import (
     boolean,
     fraction,
+    generator,
     greatest_rate,
     held,
     inside_unit,
@@ -50,8 +52,8 @@ from .sparse import inputs, sparse_rows
 
 __all__ = [
     "BOOL", "F32", "F64", "I64", "addressable", "as_array", "boolean", "common_dtype",
-    "count_targets", "float_array", "float_dtype", "fraction", "greatest_rate", "held", "inputs",
-    "inside_unit", "integer", "is_float", "is_sparse", "labels", "mask", "matrix", "near_one",
-    "non_negative", "output", "plain_step", "positive", "rows", "scalar", "scaled_weights",
-    "sparse_rows", "targets", "unit_targets", "vector", "weights",
+    "count_targets", "float_array", "float_dtype", "fraction", "generator", "greatest_rate", "held",
+    "inputs", "inside_unit", "integer", "is_float", "is_sparse", "labels", "mask", "matrix",
+    "near_one", "non_negative", "output", "plain_step", "positive", "row_weights", "rows", "scalar",
+    "scaled_weights", "sparse_rows", "targets", "unit_targets", "vector", "weights",
 ]  # fmt: skip

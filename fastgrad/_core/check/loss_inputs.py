@@ -97,12 +97,24 @@ def weights(value, name: str, dtype, n: int) -> np.ndarray:
     return array
 
 
-def _weight(array: np.ndarray, name: str, n: int) -> float:
-    """The sum of n weights."""
+def row_weights(value, name: str, dtype, n: int) -> np.ndarray:
+    """(n,) weights of rows that stand alone: none negative; of any size, for nothing is divided by
+    their sum."""
+    array = float_array(value, name, dtype, 1)
+    _not_negative(array, name, n)
+    return array
+
+
+def _not_negative(array: np.ndarray, name: str, n: int) -> None:
     rows(array, name, n)
     bad = validate.first_outside(array, 0.0, np.inf)
     if bad >= 0:
         raise ValueError(f"{name} has the value {array[bad]} at row {bad}; expected 0 or more")
+
+
+def _weight(array: np.ndarray, name: str, n: int) -> float:
+    """The sum of n weights."""
+    _not_negative(array, name, n)
     total = validate.total(array)
     if n and total == 0:
         raise ValueError(f"{name} is zero everywhere; at least one row must count")

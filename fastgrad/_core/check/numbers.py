@@ -84,3 +84,14 @@ def boolean(value, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} is {value!r}; expected True or False")
     return bool(value)
+
+
+def generator(seed, name: str) -> np.random.Generator:
+    """What NumPy makes of a seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} is {seed!r}; expected None, an integer of 0 or more, a SeedSequence or a "
+            f"Generator"
+        ) from None

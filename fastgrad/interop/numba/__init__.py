@@ -13,8 +13,10 @@ cached across processes where the caller says ``cache=True``. Kernels are called
 which costs 2 ns; the first call of a layer function in a process loads its kernel, or compiles it.
 """
 
+from ..._core.names import list_public
 from . import derivatives, guards, layers, neurons  # noqa: F401 - register what they hold
 from .networks import Network, network
 from .optimizers import Step, optimizer
 
 __all__ = ["Network", "Step", "network", "optimizer"]
+list_public(globals())

@@ -101,13 +101,19 @@ def _require_disjoint(out, name, other, other_name):
 
 
 @register_jitable
-def check_weights(sample_weight, n):
+def check_row_weights(sample_weight, n):
     if sample_weight.size != n:
         raise ValueError("sample_weight has another number of rows than X")
-    finite, total, lost = True, 0.0, 0.0
     for i in range(n):
         if sample_weight[i] < 0:
             raise ValueError("sample_weight has a negative value")
+
+
+@register_jitable
+def check_weights(sample_weight, n):
+    check_row_weights(sample_weight, n)
+    finite, total, lost = True, 0.0, 0.0
+    for i in range(n):
         finite &= sample_weight[i] < np.inf
         total, lost = add_exactly(total, lost, float(sample_weight[i]))
     total = rounded_sum(total, lost)
@@ -160,25 +166,31 @@ def _check_targets(net, y):
     return values
 
 
-def weights_of(net, sample_weight):
-    """The weights of the samples, checked; an error where they are, or are not, prepared for."""
+def weights_of(net, sample_weight, mean=True):
+    """The weights of the samples, checked; an error where they are, or are not, prepared for.
+
+    `mean`: whether their sum is divided by.
+    """
 
 
 @overload(weights_of, jit_options=OPTIONS)
-def _weights_of(net, sample_weight):
+def _weights_of(net, sample_weight, mean=True):
     if not given(sample_weight):
 
-        def none(net, sample_weight):
+        def none(net, sample_weight, mean=True):
             if net.weighted:
                 raise ValueError("sample_weight is missing: the network was prepared for it")
 
         return none
 
-    def weights(net, sample_weight):
+    def weights(net, sample_weight, mean=True):
         if not net.weighted:
             raise ValueError("sample_weight is given: prepare the network with weighted=True")
         require_native(sample_weight, "sample_weight")
-        check_weights(sample_weight, net.rows)
+        if mean:
+            check_weights(sample_weight, net.rows)
+        else:
+            check_row_weights(sample_weight, net.rows)
         return sample_weight
 
     return weights

@@ -84,7 +84,7 @@ def _grad_norms(net, theta, X, y, sample_weight=None, out=None):
     def implementation(net, theta, X, y, sample_weight=None, out=None):
         _check_inputs(net, net.norms, theta, X)
         check_targets(net, y)
-        weight = weights_of(net, sample_weight)
+        weight = weights_of(net, sample_weight, False)
         norms = np.empty(net.rows, theta.dtype) if out is None else out
         _check_out(norms, net.rows, theta, X, y, sample_weight)
         number = acquire(net.busy)

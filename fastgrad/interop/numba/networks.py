@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import types
 from numba.extending import overload_method, register_jitable
+from numpy.typing import NDArray
 
 from ..._core import check
 from ..._core.calls import checked_network
@@ -35,6 +36,12 @@ from .locks import LINE, free_after_fork, give_back, take
 from .rows import checked, keep, require_disjoint_rows, require_rows, rows_of
 from .steps import run_step
 
+if TYPE_CHECKING:
+    from ...network import MLP
+
+Array: TypeAlias = NDArray[Any]
+Rows: TypeAlias = Array | tuple[Array, Array, Array]  # or CSR's three arrays
+
 
 class Network(NamedTuple):
     """A network ready for compiled code; made by `network`. Its fields are the kernels' business.
@@ -43,14 +50,14 @@ class Network(NamedTuple):
     ``derivatives=True`` it has `vjp`, `grad_norms` and `hvp`.
     """
 
-    gradient: np.ndarray
-    forward: np.ndarray
-    back: np.ndarray
-    norms: np.ndarray
-    curved: np.ndarray
-    busy: np.ndarray
-    like: np.ndarray
-    targets_like: np.ndarray
+    gradient: Array
+    forward: Array
+    back: Array
+    norms: Array
+    curved: Array
+    busy: Array
+    like: Array
+    targets_like: Array
     rows: int
     inputs: int
     outputs: int
@@ -60,39 +67,71 @@ class Network(NamedTuple):
     sparse: bool
     sorts: bool
 
-
-class _Network(Network):
-    """Remembers what it was made from; the methods are those of compiled code."""
-
-    def loss_and_grad(self, theta, X, y, sample_weight=None, out=None):
+    def loss_and_grad(
+        self,
+        theta: Array,
+        X: Rows,
+        y: Array,
+        sample_weight: Array | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """As `MLP.loss_and_grad`."""
         X = checked(self, X)
         return self.net.loss_and_grad(theta, X, y, sample_weight, out=out, threads=1)
 
-    def predict(self, theta, X, out=None):
+    def predict(self, theta: Array, X: Rows, out: Array | None = None) -> Array:
+        """As `MLP.predict`."""
         result = self.net.predict(theta, checked(self, X), threads=1)
         if out is None:
             return result
         out[...] = result
         return out
 
-    def vjp(self, theta, X, cotangent, out=None):
+    def vjp(self, theta: Array, X: Array, cotangent: Array, out: Array | None = None) -> Array:
+        """As `fastgrad.jacobians.vjp`."""
         from ... import jacobians
 
         return jacobians.vjp(self.net, theta, X, cotangent, out=out, threads=1)
 
-    def grad_norms(self, theta, X, y, sample_weight=None, out=None):
+    def grad_norms(
+        self,
+        theta: Array,
+        X: Array,
+        y: Array,
+        sample_weight: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """As `fastgrad.per_sample.grad_norms`."""
         from ... import per_sample
 
         return per_sample.grad_norms(self.net, theta, X, y, sample_weight, out=out, threads=1)
 
-    def hvp(self, theta, X, y, v, sample_weight=None, out=None):
+    def hvp(
+        self,
+        theta: Array,
+        X: Array,
+        y: Array,
+        v: Array,
+        sample_weight: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """As `fastgrad.curvature.hvp`."""
         from ... import curvature
 
         return curvature.hvp(self.net, theta, X, y, v, sample_weight, out=out, threads=1)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         copies, derivatives = self.gradient.shape[0], self.curved.shape[0] > 0
         return network, (self.net, self.rows, self.weighted, copies, self.sparse, derivatives)
+
+
+class _Network(Network):
+    """Remembers what it was made from."""
+
+    net: MLP[Any]
+
+    def __repr__(self) -> str:
+        return f"Network({self.net!r}, n={self.rows}, copies={self.gradient.shape[0]})"
 
 
 def _workspaces(plan, copies: int) -> np.ndarray:
@@ -102,7 +141,7 @@ def _workspaces(plan, copies: int) -> np.ndarray:
 
 
 def network(
-    net,
+    net: MLP[Any],
     n: int,
     weighted: bool = False,
     copies: int | None = None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import types
 from numba.extending import overload_method
+from numpy.typing import NDArray
 
 from ..._core import check
 from ..._core.calls import checked_network
@@ -18,25 +19,36 @@ from ...schedules import Constant
 from .checks import require, require_disjoint, require_native, require_output
 from .lazy import check_version
 
+if TYPE_CHECKING:
+    from ...network import MLP
+
 
 class Step(NamedTuple):
     """An optimiser ready for compiled code; made by `optimizer`."""
 
     address: int
-    state: np.ndarray
-    hyper: np.ndarray
+    state: NDArray[Any]
+    hyper: NDArray[np.float64]
     parameters: int
 
-
-class _Step(Step):
-    def step(self, theta, grad):
+    def step(self, theta: NDArray[Any], grad: NDArray[Any]) -> None:
+        """As `Optimizer.step`."""
         self.owner.step(theta, grad)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.owner, self.parameters, self.state.dtype.str)
 
 
-def optimizer(opt, net) -> Step:
+class _Step(Step):
+    """Remembers what it was made from."""
+
+    owner: Optimizer
+
+    def __repr__(self) -> str:
+        return f"Step({self.owner!r}, parameters={self.parameters})"
+
+
+def optimizer(opt: Optimizer, net: MLP[Any]) -> Step:
     """An optimiser for compiled code, for the parameters of one network.
 
     Parameters

@@ -13,8 +13,10 @@ except ImportError:
         'fastgrad.interop.sklearn needs scikit-learn: pip install "fastgrad[sklearn]"'
     ) from None
 
+from ..._core.names import list_public
 from .classifier import FastMLPClassifier
 from .neuron import ReLURegressor
 from .regressor import FastMLPRegressor
 
 __all__ = ["FastMLPClassifier", "FastMLPRegressor", "ReLURegressor"]
+list_public(globals())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, csr_matrix, sparray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
@@ -11,7 +14,21 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from ...kernels.engine import probabilities
 from .mlp import FastMLP
-from .parameters import ATTRIBUTES, CLASSIFIER, NOTES, PARAMETERS, extended
+from .parameters import (
+    ATTRIBUTES,
+    CLASSIFIER,
+    NOTES,
+    PARAMETERS,
+    ActivationName,
+    HiddenLayers,
+    Keywords,
+    extended,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from ...typing import SparseRows
 
 
 class FastMLPClassifier(ClassifierMixin, FastMLP):
@@ -39,9 +56,21 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
     """
 
     _parameter_constraints = CLASSIFIER
-    __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1)
+    if TYPE_CHECKING:
+        classes_: NDArray[Any]
 
-    def __sklearn_tags__(self):
+        def __init__(
+            self,
+            hidden_layer_sizes: HiddenLayers = ...,
+            activation: ActivationName = ...,
+            *,
+            class_weight: dict[Any, float] | Literal["balanced"] | None = ...,
+            **options: Unpack[Keywords],
+        ) -> None: ...
+    else:
+        __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1)
+
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -104,7 +133,13 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
         return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=weight))
 
     @available_if(FastMLP._stochastic)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: ArrayLike | SparseRows,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """One epoch over the given rows; the first call must name all `classes`.
 
         Parameters
@@ -123,14 +158,14 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
             raise ValueError("classes must be passed on the first call to partial_fit")
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike | SparseRows) -> Any:
         """The labels of the rows of X: (n,), or (n, k) of 0 and 1 for multilabel data."""
         codes = self._codes(self._outputs(X))
         if not self._multilabel:
             return self.classes_[codes]
         return codes if self._sparse is None else self._sparse(codes)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike | SparseRows) -> NDArray[Any]:
         """The logarithms of `predict_proba`, finite where that rounds to 0."""
         z = self._outputs(X)
         if self.classes_.size == 1:
@@ -141,7 +176,7 @@ class FastMLPClassifier(ClassifierMixin, FastMLP):
         of_one = -np.logaddexp(0, -z)
         return of_one if self._multilabel else np.hstack([-np.logaddexp(0, z), of_one])
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike | SparseRows) -> NDArray[Any]:
         """Probabilities (n, classes); for multilabel data of each column's 1, (n, k)."""
         z = self._outputs(X)
         if self.classes_.size == 1:

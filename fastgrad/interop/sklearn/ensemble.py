@@ -53,6 +53,21 @@ def fit(owner, X, y, sample_weight, incremental: bool, classes) -> None:
     owner.n_iter_ = max(member.n_iter_ for member in members)
     owner.t_ = members[0].t_
     owner.loss_ = float(np.mean([member.loss_ for member in members]))
+    _together(owner, members)
+
+
+def _together(owner, members) -> None:
+    """Curves are those of each network, the best of a curve the mean of theirs; None as in one."""
+    for name in ("loss_curve_", "validation_scores_", "best_loss_", "best_validation_score_"):
+        owner.__dict__.pop(name, None)
+        if not hasattr(members[0], name):  # with "lbfgs"
+            continue
+        each = [getattr(member, name) for member in members]
+        if each[0] is None:
+            each = None
+        elif name.startswith("best_"):
+            each = float(np.mean(each))
+        setattr(owner, name, each)
 
 
 def layers(net, thetas) -> list[tuple[np.ndarray, np.ndarray]]:

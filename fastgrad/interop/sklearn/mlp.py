@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
@@ -21,8 +23,13 @@ from ...training import fit as train
 from . import ensemble, solvers
 from .common import DTYPES, NOT_FINITE, finite, weights
 from .held_out import hold_out
-from .parameters import CONSTRAINTS, hidden_widths
+from .parameters import CONSTRAINTS, ActivationName, HiddenLayers, hidden_widths
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ...typing import SparseRows
 
 # scikit-learn's names to ours, and links to its names.
 _ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
@@ -32,6 +39,21 @@ _OUT_ACTIVATIONS = {"sigmoid": "logistic"}
 class FastMLP(BaseEstimator):
     """A class has `_targets` (encode y), `_score_of` (early stopping) and `predict`."""
 
+    if TYPE_CHECKING:
+        n_features_in_: int
+        feature_names_in_: NDArray[Any]
+        n_layers_: int
+        n_outputs_: int
+        out_activation_: str
+        n_iter_: int
+        t_: int
+        loss_: float
+        best_loss_: float | None
+        loss_curve_: list[float]
+        validation_scores_: list[float] | None
+        best_validation_score_: float | None
+        estimators_: list[Any]
+
     _parameter_constraints = CONSTRAINTS
     _sparse = None  # the kind of matrix that predictions are, where labels were one
     _threads = _stop = None  # of a network of an ensemble: what bounds and ends its training
@@ -39,31 +61,31 @@ class FastMLP(BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: HiddenLayers = (100,),
+        activation: ActivationName = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -88,7 +110,7 @@ class FastMLP(BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -106,12 +128,12 @@ class FastMLP(BaseEstimator):
         return self._net.unflatten(self._theta)
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[NDArray[Any]]:
         """The weights (d, k) of each layer: views of one flat vector."""
         return [W for W, _ in self._fitted()]
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[NDArray[Any]]:
         """The biases (k,) of each layer: views of one flat vector."""
         return [b for _, b in self._fitted()]
 
@@ -133,7 +155,9 @@ class FastMLP(BaseEstimator):
 
     # training
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike | SparseRows, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train on X (n, d) and y: (n,), or (n, k) for several outputs.
 
         Parameters
@@ -155,7 +179,9 @@ class FastMLP(BaseEstimator):
         return True
 
     @available_if(_stochastic)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self, X: ArrayLike | SparseRows, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """One epoch over the given rows.
 
         Parameters
@@ -170,7 +196,9 @@ class FastMLP(BaseEstimator):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def _fit(self, X, y, sample_weight, incremental: bool, classes=None):
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, incremental: bool, classes: Any = None
+    ) -> Self:
         hidden_widths(self)  # checks all parameters
         self._notes = []
         train = ensemble.fit if self.n_networks > 1 else FastMLP._fit_one

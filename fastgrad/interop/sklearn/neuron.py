@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, lsqr
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -16,6 +18,11 @@ from ...network import MLP
 from ...neuron import neuron_loss_and_grad
 from .common import DTYPES, finite, lbfgs, weights
 from .parameters import NEURON
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ...typing import SparseRows
 
 
 class ReLURegressor(RegressorMixin, BaseEstimator):
@@ -60,19 +67,29 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
 
     _parameter_constraints = NEURON
 
-    def __init__(self, alpha=0.0, *, max_iter=1000, tol=1e-8):
+    if TYPE_CHECKING:
+        coef_: NDArray[Any]
+        intercept_: float
+        loss_: float
+        n_iter_: int
+        n_features_in_: int
+        feature_names_in_: NDArray[Any]
+
+    def __init__(self, alpha: float = 0.0, *, max_iter: int = 1000, tol: float = 1e-8) -> None:
         self.alpha = alpha
         self.max_iter = max_iter
         self.tol = tol
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         # Negative targets, half of scikit-learn's test problem, are out of a ReLU's reach.
         tags.regressor_tags.poor_score = True
         tags.input_tags.sparse = True
         return tags
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike | SparseRows, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Fit w and b to X (n, d) and y (n,).
 
         Parameters
@@ -144,7 +161,7 @@ class ReLURegressor(RegressorMixin, BaseEstimator):
         w = lsqr(centred, (y - mean_y) * root, atol=1e-12, btol=1e-12)[0]
         return np.append(w, mean_y - mean_x @ w)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike | SparseRows) -> NDArray[Any]:
         """max(0, X @ w + b), (n,); a row's prediction has the same bits in any batch."""
         check_is_fitted(self)
         X = validate_data(

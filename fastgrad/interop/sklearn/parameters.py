@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from ..._core import check
+
+HiddenLayers: TypeAlias = int | Sequence[int]
+ActivationName: TypeAlias = Literal["identity", "logistic", "tanh", "relu"]
+
+
+class Keywords(TypedDict, total=False):
+    """What both networks take by keyword."""
+
+    solver: Literal["adam", "sgd", "lbfgs"]
+    alpha: float
+    batch_size: int | Literal["auto"]
+    learning_rate: Literal["constant", "invscaling", "adaptive"]
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
+    tol: float
+    verbose: bool
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    n_networks: int
+
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -50,7 +83,7 @@ REGRESSOR = {
 NEURON = {"alpha": [_NOT_NEGATIVE], "max_iter": [_COUNT], "tol": [_NOT_NEGATIVE]}
 
 
-def hidden_widths(owner) -> list[int]:
+def hidden_widths(owner: Any) -> list[int]:
     """The widths, once every parameter is of the type and range that scikit-learn wants."""
     owner._validate_params()
     hidden = owner.hidden_layer_sizes
@@ -58,7 +91,7 @@ def hidden_widths(owner) -> list[int]:
     return [check.integer(k, f"hidden_layer_sizes[{i}]") for i, k in enumerate(hidden)]
 
 
-def extended(init, **own):
+def extended(init: Callable[..., None], **own: Any) -> Callable[..., None]:
     """`init` with more parameters, by keyword: scikit-learn reads them from the signature."""
 
     def __init__(self, *args, **kwargs):
@@ -132,9 +165,10 @@ ATTRIBUTES = """
     validation_scores_, best_validation_score_
         With `early_stopping`.
     estimators_ : list
-        With several networks, an estimator of each: `loss_` is then their mean, `n_iter_` their
-        most, `coefs_` and `intercepts_` have an axis of networks before the others, and curves and
-        scores are those of each alone."""
+        With several networks, an estimator of each: `loss_`, `best_loss_` and
+        `best_validation_score_` are then their means, `n_iter_` their most, `coefs_` and
+        `intercepts_` have an axis of networks before the others, and `loss_curve_` and
+        `validation_scores_` are lists of a list for each."""
 
 NOTES = """
     Notes

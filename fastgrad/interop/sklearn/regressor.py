@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from ...losses import get_loss
 from .mlp import FastMLP
-from .parameters import ATTRIBUTES, NOTES, PARAMETERS, REGRESSOR, extended
+from .parameters import (
+    ATTRIBUTES,
+    NOTES,
+    PARAMETERS,
+    REGRESSOR,
+    ActivationName,
+    HiddenLayers,
+    Keywords,
+    extended,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ...typing import SparseRows
 
 _LOSSES = {"squared_error": "mse"}  # the others have our names
 
@@ -40,7 +57,19 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     """
 
     _parameter_constraints = REGRESSOR
-    __init__ = extended(FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hidden_layer_sizes: HiddenLayers = ...,
+            activation: ActivationName = ...,
+            *,
+            loss: Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"] = ...,
+            quantile: float = ...,
+            **options: Unpack[Keywords],
+        ) -> None: ...
+    else:
+        __init__ = extended(FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1)
 
     def _dense(self, y, first: bool):
         raise TypeError("y is a sparse matrix; expected a dense array: use y.toarray()")
@@ -68,17 +97,19 @@ class FastMLPRegressor(RegressorMixin, FastMLP):
     def _score_of(self, outputs, y, weight):
         if not np.isfinite(outputs).all():
             return float("nan")
-        with np.errstate(over="ignore", invalid="ignore"):  # minus infinity or NaN is a score too
+        with np.errstate(
+            under="ignore", over="ignore", invalid="ignore"
+        ):  # minus infinity or NaN is a score too
             return float(r2_score(y, outputs, sample_weight=weight))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike | SparseRows) -> NDArray[Any]:
         """Predictions (n,), or (n, k) where y had columns."""
         outputs = self._outputs(X)
         return outputs[:, 0] if self._one_column else outputs
 
     def _forward(self, theta, X):
         outputs = super()._forward(theta, X)
-        with np.errstate(over="ignore"):  # infinity is an error, or a score
+        with np.errstate(under="ignore", over="ignore"):  # infinity is an error, or a score
             return self._net.spec.loss.values(outputs).astype(outputs.dtype, copy=False)
 
     def _parameters(self):

@@ -13,8 +13,10 @@ except ImportError:
         'fastgrad.interop.torch needs PyTorch: pip install "fastgrad[torch]"'
     ) from None
 
+from ..._core.names import list_public
 from .dense import DenseReLU, affine_relu
 from .mlp import FusedMLP
 from .sequential import FusedSequential, from_torch
 
 __all__ = ["DenseReLU", "FusedMLP", "FusedSequential", "affine_relu", "from_torch"]
+list_public(globals())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
@@ -43,7 +45,9 @@ class _AffineReLU(Function):
 
 
 @eager
-def affine_relu(input, weight, bias=None):
+def affine_relu(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """`relu(torch.nn.functional.linear(input, weight, bias))`, fused (formulas 1, 2 and 23).
 
     Parameters
@@ -110,7 +114,22 @@ class DenseReLU(nn.Module):
     torch.Size([2, 3])
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype=None):
+    if TYPE_CHECKING:
+        in_features: int
+        out_features: int
+        weight: nn.Parameter
+        bias: nn.Parameter | None
+
+        def __call__(self, input: torch.Tensor) -> torch.Tensor: ...
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.in_features = check.integer(in_features, "in_features")
         self.out_features = check.integer(out_features, "out_features")
@@ -127,7 +146,7 @@ class DenseReLU(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, input):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`affine_relu` of input (..., d)."""
         return affine_relu(input, self.weight, self.bias)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,7 +14,10 @@ _function_transforms = getattr(torch._C, "_are_functorch_transforms_active", lam
 transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
-def eager(function):
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def eager(function: C) -> C:
     """`torch.compile` breaks its graph here and calls the function as it is.
 
     Its compiler is imported with the first use of it, in 1 s; without it nothing needs to be done.

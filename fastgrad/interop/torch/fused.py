@@ -7,6 +7,8 @@ the way to one vector and back.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
@@ -173,8 +175,22 @@ class _Loss(Function):
 class Fused:
     """`forward` and `step_loss` of a module that has `_parameters_of_net`."""
 
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            x: torch.Tensor,
+            y: torch.Tensor | None = None,
+            sample_weight: torch.Tensor | None = None,
+        ) -> torch.Tensor: ...
+
     @eager
-    def forward(self, x, y=None, sample_weight=None):
+    def forward(
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """The outputs (..., k) of x (..., d); with targets y the loss of x (n, d), a scalar.
 
         `y` and `sample_weight` are tensors as `fastgrad.MLP.loss_and_grad` takes arrays. They get
@@ -199,7 +215,9 @@ class Fused:
         return _Loss.apply(_Call(net, y, sample_weight, x.requires_grad), x, *parameters)
 
     @eager
-    def step_loss(self, x, y, sample_weight=None):
+    def step_loss(
+        self, x: torch.Tensor, y: torch.Tensor, sample_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The loss, its gradients in `.grad`: what an optimiser's step needs, without a graph.
 
         It stands for ``zero_grad()``, ``module(x, y)`` and ``backward()``: gradients that were

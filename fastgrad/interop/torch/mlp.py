@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import nn
 
 from ...network import MLP
+from ...typing import ActivationName, LossName, OutputActivationName
 from .._network import with_dtype
 from .activations import MODULES
 from .fused import Fused
@@ -68,15 +72,15 @@ class FusedMLP(Fused, nn.Module):
 
     def __init__(
         self,
-        layer_sizes,
-        loss: str = "mse",
+        layer_sizes: Iterable[int],
+        loss: LossName = "mse",
         *,
-        activation: str = "relu",
-        output_activation: str = "identity",
+        activation: ActivationName = "relu",
+        output_activation: OutputActivationName = "identity",
         l2: float = 0.0,
-        dtype=None,
+        dtype: torch.dtype | None = None,
         **parameters: float,
-    ):
+    ) -> None:
         super().__init__()
         dtype = torch.get_default_dtype() if dtype is None else dtype
         if dtype not in NUMPY:
@@ -85,11 +89,12 @@ class FusedMLP(Fused, nn.Module):
             layer_sizes, loss, activation=activation, output_activation=output_activation, l2=l2,
             dtype=NUMPY[dtype], **parameters,
         )  # fmt: skip
-        self.theta = nn.Parameter(torch.empty(self._net.n_parameters, dtype=dtype))
+        self.theta: nn.Parameter = nn.Parameter(torch.empty(self._net.n_parameters, dtype=dtype))
         self.reset_parameters()
 
     @property
-    def net(self) -> MLP:
+    def net(self) -> MLP[Any]:
+        """The network of theta's dtype."""
         dtype = self.theta.dtype
         if dtype not in NUMPY:
             raise TypeError(f"theta has dtype {dtype}; expected torch.float32 or torch.float64")

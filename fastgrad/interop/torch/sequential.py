@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from typing import Any, Literal, overload
 
 import torch
 from torch import nn
 
 from ...network import MLP
+from ...typing import LossName
 from .activations import KINDS, activation_of
 from .dense import DenseReLU
 from .fused import Fused
@@ -58,7 +60,9 @@ class FusedSequential(Fused, nn.Sequential):
     (['0.weight', '0.bias', '2.weight', '2.bias'], None, torch.Size([3, 16]))
     """
 
-    def __init__(self, *modules, loss: str = "mse", l2: float = 0.0, **parameters: float):
+    def __init__(
+        self, *modules: Any, loss: LossName = "mse", l2: float = 0.0, **parameters: float
+    ) -> None:
         super().__init__(*modules)
         if "activation" in parameters:
             raise TypeError("activation is given; expected modules that say which it is")
@@ -83,7 +87,7 @@ class FusedSequential(Fused, nn.Sequential):
         ]  # fmt: skip
 
     @property
-    def net(self) -> MLP:
+    def net(self) -> MLP[Any]:
         """The network of the parameters' dtype: ``net.predict(theta, X)`` for NumPy users."""
         return self._parameters_of_net()[0]
 
@@ -163,9 +167,24 @@ def _check_layer(layer, name: str, before: list) -> None:
         )
 
 
+@overload
 def from_torch(
-    module, loss: str = "mse", *, l2: float = 0.0, flat: bool = False, **parameters: float
-):
+    module: nn.Sequential, loss: LossName = ..., *, l2: float = ..., flat: Literal[False] = ...,
+    **parameters: float,
+) -> FusedSequential: ...  # fmt: skip
+@overload
+def from_torch(
+    module: nn.Sequential, loss: LossName = ..., *, l2: float = ..., flat: Literal[True],
+    **parameters: float,
+) -> FusedMLP: ...  # fmt: skip
+def from_torch(
+    module: nn.Sequential,
+    loss: LossName = "mse",
+    *,
+    l2: float = 0.0,
+    flat: bool = False,
+    **parameters: float,
+) -> FusedSequential | FusedMLP:
     """A network of one node with the layers and a copy of the parameters of an `nn.Sequential`.
 
     Parameters
