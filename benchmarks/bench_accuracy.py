@@ -3,6 +3,7 @@
 import numba
 
 from . import contenders
+from .forks import with_all_threads_alone
 from .peers import relative_error
 from .workloads import BY_NAME, Work, data
 
@@ -23,6 +24,9 @@ class Accuracy:
     params = tuple(WORKS)
     param_names = ("work",)
     unit = "relative error"
+
+    def setup(self, name):
+        with_all_threads_alone()  # the bits are the same
 
     def track_relative_error(self, name):
         """The larger of the loss's and the gradient's (2-norm), to the closed form in float64."""

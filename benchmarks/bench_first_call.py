@@ -7,6 +7,8 @@ import tempfile
 from statistics import median
 from time import perf_counter
 
+from .forks import with_all_threads_alone
+
 GRADIENT = """
 import fastgrad as fg, numpy as np
 net = fg.MLP([8, 16, 3], loss="cross_entropy", dtype=np.float32)
@@ -26,6 +28,9 @@ def process_seconds(code, cache=None):
 
 class FirstCall:
     timeout = 180
+
+    def setup(self):
+        with_all_threads_alone()
 
     def timeraw_import_numba(self):
         return "import numba"

@@ -7,6 +7,8 @@ import numpy as np
 
 import fastgrad as fg
 
+from .forks import with_all_threads_alone
+
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -30,6 +32,7 @@ class Memory:
     param_names = ("kind",)
 
     def setup(self, kind):
+        with_all_threads_alone()
         case(kind, 1)()
 
     def peakmem_baseline(self, kind):

@@ -2,6 +2,7 @@
 
 import numba
 
+from .forks import with_all_threads_alone
 from .peers import compare
 from .prepared import step_of
 from .roofline import measure
@@ -59,11 +60,14 @@ class Peer:
     unit = "times"
     timeout = 180
 
+    def setup(self, name):
+        with_all_threads_alone()
+
     def track_ratio_to_numpy(self, name):
         """NumPy's time by fastgrad's, a process each, interleaved: the median of paired ratios."""
         threads = numba.config.NUMBA_NUM_THREADS
         with Worker("fastgrad", threads) as ours, Worker("numpy", threads) as numpy:
-            row = compare(BY_NAME[name], [ours, numpy], rounds=7)
+            row = compare(BY_NAME[name], [ours, numpy], rounds=5)
         if row.faults:
             raise RuntimeError(str(row.faults))
         return row.ratio

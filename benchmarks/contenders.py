@@ -79,7 +79,7 @@ def numpy(work, theta, X, y, threads):
     ), lambda result: result
 
 
-def _torch(work, theta, X, y, threads, compiled):
+def _torch(work, theta, X, y, threads, mode):
     import torch
     import torch.nn.functional as F
 
@@ -119,8 +119,8 @@ def _torch(work, theta, X, y, threads, compiled):
 
     wanted = parameters if work.kind != "layer" else [X, *parameters]
     run = forward if work.kind == "layer" else objective
-    if compiled:
-        run = torch.compile(run, dynamic=False)
+    if mode:
+        run = torch.compile(run, dynamic=False, mode=mode)
 
     def step():
         for parameter in wanted:
@@ -144,11 +144,16 @@ def _torch(work, theta, X, y, threads, compiled):
 
 
 def torch(work, theta, X, y, threads):
-    return _torch(work, theta, X, y, threads, False)
+    return _torch(work, theta, X, y, threads, None)
 
 
 def torch_compile(work, theta, X, y, threads):
-    return _torch(work, theta, X, y, threads, True)
+    return _torch(work, theta, X, y, threads, "default")
+
+
+def torch_autotuned(work, theta, X, y, threads):
+    """Its compiler tries its products before the first step, which takes a while."""
+    return _torch(work, theta, X, y, threads, "max-autotune")
 
 
 def jax(work, theta, X, y, threads):
@@ -294,6 +299,7 @@ CONTENDERS = {
     "numpy": numpy,
     "torch": torch,
     "torch.compile": torch_compile,
+    "torch.autotuned": torch_autotuned,
     "jax": jax,
     "pytensor": pytensor,
     "sklearn": sklearn,

@@ -12,6 +12,9 @@ that lives in another environment is given by its interpreter:
 
 An earlier commit's checkout is one more contender: `--before FOLDER`. It runs with its own
 benchmarks, so its data begin where they put them.
+`--avx2` holds every library to that path, on a machine with AVX-512: NumPy's BLAS too, so the sweep
+of an AVX2 processor is `--avx2 --threads 1 --sweep 200 --peers numpy`. `benchmarks.table` makes
+Markdown of what `--json` wrote.
 `--python-for` repeats, and `FASTGRAD_BENCH_PYTHON="pytensor=...,torch=..."` says the same.
 """
 
@@ -29,8 +32,9 @@ import numpy as np
 
 from . import report
 from .contenders import CONTENDERS, exact
+from .paths import avx2
 from .roofline import Roofline
-from .worker import Worker, one_at_a_time
+from .worker import MODULES, Worker, one_at_a_time
 from .workloads import WORKS, Work, cliff, sweep
 
 # Relative error allowed: of the loss, and of the gradient in the 2-norm. A float32 row near a kink
@@ -168,8 +172,9 @@ def measure_cliff(worker: Worker, dtype: str, seconds: float = 0.004, rounds: in
 def _pythons(options) -> dict[str, str]:
     named = os.environ.get("FASTGRAD_BENCH_PYTHON", "").split(",") + options.python_for
     pairs = dict(pair.split("=", 1) for pair in named if pair)
-    if "torch" in pairs:
-        pairs.setdefault("torch.compile", pairs["torch"])
+    for peer, module in MODULES.items():
+        if module in pairs:
+            pairs.setdefault(peer, pairs[module])
     unknown = set(pairs) - set(CONTENDERS)
     if unknown:
         raise SystemExit(f"--python-for names {sorted(unknown)}; expected {list(CONTENDERS)}")
@@ -195,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cliff", action="store_true", help="widths 1 to 130 at 128 rows, time per flop, instead")
     add("--json", metavar="FILE", help="everything measured; - for standard output")
     add("--plot", metavar="FILE", help="roofline fraction and ratio over size, .svg or .png")
+    add("--avx2", action="store_true", help="every library's AVX2 path, on a machine with AVX-512")
     add("--verbose", action="store_true", help="show what the workers print")
     return parser
 
@@ -267,6 +273,8 @@ def main(arguments=None) -> int:
         peers.insert(1, BEFORE)
     if options.cliff:
         peers = [OURS]
+    if options.avx2:
+        os.environ.update(avx2())  # of the workers; this process compiles nothing
     workers, versions, missing = start(peers, options.threads, _pythons(options),
                                        not options.verbose, options.before)  # fmt: skip
     try:

@@ -28,6 +28,7 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
+MODULES = {"torch.compile": "torch", "torch.autotuned": "torch"}  # of peers named otherwise
 
 # The tree comes last on the path: an installed fastgrad, such as asv's of a commit, goes before it.
 # But `benchmarks` is the tree's: Opacus installs a package of that name.
@@ -166,7 +167,7 @@ def versions(peer: str) -> str:
     """What the peer is, for the table's foot."""
     from importlib.metadata import version
 
-    packages = {"torch.compile": "torch", "sklearn": "scikit-learn"}
+    packages = {**MODULES, "sklearn": "scikit-learn"}
     packages |= {name: f"{name}-for-pytorch" for name in ("curvlinops", "backpack")}
     package = packages.get(peer, peer)
     if package != "fastgrad":
@@ -181,7 +182,7 @@ class _Server:
         self.peer, self.threads, self.step = peer, threads, None
 
     def hello(self):
-        __import__({"torch.compile": "torch"}.get(self.peer, self.peer))
+        __import__(MODULES.get(self.peer, self.peer))
         return versions(self.peer)
 
     def prepare(self, work):

@@ -169,17 +169,21 @@ def data(work: Work):
         y = rng.integers(0, 2, (work.n, k)).astype(dtype)
     else:
         y = rng.standard_normal(work.n if work.kind == "neuron" else (work.n, k), dtype=dtype)
-    return tuple(
-        map(aligned, (theta, rng.standard_normal((work.n, work.sizes[0]), dtype=dtype), y))
-    )
+    X = rng.standard_normal(dtype=dtype, out=aligned_empty((work.n, work.sizes[0]), dtype))
+    return aligned(theta), X, aligned(y)
 
 
-def aligned(array, unit: int = 64):
-    """A copy that begins at a cache line: where it begins is else a matter of luck, which is worth
-    up to a quarter of a neuron's time."""
-    memory = np.empty(array.nbytes + unit, np.uint8)
+def aligned_empty(shape, dtype, unit: int = 64):
+    """An array that begins at a cache line: where it begins is else a matter of luck, which is
+    worth up to a quarter of a neuron's time."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + unit, np.uint8)
     start = -memory.ctypes.data % unit
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned(array):
+    copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array
     return copy
 

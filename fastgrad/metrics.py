@@ -118,13 +118,23 @@ def is_stream(X: object) -> bool:
     return streams is not None and isinstance(X, streams.Stream)
 
 
-def evaluate_stream(net: MLP[Any], theta: Any, stream: Any, threads: Any = None) -> Scores:
-    """As `evaluate`, of a stream's rows block by block."""
-    tally = Tally(net, stream.n_outputs if net.spec.loss.score == "r2" else 0)
-    with np.errstate(over="ignore", invalid="ignore"):
+def _alone(size: int, make):
+    """The sum over one place."""
+    return make()
+
+
+def evaluate_stream(net, theta, stream, threads=None, total=_alone) -> Scores:
+    """As `evaluate`, of a stream's rows block by block; `total` as in `evaluate_checked`."""
+    columns = stream.n_outputs if net.spec.loss.score == "r2" else 0
+    tally = Tally(net, columns)
+
+    def sums():
         for x, y, s in stream.blocks(net):
             tally.add_outputs(net, theta, x, y, s, threads)
-        return tally.scores()
+        return tally.sums(columns, tally.targets())
+
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        return _scores_of(total, columns, sums, tally.about)
 
 
 def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
@@ -175,14 +185,15 @@ def _converted(value, name: str, dtype):
 
 def evaluate_checked(
     net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
-    threads: int | None = None,
+    threads: int | None = None, total: Any = _alone,
 ) -> Scores:  # fmt: skip
+    """`total(size, make)`: the sum of make(), float64 numbers, over all places that have rows."""
     with np.errstate(
         under="ignore", over="ignore", invalid="ignore"
     ):  # NaN and infinity show in the scores
         if np.ndim(theta) == 2:
             net, theta, X = _of_outputs(net, theta, X, threads)
-        return _scores(net, theta, X, y, sample_weight, threads)
+        return _scores(net, theta, X, y, sample_weight, threads, total)
 
 
 def _of_outputs(net, thetas, X, threads):
@@ -200,7 +211,7 @@ def _of_outputs(net, thetas, X, threads):
     return layer, layer.flatten([(np.eye(k, dtype=net.dtype), np.zeros(k, net.dtype))]), Z
 
 
-def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
+def _scores(net, theta, X, y, sample_weight, threads, total) -> Scores:
     n, d = X.shape
     if threads is None:
         threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
@@ -208,19 +219,36 @@ def _scores(net, theta, X, y, sample_weight, threads) -> Scores:
     rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * row)))
     y = y.reshape(n, -1)
     blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
-    tally = Tally(net, 0)
-    for block in blocks:
-        x = rows_of(X[block], net.dtype)
-        tally.add_block(net, theta, x, y[block], _part(sample_weight, block), threads)
-    weight, left = tally.weight(), tally.left
-    if net.spec.loss.score == "accuracy":
-        return tally.scores()
-    mean = sum(_sum(y[block], _part(sample_weight, block)) for block in blocks) / weight
-    about = sum(
-        _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
-        for block in blocks
-    )
-    return Scores(tally.loss(), np.nan if tally.counted < 2 else _r2(left, about))
+    columns = 0 if net.spec.loss.score == "accuracy" else y.shape[1]
+
+    def sums():
+        tally = Tally(net, 0)
+        for block in blocks:
+            x = rows_of(X[block], net.dtype)
+            tally.add_block(net, theta, x, y[block], _part(sample_weight, block), threads)
+        targets = [_sum(y[block], _part(sample_weight, block)) for block in blocks if columns]
+        return tally.sums(columns, sum(targets))
+
+    def about(mean):
+        return sum(
+            _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
+            for block in blocks
+        )
+
+    return _scores_of(total, columns, sums, about)
+
+
+def _scores_of(total, columns: int, sums, about) -> Scores:
+    """Of sums over all places; `about(mean)`: the squares about the mean of all, here."""
+    loss, weight, right, count, *rest = total(4 + 2 * columns, sums)
+    if not weight:
+        raise ValueError("there are no rows that count; expected at least one")
+    loss, right = float(loss / weight), float(right / weight)
+    if not columns:
+        return Scores(loss, right)
+    left, mean = np.array(rest[:columns]), np.array(rest[columns:]) / weight
+    spread = total(columns, lambda: about(mean))
+    return Scores(loss, np.nan if count < 2 else _r2(left, spread))
 
 
 class Tally:
@@ -280,19 +308,25 @@ class Tally:
         self._about += about + between**2 * (before * share / (before + share))
         self._mean += between * (share / (before + share))
 
+    def sums(self, columns: int, targets=0.0) -> np.ndarray:
+        """Of losses, weights, what is right, rows; of squares left and targets by columns."""
+        first = float(np.sum(self._losses)), self.weight(), float(self._right), self.counted
+        return np.concatenate([first, *(np.zeros(columns) + own for own in (self.left, targets))])
+
+    def about(self, mean) -> np.ndarray:
+        """The squares of targets about some mean."""
+        return self._about + self.weight() * np.square(self._mean - mean)
+
+    def targets(self) -> np.ndarray:
+        """Their sums."""
+        return self.weight() * self._mean
+
     def weight(self) -> float:
         return float(np.sum(self._weights))
 
-    def loss(self) -> float:
-        return float(np.sum(self._losses)) / self.weight()  # in pairs
-
-    def scores(self) -> Scores:
-        if not self._weights:
-            raise ValueError("there are no rows that count; expected at least one")
-        if self._labels:
-            return Scores(self.loss(), float(self._right) / self.weight())
-        score = np.nan if self.counted < 2 else _r2(np.asarray(self.left), self._about)
-        return Scores(self.loss(), score)
+    def scores(self, total=_alone) -> Scores:
+        columns = self._mean.size
+        return _scores_of(total, columns, lambda: self.sums(columns, self.targets()), self.about)
 
 
 def _known(hits, *arrays):

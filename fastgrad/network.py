@@ -17,7 +17,7 @@ from ._core.csr import Csr, bound_rows, named_arrays
 from ._core.fast_path import FastPath
 from ._core.names import list_public
 from ._core.plan import network_plan
-from ._core.run import run
+from ._core.run import run, run_outputs
 from ._core.threads import check_threads
 from .kernels import records as at
 from .kernels.bind import run_forward, run_step
@@ -463,7 +463,8 @@ class MLP(Generic[D]):
         if X.shape[0]:
             plan = self._plan(len(X), at.OUTPUTS, False, type(X) is Csr)
             with bound_rows(plan, X) as rows:
-                run(plan, run_forward, (theta, theta, rows, out, None), threads)
+                flops = 2 * self.n_parameters * X.shape[0]
+                run_outputs(plan, run_forward, (theta, theta, rows, out, None), flops, threads)
         return out
 
     def predict_proba(

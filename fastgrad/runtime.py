@@ -88,7 +88,8 @@ def config() -> dict[str, object]:
     """What this machine is to fastgrad: versions, CPU, SIMD path, caches, threads.
 
     "tuning" are the block sizes that were chosen from "caches", in the form of the environment
-    variable `FASTGRAD_TUNING`, which fixes them. "cache" is where compiled kernels are kept.
+    variable `FASTGRAD_TUNING`, which fixes them. "kernels" says whether machine code comes with the
+    wheel or is compiled here; "cache" is the folder in which that is kept.
 
     Examples
     --------
@@ -104,10 +105,8 @@ def config() -> dict[str, object]:
 
     from . import __version__
     from ._core import tuning
-    from .kernels import micro_kernel, simd
-    from .kernels.engine import serial_step
+    from .kernels import folders, micro_kernel, simd
 
-    cache = getattr(serial_step._cache, "cache_path", None)
     layer = numba.threading_layer() if _layer_started() else "not started"
     return {
         "fastgrad": __version__,
@@ -124,7 +123,8 @@ def config() -> dict[str, object]:
         "tuned by": tuning.VARIABLE if tuning.is_given() else "model",
         "threads": f"{get_num_threads()} of {max_threads()}",
         "threading layer": layer,
-        "cache": cache or "off",
+        "kernels": folders.wheel_folder()[1],
+        "cache": folders.described(),
     }
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias
+from contextlib import nullcontext
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -27,9 +28,11 @@ from ._training.arguments import (
 )
 from ._training.full_batch import NOT_FINITE
 from ._training.optimizer import Optimizer
+from ._training.ranks import Ranks
 from ._training.result import FitResult
 from ._training.run import Run
 from ._training.stream import Stream
+from ._training.summed import comparable_weights
 from .network import MLP
 from .second_order import SecondOrder
 from .typing import D, Numbers, OptimizerName, PathLike, Seed, SparseRows
@@ -79,6 +82,7 @@ def fit(
     checkpoint_every: int = 1,
     resume: bool = False,
     threads: int | None = None,
+    reduce: Any = None,
 ) -> FitResult[D]:
     """Train a network on minibatches (formula 21 over formulas 18 to 20, 23 and 24).
 
@@ -141,6 +145,10 @@ def fit(
         of rows is compared, of a stream its files, of a schedule of your own nothing.
     threads : int, optional
         The most threads.
+    reduce : callable or MPI communicator, optional
+        To train on the rows of several processes, which all call `fit` alike, each with X and y of
+        its own: a function that is given a float64 array and returns its sum over all ranks, the
+        same array in each; or a communicator of mpi4py as it is. See the notes.
 
     Returns
     -------
@@ -169,6 +177,17 @@ def fit(
     update, of the columns that occur alone, would be another algorithm, unless there is neither l2
     nor momentum: an absent column's weights would neither decay nor go on moving.
 
+    With `reduce` a step's loss and gradient are those of the rows of all ranks (formula 40), added
+    in float64; a batch is `batch_size` rows of each rank, and an epoch ends when the last rank has
+    no more: one with fewer rows adds nothing to the steps that are left. `net`, `theta`, `seed`
+    (which must be given) and all settings must be the same in all ranks, which is compared; of
+    `validation` each has its own rows. Parameters and history are then the same in all ranks, and
+    a run ends in all for the same reason: a callback that says stop, Ctrl-C or an error in one ends
+    the others too. Sums and products of `sample_weight` over ranks must be finite: its largest is
+    2**-40 to 2**40. A checkpoint has the same content in all ranks: name one path on a shared disk,
+    or, where each has a disk, one path for each. The bits are those of the sums that `reduce`
+    returns, and depend on how rows are dealt out.
+
     A callback's exception is passed on: the result that it was given stays at a whole step, the
     checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.
 
@@ -181,6 +200,33 @@ def fit(
     >>> fg.evaluate(net, result.theta, X_test / 16, y_test).score > 0.9
     True
     """
+    ranks = None if reduce is None else Ranks(reduce)
+
+    def prepared():
+        if ranks is not None:
+            _check_ranked(seed, sample_weight, validation)
+        if progress is not None:
+            check.boolean(progress, "progress")
+        return _run(
+            net, X, y, theta, optimizer, epochs, batch_size, sample_weight, validation, seed,
+            shuffle, patience, min_delta, callbacks, checkpoint, checkpoint_every, resume, threads,
+        )  # fmt: skip
+
+    run = prepared() if ranks is None else ranks.do(prepared)
+    if ranks is not None:
+        run.join(ranks)
+    if resume:
+        run.restore({name for name, value in (("seed", seed), ("theta", theta)) if value is None})
+    with nullcontext() if ranks is None else ranks.told_of_interrupts():
+        result = run.train(Progress(progress, run.epochs, run.result.epochs))
+    return ended(result)
+
+
+def _run(
+    net, X, y, theta, optimizer, epochs, batch_size, sample_weight, validation, seed, shuffle,
+    patience, min_delta, callbacks, checkpoint, checkpoint_every, resume, threads,
+) -> Run:  # fmt: skip
+    """A run of checked arguments."""
     checked_network(net)
     epochs = check.integer(epochs, "epochs", least=0)
     if batch_size is not None:
@@ -190,7 +236,6 @@ def fit(
         patience = check.integer(patience, "patience")
     min_delta = check.non_negative(min_delta, "min_delta")
     shuffle, resume = check.boolean(shuffle, "shuffle"), check.boolean(resume, "resume")
-    progress = None if progress is None else check.boolean(progress, "progress")
     if resume and checkpoint is None:
         raise ValueError("resume is True, but no checkpoint is named; pass checkpoint=path")
     if checkpoint is not None:
@@ -199,7 +244,6 @@ def fit(
             store.check_free(checkpoint)
     on_epoch, on_step = hooks_of(callbacks)
     validation = validation_of(net, validation)
-    unsaid = {name for name, value in (("seed", seed), ("theta", theta)) if value is None}
     sequence = sequence_of(seed)
     theta = start_of(net, theta, sequence)
     optimizer = optimizer_of(optimizer)
@@ -221,9 +265,17 @@ def fit(
         files.sweep(checkpoint)
         fixed["theta"] = hashlib.sha256(theta.tobytes()).hexdigest()
         run.checkpoint, run.every, run.fixed = checkpoint, checkpoint_every, fixed
-        if resume:
-            run.restore(unsaid)
-    return ended(run.train(Progress(progress, epochs, run.result.epochs)))
+    return run
+
+
+def _check_ranked(seed, sample_weight, validation):
+    """What several ranks need more than one does."""
+    if seed is None:
+        raise ValueError("seed is None; with reduce expected one, the same in all ranks")
+    if sample_weight is not None:
+        comparable_weights(sample_weight, "sample_weight")
+    if isinstance(validation, (tuple, list)) and len(validation) == 3 and validation[2] is not None:
+        comparable_weights(validation[2], "validation sample_weight")
 
 
 def ended(result, name: str = "") -> FitResult:

@@ -2,13 +2,16 @@
 
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from helpers import simd_path
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = re.compile(r"^(time|timeraw|track|peakmem|mem)_.+")
@@ -148,6 +151,54 @@ def test_only_the_works_asked_for():
     options = peers._parser().parse_args(["--only", "tiny; 64-128"])
     assert [work.name for work in peers._works(options)] == ["tiny layer 64 x 8 -> 4",
                                                              "64-128-10, 128 rows"]  # fmt: skip
+
+
+def measured(simd, threads, seconds):
+    """What `peers --json` writes, of two works."""
+    names = "one neuron 256 x 16", "64-128-10, 128 rows"
+    rows = [
+        {"name": name, "seconds": {"fastgrad": ours, "numpy": 3e-5}, "best": "numpy",
+         "ratios": {"numpy": 3e-5 / ours}, "limit": 1e-5}
+        for name, ours in zip(names, seconds)
+    ]  # fmt: skip
+    peak = {"float32": 1e11, "float64": 5e10}
+    return {"config": {"cpu": "znver", "simd": simd}, "threads": threads, "versions": {"n": "n 1"},
+            "roofline": {"peak": peak}, "rows": rows}  # fmt: skip
+
+
+def test_the_table_has_a_column_for_each_path_and_names_what_is_lost(tmp_path, capsys):
+    table = importlib.import_module("benchmarks.table")
+    files = []
+    for number, result in enumerate(
+        [measured("avx512", 1, (1e-5, 2e-5)), measured("avx2", 2, (2e-5, 4e-5))]
+    ):
+        files.append(str(tmp_path / f"{number}.json"))
+        Path(files[-1]).write_text(json.dumps(result))
+    assert table.main(files) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].count("|") == 6 and "AVX-512, 1 thread " in lines[0]
+    assert "AVX2, 2 threads" in lines[0]
+    assert lines[2] == (
+        "| one neuron 256 x 16 | 10.0 µs, 100 % | numpy, 3.00 | 20.0 µs, 50 % | numpy, 1.50 |"
+    )
+    assert [line for line in lines if "behind" in line] == [
+        "- behind numpy, 0.75: 64-128-10, 128 rows"
+    ]
+
+
+def test_the_avx2_path_is_that_of_the_tests():
+    paths = importlib.import_module("benchmarks.paths").avx2()
+    own = simd_path("avx2")
+    assert {name: paths[name] for name in own} == own
+
+
+def test_shapes_of_the_search_are_the_same_every_time_and_bounded():
+    search = importlib.import_module("benchmarks.search")
+    shapes = search.shapes(40)
+    assert shapes == search.shapes(40) and len(set(shapes)) == 40
+    for sizes, n, _ in shapes:
+        flops = 6 * n * sum(d * k for d, k in pairwise(sizes))
+        assert search.FLOPS[0] <= flops <= search.FLOPS[1]
 
 
 @pytest.mark.parametrize("name", ["one neuron 256 x 16", "24-8-2, 200 rows, float64"])

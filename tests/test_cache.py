@@ -110,60 +110,67 @@ def test_a_folder_that_cannot_be_written_to_is_not_an_error(tmp_path):
     assert folder.is_file()
 
 
-def test_a_read_only_installation_without_a_home_has_no_cache(tmp_path):
-    """Read-only for root as well: files stand where the folders of a cache would be made."""
-    package, home = copied_package(tmp_path), tmp_path / "home"
-    for path in (package.parent / ".fastgrad-cache", home):
-        path.touch()
-    environment = {**dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(home)), "NUMBA_CACHE_DIR": ""}
-    code = CALL + "assert fg.config()['cache'] == 'off'"
-    run_python(code, PYTHONPATH=str(package.parent), **environment)
-    assert not kernels_in(tmp_path)
-
-
-def test_a_read_only_installation_keeps_its_cache_in_the_home(tmp_path):
-    package, home = copied_package(tmp_path), tmp_path / "home"
-    (package.parent / ".fastgrad-cache").touch()
-    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NUMBA_CACHE_DIR": ""}
-    run_python(CALL, PYTHONPATH=str(package.parent), **environment)
-    assert len(kernels_in(home)) == 1
-
-
-def test_the_cache_lies_beside_the_package_which_stays_as_it_was_installed(tmp_path):
-    package = copied_package(tmp_path)
-    before = {path for path in package.rglob("*") if path.is_file()}
-    environment = {"NUMBA_CACHE_DIR": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    run_python(CALL, PYTHONPATH=str(package.parent), **environment)
-    assert {path for path in package.rglob("*") if path.is_file()} == before
-    assert len(kernels_in(package.parent / ".fastgrad-cache")) == 1
-
-
-ANOTHER_USER = """
-import tempfile
-make = tempfile.TemporaryFile
-
-def refuse(*args, dir=None, **options):
-    if str(dir).endswith(".fastgrad-cache"):
-        raise PermissionError(dir)
-    return make(*args, dir=dir, **options)
-
-tempfile.TemporaryFile = refuse
+COPY = """
+import os, fastgrad
+assert fastgrad.__file__.startswith(os.environ["PYTHONPATH"].split(os.pathsep)[-1])
 """
 
 
-def test_another_user_reads_what_was_compiled_with_the_installation(tmp_path):
-    package, home = copied_package(tmp_path), tmp_path / "home"
-    environment = {"PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": ""}
-    run_python(CALL, **environment)
-    shared = kernels_in(package.parent)
-    for path in ("home", "nowhere"):  # one that can be written to, and one that cannot
-        home = tmp_path / path
-        if path == "nowhere":
-            home.touch()
-        environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
-        run_python(ANOTHER_USER + CALL + "assert not fg.kernels.neuron.relu.stats.cache_misses",
-                   **environment)  # fmt: skip
-    assert kernels_in(tmp_path) == shared
+def at_home(home, package=None, **environment):
+    """The environment of a user with this home, and with this copy of the package."""
+    environment |= {"NUMBA_CACHE_DIR": "", "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"XDG_CACHE_HOME": str(home / "cache")}
+    return environment | ({"PYTHONPATH": str(package.parent)} if package else {})
+
+
+def test_a_read_only_installation_without_a_home_has_no_cache(tmp_path):
+    """Read-only for root as well: a file stands where the folders would be made."""
+    home = tmp_path / "home"
+    home.touch()
+    run_python(CALL + "assert fg.config()['cache'].endswith('(read only)')", **at_home(home))
+    assert home.is_file() and not kernels_in(tmp_path)
+
+
+def test_one_cache_for_every_copy_of_the_same_sources_which_stays_as_it_was_installed(tmp_path):
+    packages = [copied_package(tmp_path / name) for name in ("one", "two")]
+    before = [{path for path in package.parent.rglob("*")} for package in packages]
+    counted = "from fastgrad.kernels.cache import counts\n"
+    code = COPY + CALL + counted + "print(counts['compiled'], counts['cache'])"
+    said = [run_python(code, **at_home(tmp_path / "home", package)) for package in packages]
+    assert [line.split() for line in said] == [["1", "0"], ["0", "1"]]
+    assert len(kernels_in(tmp_path / "home" / "cache" / "fastgrad")) == 1
+    assert [{path for path in package.parent.rglob("*")} for package in packages] == before
+
+
+ANOTHER_USER = """
+import os
+access = os.access
+os.access = lambda path, mode: access(path, mode) and not str(path).endswith("shared")
+"""
+
+
+def test_a_shared_cache_that_can_only_be_read_and_ones_own_beside_it(tmp_path):
+    """Where neither can be written to, what is in the shared one is used all the same."""
+    shared, home, nowhere = (tmp_path / name for name in ("shared", "home", "nowhere"))
+    run_python(CALL, FASTGRAD_CACHE=str(shared), **at_home(home))
+    nowhere.touch()
+    counted = "from fastgrad.kernels.cache import counts\nprint(counts['compiled'])"
+    first = kernels_in(tmp_path)
+    for folder in (home, nowhere):
+        said = run_python(
+            ANOTHER_USER + CALL + counted, FASTGRAD_CACHE=str(shared), **at_home(folder)
+        )
+        assert said.strip() == "0"
+    assert kernels_in(tmp_path) == first
+    run_python(ANOTHER_USER + CALL, "f4", FASTGRAD_CACHE=str(shared), **at_home(home))
+    assert len(kernels_in(home)) == 1 and kernels_in(shared) == first
+
+
+def test_kernels_that_are_found_do_without_numbas_function_library(tmp_path):
+    """Its import takes longer than all of ours."""
+    code = CALL + "print('numba.np.arraymath' in sys.modules)"
+    said = [run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).strip() for _ in range(2)]
+    assert said == ["True", "False"]
 
 
 def test_an_upgraded_helper_or_another_cpu_never_reads_old_machine_code(tmp_path):

@@ -8,7 +8,15 @@ import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
 from fastgrad.kernels import tuning
-from fastgrad.kernels.records import GRADIENT, LAYER, LOSS, PLAN
+from fastgrad.kernels.records import (
+    GRADIENT,
+    IN_PLACE,
+    LAYER,
+    LOSS,
+    PACKED,
+    PANEL_BY_PANEL,
+    PLAN,
+)
 
 # Widths around the tiles, one and few outputs (skinny layers), inner sizes beyond a block of k.
 SHAPES = [(5, 1), (40, 3), (24, 6), (17, 65, 3), (130, 31, 1, 7), (9, 300, 2), (3, 1100, 5)]
@@ -86,6 +94,29 @@ def test_tasks_cover_every_row_once(sizes, n):
             count = end - record[LAYER.first_weight_task]
             assert (count - 1) * record[LAYER.weight_rows] < record[LAYER.d]
             assert count * record[LAYER.weight_rows] >= record[LAYER.d]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_in_place_packed_and_panel_by_panel_give_the_same_bits(dtype, monkeypatch):
+    rng = np.random.default_rng(5)
+    net = fg.MLP((30, 300, 150, 3), "mse", dtype=dtype)
+    theta = (0.3 * rng.normal(size=net.n_parameters)).astype(dtype)
+    X, y = (rng.normal(size=(100, k)).astype(dtype) for k in (30, 3))
+    set_tuning(monkeypatch.setattr, PARALLEL_FLOPS=0, wide=1)
+    found = {}
+    variants = {IN_PLACE: (128, 0), PACKED: (32, 0), PANEL_BY_PANEL: (32, 256)}
+    for variant, (in_place, panels) in variants.items():
+        monkeypatch.setattr(tuning, "IN_PLACE_ROWS", in_place)
+        monkeypatch.setattr(tuning, "PANEL_BY_PANEL_ROWS", panels)
+        forget_plans()
+        net = fg.MLP(net.layer_sizes, "mse", dtype=dtype)
+        vector = net._plan(100, LOSS | GRADIENT, False).vector
+        assert vector[PLAN.size + LAYER.forward] == variant
+        for threads in (1, 2):
+            loss, grad = net.loss_and_grad(theta, X, y, threads=threads)
+            found[variant, threads] = loss, grad.tobytes()
+    forget_plans()
+    assert len(set(found.values())) == 1
 
 
 def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):

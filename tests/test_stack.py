@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastgrad as fg
+from fastgrad._core.choice import CallChoice
 
 
 def draw_stack(rng, m, sizes, n, loss, dtype, own):
@@ -275,3 +276,15 @@ def test_evaluate_scores_the_outputs_of_an_ensemble(rng, loss):
     assert found == fg.evaluate(passed_on, theta, out, y, s)
     if loss == "mse":
         np.testing.assert_allclose(found.loss, np.average(((out - y) ** 2).mean(1), weights=s))
+
+
+def test_row39_the_same_bits_where_threads_do_not_pay(rng, monkeypatch):
+    net = fg.MLP([4, 32, 32, 2], dtype="float32")
+    thetas, X = fg.stack.init(net, range(200)), rng.normal(size=(32, 4)).astype("f4")
+    y = rng.normal(size=(32, 2)).astype("f4")
+    losses, grads = fg.stack.loss_and_grad(net, thetas, X, y)
+    asked = []
+    monkeypatch.setattr(CallChoice, "parallel", lambda choice: bool(asked.append(1)))
+    again, same = fg.stack.loss_and_grad(net, thetas, X, y)
+    assert asked or fg.get_num_threads() == 1
+    assert (again == losses).all() and same.tobytes() == grads.tobytes()

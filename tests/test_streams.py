@@ -218,10 +218,8 @@ def test_all_rows_at_once(parquet, optimizer):
 
 def test_a_full_batch_has_the_bits_of_its_blocks(parquet):
     """Formula 40: block means times weights, added in order, over the sum of weights."""
-    from fastgrad._training.full_batch import Blocks
-
-    net, data = classifier(l2=0.5), labelled(parquet, weight="w", standardize=False)
-    problem = Blocks(net, data.for_fit(net, None, False), None)
+    net, data = classifier(), labelled(parquet, weight="w", standardize=False)
+    problem = data.for_fit(net, None, False).problem(None)
     theta = net.init(3)
     loss, grad = problem.loss_and_grad(theta)
     parts = [slice(start, start + 500) for start in range(0, N, 500)]

@@ -11,7 +11,6 @@ import numpy as np
 from .. import checkpoint as store
 from .. import runtime
 from ..gradcheck import check_gradient
-from ..losses import DEFAULTS
 from . import inputs
 from .errors import FAILED
 from .output import as_json
@@ -73,30 +72,16 @@ def tune(args) -> int:
 
 def warmup(args) -> int:
     """Compile what training and prediction need, so that the first run finds it on disk."""
-    from .. import MLP, fit, neuron_loss_and_grad, optimizers
-    from .._training.stepper import Stepper
+    from .. import _usual
 
-    start = time.perf_counter()
-    done = []
-    for dtype in [np.dtype(name) for name in args.dtypes]:
-        for loss in DEFAULTS.values():
-            began = time.perf_counter()
-            net = MLP([4, 300, 2], loss=loss.name, dtype=dtype)
-            X = np.ones((600, 4), dtype)
-            y = np.zeros(600, np.int64) if loss.labelled else np.zeros((600, 2), dtype)
-            for kind in ("sgd", "momentum", "rmsprop", "adam"):
-                fit(net, X, y, optimizer=optimizers.BY_NAME[kind](), epochs=1, batch_size=600,
-                    validation=(X, y), seed=0)  # fmt: skip
-            theta = net.init(seed=0)
-            net.loss_and_grad(theta, X, y)  # enough rows for threads
-            stepper = Stepper(net, theta, optimizers.BY_NAME["sgd"](), False, None)
-            stepper.compile_parallel(X, y.reshape(-1), None, 600)
-            if loss.takes_logits:
-                net.predict_proba(theta, X[:1])
-            done.append(_warmed(args, f"network, {loss.name}, {dtype}", began))
-        began = time.perf_counter()
-        neuron_loss_and_grad(np.ones(4, dtype), dtype.type(0), X, np.ones(600, dtype))
-        done.append(_warmed(args, f"neuron, {dtype}", began))
+    start, done = time.perf_counter(), []
+
+    def told(name: str, seconds: float) -> None:
+        done.append({"name": name, "seconds": round(seconds, 3)})
+        if not args.json:
+            print(f"{name}: {seconds:.1f} s", file=sys.stderr)
+
+    _usual.warm(args.dtypes, told)
     seconds = time.perf_counter() - start
     cache = runtime.config()["cache"]
     if args.json:
@@ -104,10 +89,3 @@ def warmup(args) -> int:
     else:
         print(f"ready in {seconds:.1f} s; compiled kernels are in {cache}")
     return 0
-
-
-def _warmed(args, name: str, began: float) -> dict:
-    seconds = round(time.perf_counter() - began, 3)
-    if not args.json:
-        print(f"{name}: {seconds:.1f} s", file=sys.stderr)
-    return {"name": name, "seconds": seconds}

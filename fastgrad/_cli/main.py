@@ -17,10 +17,12 @@ from ..activations import ACTIVATIONS
 from ..losses import DEFAULTS, LOSSES
 from ..optimizers import BY_NAME
 from . import commands
+from .cache import cache
 from .errors import FAILED, INTERRUPTED, USAGE, UserError
 from .evaluate import evaluate
 from .explain import KINDS, explain
 from .output import as_json
+from .patience import patience
 from .predict import predict
 from .train import train
 
@@ -52,6 +54,7 @@ _rate = _number(float, 0, 1e300, "a number, 0 or more")
 _above_zero = _number(float, 5e-324, 1e300, "a number above 0")
 _FILES = ", ".join([*ENDINGS, SVMLIGHT[0]])
 _DATA = f"a file ({_FILES}), several, a folder, a pattern, - or an embedded set"
+_PATIENT = "train", "warmup"  # these say it themselves
 _share = _number(float, 0, 1 - 1e-9, "a number from 0 to below 1")
 
 
@@ -114,6 +117,10 @@ def parser() -> argparse.ArgumentParser:
         "--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"],
         help="(both)",
     )  # fmt: skip
+    sub = command("cache", cache, "Where compiled kernels are; clear them, or move them.")
+    sub.add_argument("--clear", nargs="?", const="all", choices=["all", "others"],
+                     help="delete them: all, or those of other versions")  # fmt: skip
+    sub.add_argument("--move", metavar="FOLDER", help="move them to another folder")
     return top
 
 
@@ -271,7 +278,8 @@ def _run(argv) -> int:
             raise UserError("--resume needs --checkpoint FILE")
         if "-" in getattr(args, "data", ()) and getattr(args, "model", "") == "-":
             raise UserError("the model and the data are both -; expected one on standard input")
-        code = args.run(args)
+        with patience(args.command in _PATIENT or args.json):
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except UserError as error:

@@ -5,9 +5,6 @@ check → read → encode → fit → save and report.
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +27,7 @@ from . import inputs, report, stream
 from .ensemble import Ensemble
 from .errors import FAILED, INTERRUPTED, UserError
 from .output import finite_values, say
+from .patience import patience
 
 
 @dataclass
@@ -287,7 +285,7 @@ def _fit(args, model: Model, parts: Parts, optimizer):
         validation = validation[0]
     if args.checkpoint and args.force and not args.resume:
         Path(args.checkpoint).unlink(missing_ok=True)
-    with _patience_please(quiet) as started, warnings.catch_warnings():
+    with patience(quiet) as started, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the last line says it
         if args.networks > 1:
             return Ensemble(fit_many(
@@ -302,20 +300,6 @@ def _fit(args, model: Model, parts: Parts, optimizer):
             patience=args.patience, progress=not quiet, checkpoint=args.checkpoint,
             resume=args.resume, threads=args.threads, callbacks=started,
         )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _patience_please(quiet: bool):
-    """A word to who waits for the compiler; gives what to call when training has started."""
-    words = "preparing: the first run on a machine compiles its kernels, some 10 s"
-    timer = threading.Timer(1.5, print, [words], {"file": sys.stderr, "flush": True})
-    timer.daemon = True
-    if not quiet:
-        timer.start()
-    try:
-        yield lambda result: timer.cancel()
-    finally:
-        timer.cancel()
 
 
 def _optimizer(args):

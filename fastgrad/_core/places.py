@@ -101,12 +101,13 @@ def place_parameters(vector, sizes, flat) -> None:
 
 @jitable
 def choose_products(vector, sizes, job, totals, kind, widths, cut):
-    """The variants of all products; (weight tasks, the most rows of W whose inputs are packed)."""
+    """The variants of all products; (weight tasks, the most rows of W whose inputs are packed, the
+    most rows of a W of which a panel is)."""
     n, want, lanes = job.n, job.want, VECTOR_BYTES // job.itemsize
     kc, matrix = block_of_k(job.tuned.panel, job.itemsize), want & at.MATRIX != 0
     bits = bucket_bits(sizes[0], sizes[1], job.itemsize) if kind.gathered and cut.wide else 0
     moved = want & at.TANGENT != 0 and want & at.INPUT_GRADIENT != 0  # X has a tangent of its own
-    tasks = most = 0
+    tasks = most = deepest = 0
     for layer in range(len(sizes) - 1):
         d, k, record = sizes[layer], sizes[layer + 1], layer_at(vector, layer)
         unpacked = job.sparse and layer == 0
@@ -118,10 +119,19 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
         record[LAYER.input_gradient] = at.DOT_ROWS if dots else at.PACKED_T
         # Reading W in place runs up to a vector over its end: into its own bias, or the next W.
         inside = job.flat and record[LAYER.flat_db] + lanes <= totals.parameters
+        # Rows of W whole pages from each other share cache sets, which lines of all do not fit.
+        pages = k * job.itemsize % tuning.PAGE_BYTES == 0
+        narrow = pages and NV * VECTOR_BYTES <= tuning.LINE_BYTES
         few = tuning.NARROW_ROWS if k <= NV * lanes else tuning.IN_PLACE_ROWS
+        few = tuning.PAGED_ROWS if narrow else few
         few_rows = (cut.task_rows if cut.own else n) <= few
         if record[LAYER.forward] == at.PACKED and few_rows and (inside or k % lanes == 0):
             record[LAYER.forward] = at.IN_PLACE
+        once = n <= (tuning.IN_PLACE_ROWS if pages else tuning.PANEL_BY_PANEL_ROWS)
+        once = once and cut.wide and want & ~(at.LOSS | at.GRADIENT) == 0
+        if record[LAYER.forward] == at.PACKED and once:
+            record[LAYER.forward] = at.PANEL_BY_PANEL
+            deepest = max(deepest, d)
         if kind.one_pass:  # nothing is packed
             record[LAYER.forward], record[LAYER.input_gradient] = at.IN_PLACE, at.DOT_ROWS
         worth_copies = rows >= tuning.COPY_ROWS and min(cut.chunk, n) >= tuning.COPY_PRODUCTS
@@ -137,7 +147,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
     vector[PLAN.weight_tasks], vector[PLAN.kc] = tasks, kc
     if bits:
         vector[PLAN.bucket_bits], vector[PLAN.buckets] = bits, -(-sizes[0] // 2**bits)
-    return tasks, most
+    return tasks, most, deepest
 
 
 @jitable

@@ -16,7 +16,7 @@ from ..kernels import records as at
 from ..kernels import tuning
 from ..kernels.gemm_tn import scratch_elements
 from ..kernels.jit import jitable
-from ..kernels.micro_kernel import RELU
+from ..kernels.micro_kernel import NV, RELU
 from ..kernels.records import LAYER, PLAN
 from ..kernels.simd import VECTOR_BYTES
 from ..losses import LOSSES
@@ -66,11 +66,14 @@ def write_plan(
     vector[PLAN.parameters] = totals.parameters
 
     place_parameters(vector, sizes, flat)
-    weight_tasks, packed_rows = choose_products(vector, sizes, job, totals, kind, widths, cut)
+    weight_tasks, packed_rows, deepest = choose_products(
+        vector, sizes, job, totals, kind, widths, cut
+    )
     panels = place_panels(vector, sizes, job)
     part = place_activations(vector, sizes, job, totals, widths, cut)
     gradient_size = place_gradients(vector, sizes, job, kind, cut, part)
-    in_scratch = scratch_elements(VECTOR_BYTES // itemsize, vector[PLAN.kc], packed_rows)
+    lanes = VECTOR_BYTES // itemsize
+    in_scratch = max(scratch_elements(lanes, vector[PLAN.kc], packed_rows), deepest * NV * lanes)
     queue_tasks = max(cut.tasks, cut.slices, weight_tasks) if cut.parallel else 0
     workers = min(threads, queue_tasks) if cut.parallel else 1  # more would find nothing to do
     widest = widths.widest

@@ -7,10 +7,13 @@ After a call whose arrays have been checked in Python the next may take the fast
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
 
 from ..kernels import tuning
 from ..kernels.engine import parallel_step, serial_step
+from ..kernels.jit import place_of
 from ..kernels.records import CALL
 from ..kernels.stack import parallel_stack, serial_stack
 from . import threads as _threads
@@ -36,6 +39,32 @@ def run(plan, kernel, arrays, threads=None, beside=None):
         return (loss, beside(buffer, arrays[0])) if beside else loss
     finally:
         plan.free.append(buffer)
+
+
+_without_threads = [0.0]  # seconds of predictions, while the parallel kernel was not compiled
+_compiled: set = set()  # dtypes for which it is
+
+
+def run_outputs(plan, kernel, arrays, flops: int, threads=None) -> None:
+    """`run` of a prediction: serial until its work is worth compiling the parallel kernel for."""
+    if not plan.parallel or _is_worth_code(arrays[0], flops):
+        run(plan, kernel, arrays, threads)
+        return
+    if threads is not None:
+        _threads.check_threads(threads)
+    began = perf_counter()
+    run(plan, kernel, arrays, 1)
+    _without_threads[0] += perf_counter() - began
+
+
+def _is_worth_code(like, flops: int) -> bool:
+    if like.dtype not in _compiled:
+        waited = flops / tuning.FLOPS_PER_SECOND + _without_threads[0]
+        if waited < tuning.TRIAL_AFTER["nowhere"]:
+            if place_of(parallel_step, (like, np.zeros(1))) == "nowhere":
+                return False
+        _compiled.add(like.dtype)
+    return True
 
 
 def run_stack(plan, kernel, losses, flops, stride, arrays_of, threads=None) -> None:

@@ -11,7 +11,7 @@ from .._core import check
 from ..optimizers import get_optimizer
 from ..second_order import SecondOrder
 from .optimizer import Optimizer
-from .sources import Arrays, Batches
+from .sources import Arrays, Batches, Elsewhere
 
 BATCH_SIZE = 32  # unless another is given
 
@@ -19,6 +19,10 @@ BATCH_SIZE = 32  # unless another is given
 def source_of(net, optimizer, X, y, sample_weight, batch_size, shuffle: bool, epochs: int):
     """Where the rows come from; see `sources` and `windows`."""
     rows = check.integer(BATCH_SIZE if batch_size is None else batch_size, "batch_size")
+    if isinstance(X, Elsewhere):
+        if batch_size is not None and not isinstance(optimizer, Optimizer):
+            refuse_batches(optimizer, batch_size)
+        return X.source(net, batch_size, shuffle)
     is_stream = metrics.is_stream(X)
     if is_stream and (y is not None or sample_weight is not None):
         raise TypeError("y or sample_weight beside a stream, which has its own; expected none")
@@ -50,9 +54,9 @@ def all_rows(net, optimizer, X, y, sample_weight, batch_size):
 
 
 def refuse_batches(optimizer, batch_size):
+    name = "'lbfgs'" if optimizer is None else type(optimizer).__name__
     raise ValueError(
-        f"batch_size is {batch_size}, and optimizer {type(optimizer).__name__} takes all rows at "
-        f"once; expected none"
+        f"batch_size is {batch_size}, and optimizer {name} takes all rows at once; expected none"
     )
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import curvature
-from .._core import check
 from ..jacobians import jacobian
 from ..metrics import rows_of
 
@@ -69,77 +68,21 @@ class Problem:
         return self.rows * self.net.n_outputs < self.net.n_parameters
 
     def penalty(self) -> np.ndarray:
-        """The second derivative of the l2 penalty (p,): l2 for weights, 0 for biases."""
-        diagonal = np.zeros(self.net.n_parameters, self.net.dtype)
-        for W, _ in self.net.unflatten(diagonal):
-            W[...] = 1
-        return self.net.l2 * diagonal.astype(np.float64)
+        return penalty(self.net)
 
 
-class Blocks(Problem):
-    """The same of rows that do not fit: sums over blocks, in the order of the files, of each
-    block's mean times what its rows count (formula 40), in float64."""
-
-    def __init__(self, net, source, threads):
-        self.net, self.threads, self.rows, self._source = net, threads, source.size, source
-
-    def _mean(self, of):
-        """The weighted mean of what `of(block)` gives, a number or a tuple of numbers and arrays;
-        of rows whose weights are all 0 nothing is asked."""
-        total, weight = None, 0.0
-        for x, y, s in self._source.blocks():
-            count = float(len(x)) if s is None else float(s.sum(dtype=np.float64))
-            if not count:
-                continue
-            y = y if self.net.spec.loss.labelled else y.reshape(len(x), -1)
-            found = of(x, y, None if s is None else check.near_one(s))
-            found = [count * np.asarray(value, np.float64) for value in found]
-            total = found if total is None else [a + b for a, b in zip(total, found)]
-            weight += count
-        if total is None:
-            raise ValueError("there are no rows that count; expected at least one")
-        return [value / weight for value in total]
-
-    def loss(self, theta) -> float:
-        def of(x, y, s):
-            return (self.net.loss(theta, x, y, s, threads=self.threads),)
-
-        return float(self._mean(of)[0])
-
-    def loss_and_grad(self, theta):
-        def of(x, y, s):
-            return self.net.loss_and_grad(theta, x, y, s, threads=self.threads)
-
-        loss, grad = self._mean(of)
-        return float(loss), grad
-
-    def ggn(self, theta) -> np.ndarray:
-        def of(x, y, s):
-            return (curvature.ggn(self.net, theta, x, y, s, threads=self.threads),)
-
-        return self._mean(of)[0]
-
-    def ggn_product(self, theta, v) -> np.ndarray:
-        v = v.astype(theta.dtype, copy=False)
-
-        def of(x, y, s):
-            return (curvature.ggn_vp(self.net, theta, x, y, v, s, threads=self.threads),)
-
-        return self._mean(of)[0]
-
-    def has_few_residuals(self) -> bool:
-        return False  # they would be all in memory
-
-
-def problem_of(run) -> Problem:
-    kind = Blocks if hasattr(run.source, "blocks") else Problem
-    return kind(run.net, run.source, run.threads)
+def penalty(net) -> np.ndarray:
+    """The second derivative of the l2 penalty (p,): l2 for weights, 0 for biases."""
+    diagonal = np.zeros(net.n_parameters, net.dtype)
+    for W, _ in net.unflatten(diagonal):
+        W[...] = 1
+    return net.l2 * diagonal.astype(np.float64)
 
 
 def trainer(run):
     """A function that makes a step in place and returns its row of the history, or None: then
     `stopped` says why."""
-    result, problem = run.result, problem_of(run)
+    result, problem = run.result, run.problem()
 
     def epoch():
         run.look_for_stop()
@@ -151,7 +94,7 @@ def trainer(run):
             return None
         result.theta[...] = step.theta
         optimizer._steps, optimizer._state = optimizer.steps + 1, step.state
-        if any([hook(result) for hook in run.on_step]):
+        if run.says_stop(run.on_step):
             result.stopped = "callback"
         return {"loss": step.loss, "learning_rate": 1.0, **step.row}
 

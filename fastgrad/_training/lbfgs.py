@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .full_batch import problem_of
-
 EVALUATIONS = 20  # of the loss, for each epoch asked for
 _ENDS = {0: "converged", 1: "evaluations"}  # SciPy's status; its limit on iterations is _Stop
 
@@ -22,7 +20,7 @@ def fit_lbfgs(run, shown):
             "optimizer 'lbfgs' needs SciPy: pip install \"fastgrad[scipy]\""
         ) from None
     net, result = run.net, run.result
-    problem = problem_of(run)
+    problem = run.problem()
 
     def loss_and_grad(theta):
         run.look_for_stop()

@@ -20,6 +20,7 @@ from .._core.csr import Csr
 from ..history import History
 from ..kernels.sums import rounded_sum
 from ..second_order import SecondOrder
+from . import rank_rows
 from .full_batch import CONVERGED, NOT_FINITE, trainer
 from .result import FitResult
 from .stepper import NO_LOSS, Stepper
@@ -52,7 +53,7 @@ class Run:
                 )
         self.net, self.source, self.validation, self.epochs = net, source, validation, epochs
         self.patience, self.min_delta, self.threads = patience, min_delta, threads
-        self.rng = np.random.default_rng(sequence.spawn(1)[0])
+        self.sequence, self.rng = sequence, np.random.default_rng(sequence.spawn(1)[0])
         self.result = FitResult(
             theta, theta.copy(), _history(net, validation, optimizer), optimizer
         )
@@ -61,6 +62,7 @@ class Run:
         self.clock = self.saved = 0.0
         self.position = Position()  # at which an epoch begins
         self.stop = None  # an event: as Ctrl-C, for a fit that does not run in the main thread
+        self.ranks = None  # other processes that train the same network
 
     def train(self, shown) -> FitResult:
         """Epochs until there is a reason to stop."""
@@ -71,7 +73,7 @@ class Run:
         result = self.result
         # Makes one and returns its row of the history; None where it ended within, for the reason
         # in `stopped`.
-        epoch = trainer(self) if isinstance(result.optimizer, SecondOrder) else self._passes()
+        epoch = trainer(self) if isinstance(result.optimizer, SecondOrder) else self._first_order()
         self.start()
         try:
             while not result.stopped and result.epochs < self.epochs:
@@ -79,9 +81,9 @@ class Run:
                 if row is None:
                     break
                 self.end_epoch(row, shown)
-                self._save()
+                self._do(self._save)
             if result.stopped == CONVERGED:
-                self._save()
+                self._do(self._save)
         except KeyboardInterrupt:
             result.stopped = "interrupted"
         finally:
@@ -89,6 +91,48 @@ class Run:
             shown.close()
         result.stopped = result.stopped or "epochs"
         return result
+
+    def join(self, ranks) -> None:
+        """Train with other ranks, which must have begun alike."""
+        self.ranks, source, result = ranks, self.source, self.result
+        optimizer = result.optimizer
+        ranks.require_same({
+            "net": self.net, "theta": result.theta, "seed": self.sequence.state,
+            "optimizer": (type(optimizer).__name__, optimizer and optimizer.state_dict()),
+            "epochs": self.epochs, "patience": self.patience, "min_delta": self.min_delta,
+            "validation": self.validation is not None, "checkpoint": self.checkpoint is not None,
+            "checkpoint_every": self.every,
+        })  # fmt: skip
+        sums = ranks.total(
+            4, lambda: [bool(self.on_step), 1, source.size or 0, getattr(source, "rows", 0) or 0]
+        )
+        ranks.watched = bool(sums[0])
+        for name, value in zip(("ranks", "rows", "batch_size"), sums[1:]):
+            self.fixed[name] = int(value)  # of all together: a checkpoint is every rank's
+
+    def problem(self):
+        """The loss on all rows."""
+        if self.ranks is not None:
+            return rank_rows.problem(self)
+        return self.source.problem(self.threads)
+
+    def says_stop(self, hooks) -> bool:
+        """Whether a callback says stop, in any rank."""
+        if self.ranks is None:
+            return any([hook(self.result) for hook in hooks])
+        if hooks is self.on_step and not self.ranks.watched:
+            return False
+        return self.ranks.any(lambda: any([hook(self.result) for hook in hooks]))
+
+    def _do(self, action):
+        return action() if self.ranks is None else self.ranks.do(action)
+
+    def _first_order(self):
+        """A function that makes an epoch of steps and returns its row of the history."""
+        if self.ranks is not None:
+            return rank_rows.trainer(self)
+        own = getattr(self.source, "trainer", None)
+        return self._passes() if own is None else own(self)
 
     def look_for_stop(self) -> None:
         if self.stop is not None and self.stop.is_set():
@@ -156,13 +200,14 @@ class Run:
         result = self.result
         watched = loss = row["loss"]
         if self.validation is not None:
+            over = {} if self.ranks is None else {"total": self.ranks.total}
             if metrics.is_stream(self.validation):
                 scores = metrics.evaluate_stream(
-                    self.net, result.theta, self.validation, self.threads
+                    self.net, result.theta, self.validation, self.threads, **over
                 )
             else:
                 scores = metrics.evaluate_checked(
-                    self.net, result.theta, *self.validation, threads=self.threads
+                    self.net, result.theta, *self.validation, threads=self.threads, **over
                 )
             watched = row["val_loss"] = scores.loss
             row[f"val_{metrics.score_name(self.net)}"] = scores.score
@@ -178,7 +223,9 @@ class Run:
             result.stopped = NOT_FINITE
         elif self.patience is not None and result._waited >= self.patience:
             result.stopped = "patience"
-        if any([hook(result) for hook in self.on_epoch]):
+        if self.ranks is not None:
+            self.ranks.require_same({"theta, so reduce returns different sums": result.theta})
+        if self.says_stop(self.on_epoch):
             result.stopped = "callback"
 
     def _save(self) -> None:
@@ -221,6 +268,12 @@ class Run:
 
         What `unsaid` names was not given, so it is the checkpoint's.
         """
+        self._do(lambda: self._restore(unsaid))
+        if self.ranks is not None:
+            result = self.result
+            self.ranks.require_same({"their checkpoints": (result.epochs, result.theta.tobytes())})
+
+    def _restore(self, unsaid) -> None:
         try:
             saved = store.load_checkpoint(self.checkpoint)
         except FileNotFoundError:

@@ -17,6 +17,16 @@ from .. import metrics
 from .._core import check
 from .._core.csr import Csr
 from . import batches
+from .full_batch import Problem
+
+
+class Elsewhere:
+    """Rows that are not in this process; stands in the place of X."""
+
+    def source(self, net, batch_size: int | None, shuffle: bool):
+        """The source of a run: `size`, `fixed`, `sparse`, and `problem` and `trainer` in the place
+        of `epoch`."""
+        raise NotImplementedError
 
 
 class Arrays:
@@ -65,6 +75,10 @@ class Arrays:
             return self.X, self.y, self.s
         y = self.y.reshape(self.X.shape[0], -1)[self._chosen].reshape(-1)
         return self.X[self._chosen], y, self.s[self._chosen] if self.weighted else None
+
+    def problem(self, threads) -> Problem:
+        """The loss on all its rows."""
+        return Problem(self._net, self, threads)
 
     def epoch(self, number: int, rng) -> Iterator[tuple]:
         n = self.size

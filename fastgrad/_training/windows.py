@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .summed import Summed, total_of
+
 
 class Window:
     """Arrays of a window's rows; `count` of them are filled."""
@@ -96,6 +98,10 @@ class Windows:
     def blocks(self) -> Iterator[tuple]:
         """(x, y, s) of the windows in the order of the files."""
         return self._read(self._stream.units, 0)
+
+    def problem(self, threads) -> Summed:
+        """The loss on all rows, which are read at each evaluation."""
+        return Summed(self._net, total_of(self._net, self.blocks, threads))
 
     def all(self) -> tuple:
         """(x, y, s) of all rows."""

@@ -32,7 +32,8 @@ REFERENCE = (
     "fastgrad.jacobians", "fastgrad.per_sample", "fastgrad.plots", "fastgrad.schedules",
     "fastgrad.stack", "fastgrad.activations", "fastgrad.losses", "fastgrad.reference",
     "fastgrad.interop.numba", "fastgrad.interop.scipy", "fastgrad.interop.sklearn",
-    "fastgrad.interop.torch", "fastgrad.interop.jax", "fastgrad.guide", "fastgrad.typing",
+    "fastgrad.interop.torch", "fastgrad.interop.jax", "fastgrad.interop.dask", "fastgrad.guide",
+    "fastgrad.typing",
 )  # fmt: skip
 
 _MATH = re.compile(r"```.*?```|`[^`\n]*`|\$([^$\n]+)\$", re.DOTALL)

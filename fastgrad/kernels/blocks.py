@@ -14,6 +14,7 @@ from . import losses
 from .activations import apply_activation, apply_slope
 from .csr import scattered_gradient, sparse_forward
 from .gemm import PANELS, gemm
+from .gemm_panels import product_by_panels
 from .gemm_tn import transposed_product
 from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
 from .jit import inner
@@ -32,6 +33,7 @@ from .records import (
     LOSS_PARAMETER,
     OUTPUTS,
     PACKED_BOTH,
+    PANEL_BY_PANEL,
     PLAN,
     SCALE,
     SCALED_ROWS,
@@ -45,6 +47,12 @@ from .records import (
 from .routines import procedure
 from .simd import VECTOR_BYTES, lanes, null_like, shift
 from .tuning import AHEAD_LINES, BAND_PRODUCTS, BAND_ROWS
+
+
+@inner
+def scratch_of(call, plan, worker):
+    """Where this thread copies operands side by side."""
+    return shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
 
 
 @inner
@@ -70,6 +78,9 @@ def forward(call, plan, worker, row, x, m, place, part, out, panels):
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
             gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, a_ahead)
+        elif layer.forward == PANEL_BY_PANEL:
+            w, scratch = shift(call.theta, layer.weight), scratch_of(call, plan, worker)
+            product_by_panels(c, ldc, a, lda, w, m, k, d, b, epilogue, scratch)
         else:
             gemm(c, ldc, a, lda, 1, w, PANELS, m, k, d, b, 0, c, 0, epilogue, a_ahead)
         if layer.activation > RELU:

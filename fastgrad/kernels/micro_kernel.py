@@ -3,10 +3,10 @@
 In: A (m, k) through any two strides, or packed in panels of MR rows, read by broadcast loads; B
 (k, n) in panels of up to NR columns, rows of a panel contiguous and padded to whole vectors. Out:
 up to NR columns of C (m, n), row-major.
-Loop order: tiles of MR rows; the K loop, with MR x NV accumulators in registers, which begin at
-zero: `init` is added at the end, and where it is C, that has had the time of the loop to come. The
-order of a sum depends on k alone: a row's result is the same bits in any batch, at any edge, on any
-thread.
+Loop order: tiles of MR rows; the K loop, with MR x NV accumulators in registers. They begin with
+`init` where it is one row, biases or zeros; where it is C they begin at zero and C, which has had
+the time of the loop to come, is added at the end. The order of a sum depends on k alone: a row's
+result is the same bits in any batch, at any edge, on any thread.
 
 One micro-kernel serves the three products of a layer by strides alone:
 forward A = X (rows), backward dX A = dZ (rows), weight gradient A = X^T (columns of X).
@@ -112,17 +112,35 @@ def _prefetch_ahead(vec: Vectors, mr: int, row, given: Operands):
             vec.prefetch(builder.gep(first, [builder.mul(step.index, line)]))
 
 
-def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
-    """MR rows by some vectors from row `row`, whose A is at `a`: K loop, then init and epilogue.
+def _beginnings(vectors: list[Vectors], edge, given: Operands):
+    """What the accumulators of every tile begin with: init, if it is one row, else zeros."""
+    builder, last = vectors[0].builder, len(vectors) - 1
+    zeros = [vec.const(0.0) for vec in vectors]
+    before = builder.block
+    with builder.if_then(builder.not_(edge.is_c)):
+        row = []
+        for v, vec in enumerate(vectors):
+            p = builder.gep(given.init, [I64(v * vectors[0].lanes)])
+            row.append(vec.load_masked(p, edge.tail) if v == last else vec.load(p))
+        loaded = builder.block
+    return [_either(builder, zero, before, value, loaded) for zero, value in zip(zeros, row)]
 
-    `edge`: (whether the last vector is not whole, the mask of its lanes).
-    """
+
+def _either(builder, first, from_first, second, from_second):
+    """The value that came with the block from where control came."""
+    phi = builder.phi(first.type)
+    phi.add_incoming(first, from_first)
+    phi.add_incoming(second, from_second)
+    return phi
+
+
+def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
+    """MR rows by some vectors from row `row`, whose A is at `a`: K loop, then C and epilogue."""
     nv, wide = len(vectors), vectors[0]
     builder = wide.builder
     function = builder.function
     rows = [builder.add(row, I64(r)) for r in range(mr)]
     cells = [(r, v) for r in range(mr) for v in range(nv)]
-    is_edge, tail = edge
 
     def at(base, ld, r, v):
         return builder.gep(base, [builder.add(builder.mul(rows[r], ld), I64(v * wide.lanes))])
@@ -140,7 +158,7 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
         places.append((len(heads) - 1, within % 3))
     first_prefetched = builder.gep(given.prefetch, [builder.mul(row, given.prs)])
     if nv > 1:  # of a narrow C the lines are near
-        with builder.if_then(builder.icmp_signed("!=", given.ldi, I64(0))):  # init is C itself
+        with builder.if_then(edge.is_c):
             for r in range(mr):
                 for v in range(0, nv, max(1, 64 // VECTOR_BYTES)):
                     wide.prefetch(at(given.c, given.ldc, r, v), level=1)
@@ -173,7 +191,7 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
         *((phi, head, builder.gep(phi, [given.cs])) for phi, head in zip(a_column, heads)),
         (b_row, given.b, builder.gep(b_row, [given.ldb])),
         (prefetched, first_prefetched, builder.gep(prefetched, [given.pcs])),
-        *((phi, vectors[v].const(0.0), value) for phi, (_, v), value in zip(sums, cells, new)),
+        *((phi, edge.first[v], value) for phi, (_, v), value in zip(sums, cells, new)),
     ]
     for phi, first, following in loop_values:
         phi.add_incoming(first, before)
@@ -182,52 +200,66 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
     again.set_metadata("llvm.loop", as_it_stands(builder.module))
 
     builder.position_at_end(after)
-    result = []
-    for (_, v), value in zip(cells, new):
-        phi = builder.phi(value.type)
-        phi.add_incoming(vectors[v].const(0.0), before)
-        phi.add_incoming(value, loop)
-        result.append(phi)
-    _end_of_tile(vectors, cells, result, at, is_edge, tail, given)
+    sums = [
+        _either(builder, edge.first[v], before, value, loop) for (_, v), value in zip(cells, new)
+    ]
+    _end_of_tile(vectors, cells, sums, at, edge, given)
 
 
-def _end_of_tile(vectors, cells, sums, at, is_edge, tail, given):
-    """C = epilogue(init + sums): masked loads and stores at the right edge alone, since AMD's
+def _end_of_tile(vectors, cells, sums, at, edge, given):
+    """C = epilogue(C + sums), or without C: masked stores at the right edge alone, since AMD's
     processors take 18 operations for a masked store of AVX2."""
     builder, last = vectors[0].builder, len(vectors) - 1
+    before = builder.block
+    with builder.if_then(edge.is_c):
+        added = []
+        for (r, v), value in zip(cells, sums):
+            p, vec = at(given.init, given.ldi, r, v), vectors[v]
+            c = vec.load_masked(p, edge.tail) if v == last else vec.load(p)
+            added.append(vec.add(c, value))
+        adding = builder.block
+    sums = [_either(builder, value, before, c, adding) for value, c in zip(sums, added)]
     done = builder.append_basic_block("done")
     cases = {
         (epilogue, masked): builder.append_basic_block(f"{name}{masked}")
         for masked in (0, 1)
         for epilogue, name in ((STORE, "store"), (RELU, "relu"), (RELU_BACKWARD, "relu_back"))
     }
-    case = builder.add(builder.mul(given.epilogue, I64(2)), builder.zext(is_edge, I64))
+    case = builder.add(builder.mul(given.epilogue, I64(2)), builder.zext(edge.is_there, I64))
     switch = builder.switch(case, cases[STORE, 0])
     for (epilogue, masked), block in cases.items():
         switch.add_case(I64(2 * epilogue + masked), block)
         builder.position_at_end(block)
         for (r, v), value in zip(cells, sums):
-            vec, zero = vectors[v], vectors[v].const(0.0)
-
-            def load(base, ld, r=r, v=v, vec=vec, masked=masked):
-                p = at(base, ld, r, v)
-                return vec.load_masked(p, tail) if masked and v == last else vec.load(p)
-
-            value = vec.add(load(given.init, given.ldi), value)
+            vec, zero, part = vectors[v], vectors[v].const(0.0), masked and v == last
             if epilogue == RELU:
                 value = vec.select(vec.passes(value), value, zero)
             elif epilogue == RELU_BACKWARD:
-                value = vec.select(vec.passes(load(given.act, given.ldact)), value, zero)
+                p = at(given.act, given.ldact, r, v)
+                act = vec.load_masked(p, edge.tail) if part else vec.load(p)
+                value = vec.select(vec.passes(act), value, zero)
             p = at(given.c, given.ldc, r, v)
-            vec.store_masked(value, p, tail) if masked and v == last else vec.store(value, p)
+            vec.store_masked(value, p, edge.tail) if part else vec.store(value, p)
         builder.branch(done)
     builder.position_at_end(done)
 
 
-def _edge(builder, given, last: Vectors, before: int):
-    """(whether the last vector, behind `before` columns, is not whole, the mask of its lanes)."""
-    rest = builder.sub(given.columns, I64(before))
-    return builder.icmp_signed("<", rest, I64(last.lanes)), last.first_lanes(rest)
+class _Edge(NamedTuple):
+    """What all tiles of a panel have in common."""
+
+    is_there: object  # whether the last vector is not whole
+    tail: object  # the mask of its lanes
+    is_c: object  # whether init is C itself, not one row
+    first: object  # what the accumulators begin with
+
+    @classmethod
+    def of(cls, vectors, given):
+        builder, last = vectors[0].builder, vectors[-1]
+        rest = builder.sub(given.columns, I64((len(vectors) - 1) * vectors[0].lanes))
+        is_there = builder.icmp_signed("<", rest, I64(last.lanes))
+        is_c = builder.icmp_signed("!=", given.ldi, I64(0))
+        edge = cls(is_there, last.first_lanes(rest), is_c, None)
+        return edge._replace(first=_beginnings(vectors, edge, given))
 
 
 def _panel(nv: int, elem: ir.Type):
@@ -235,10 +267,10 @@ def _panel(nv: int, elem: ir.Type):
 
     def body(builder, *values):
         given, vec = Operands(*values), Vectors(builder, elem)
-        edge = _edge(builder, given, vec, (nv - 1) * vec.lanes)
-        first = I64(0), given.a
+        vectors = [vec] * nv
+        edge, first = _Edge.of(vectors, given), (I64(0), given.a)
         for mr in TILE_ROWS[nv]:
-            first = _rows_of_tiles([vec] * nv, mr, first, edge, given)
+            first = _rows_of_tiles(vectors, mr, first, edge, given)
         builder.ret_void()
 
     return body
@@ -251,8 +283,8 @@ def _halved_panel(nv: int, elem: ir.Type, whole):
     def body(builder, *values):
         given, vec = Operands(*values), Vectors(builder, elem)
         half = Vectors(builder, elem, vec.lanes // 2)
-        edge = _edge(builder, given, half, (nv - 1) * vec.lanes)
         vectors = [vec] * (nv - 1) + [half]
+        edge = _Edge.of(vectors, given)
         row, _ = _rows_of_tiles(vectors, TILE_ROWS[nv][0], (I64(0), given.a), edge, given)
         with builder.if_then(builder.icmp_signed("<", row, given.m)):
             whole.call(builder, elem, given.from_row(builder, row))

@@ -6,7 +6,7 @@ X; or an array of the same size. Plain loops over rows, columns, elements: nothi
 
 from __future__ import annotations
 
-from .jit import kernel
+from .jit import kernel, linked_kernel
 
 
 @kernel
@@ -23,14 +23,14 @@ def neuron_rows(dw_out, db_out, w, b, x):
             dw_out[i, j] = x[i, j] if active else 0
 
 
-@kernel
+@linked_kernel
 def relu(out, z):
     """max(0, z), NaN kept, over contiguous memory."""
     for i in range(z.size):
         out[i] = 0 if z[i] <= 0 else z[i]
 
 
-@kernel
+@linked_kernel
 def relu_mask(out, z):
     """not (z <= 0)."""
     for i in range(z.size):

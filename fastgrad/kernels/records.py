@@ -191,8 +191,8 @@ OF_ROWS = ROW_NORMS | ROW_GRADIENTS | ROW_FACTORS
 ANY_TARGETS, UNIT_TARGETS, COUNT_TARGETS = 0, 1, 2  # all numbers; 0 to 1; 0 or more
 
 # Variants of a layer's forward: W in panels; in place; dot products with the rows of its transpose;
-# sums of the rows of W that a sparse row of X names.
-PACKED, IN_PLACE, DOT_PRODUCTS, SPARSE = 0, 1, 2, 3
+# sums of the rows of W that a sparse row of X names; W in panels that each row task makes anew.
+PACKED, IN_PLACE, DOT_PRODUCTS, SPARSE, PANEL_BY_PANEL = 0, 1, 2, 3, 4
 # Of its input gradient: the transpose of W in panels; dot products with the rows of W in place.
 PACKED_T, DOT_ROWS = 0, 1
 # Of its weight gradient: X^T dZ in bands of rows of W; with both operands packed; its transpose

@@ -31,7 +31,8 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import OPTIONS, procedure_kernel, routine_cache
+from .cache import Store, code_of, loaded_library, note_compilation
+from .jit import OPTIONS, procedure_kernel
 from .libraries import Piece
 from .simd import I64, VOID, llvm_arguments
 
@@ -86,6 +87,12 @@ def _without_collections():
         gc.enable()
 
 
+def resolve_all() -> None:
+    """Load or compile every routine and procedure, for both dtypes: for a wheel."""
+    for code, real in list(_by_cell.values()):
+        code.resolve(real)
+
+
 def _own_cells(name: str) -> np.ndarray:
     """Cells that kernels find by the symbol `name` with the dtype behind it."""
     return _table(name, 1)[:, 0]
@@ -118,12 +125,15 @@ class Routine(_Code):
         return _call_cell(builder, _cell(builder, self.name, _real(elem)), kind, values)
 
     def _compile(self, real) -> int:
-        codegen, name = cpu_target.target_context.codegen(), self.symbol(real)
-        store, key = routine_cache(name), (name, codegen.magic_tuple())
-        saved = store and store.load(key)
-        library = codegen.unserialize_library(saved) if saved else self._library(_elem(real))
-        if store and not saved:
-            store.save(key, library.serialize_using_object_code())
+        name = self.symbol(real)
+        store = Store(f"routine.{name}")
+        code = store.load(name)
+        if code is None:
+            note_compilation(name)
+            library = self._library(_elem(real))
+            store.save(name, code_of(library, [name]))
+        else:
+            library = loaded_library(*code)
         _libraries.append(library)
         return library.get_pointer_to_function(name)
 

@@ -16,6 +16,7 @@ from .blocks import (
     one_pass_block,
     output_delta,
     pack_deltas,
+    scratch_of,
 )
 from .csr_columns import bucket_entries
 from .gather import gather_labels, gather_rows
@@ -68,21 +69,35 @@ def write_mask(call, row, m, k):
         mask[i] = not (out[i] <= 0)
 
 
+def _block_arguments(real):
+    i, reals = types.int64, types.CPointer(real)
+    return *step_records(real), *[reals] * 4, types.CPointer(types.float64), *[i] * 3, types.boolean
+
+
 @inner
-def _block(call, plan, worker, panels, part, grad, scratch, row, m, place, fresh, scattered):
+def _block(call, plan, worker, panels, part, grad, scratch, scattered, row, m, place, fresh):
     """Rows row..row+m through the network and back; returns their sum of losses."""
     bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
-    d, k = bottom.d, top.k
-    x = shift(call.x, 0 if plan.sparse else row * d)
+    x = shift(call.x, 0 if plan.sparse else row * bottom.d)
     if plan.want & (LOSS | OUTPUTS | COTANGENT):
-        forward(call, plan, worker, row, x, m, place, part, shift(call.out, row * k), panels)
+        forward(call, plan, worker, row, x, m, place, part, shift(call.out, row * top.k), panels)
     if plan.want & OUTPUTS:
         if plan.want & MASK:
-            write_mask(call, row, m, k)
+            write_mask(call, row, m, top.k)
         return 0.0
+    return _block_back(
+        call, plan, worker, panels, part, grad, scratch, scattered, row, m, place, fresh
+    )  # fmt: skip
+
+
+@procedure(types.float64, _block_arguments)
+def _block_back(call, plan, worker, panels, part, grad, scratch, scattered, row, m, place, fresh):
+    """The loss of a block and the way back: by itself, so that a prediction compiles none of it."""
+    bottom, top = layer_of(plan, 0), layer_of(plan, plan.layers - 1)
     value = output_delta(call, plan, shift(part, top.delta + place * top.ld), row, m)
     if plan.want & (GRADIENT | INPUT_GRADIENT):
-        beyond = (plan.n - row - m) * d
+        d = bottom.d
+        x, beyond = shift(call.x, 0 if plan.sparse else row * d), (plan.n - row - m) * d
         dx = shift(call.dx, row * d)
         backward(
             call, plan, worker, row, x, beyond, m, place, part, grad, dx, fresh, scratch, panels,
@@ -127,7 +142,7 @@ def rows_task(call, plan, worker, panels, index, origin):
     d, k = bottom.d, top.k
     grad = call.out if plan.direct else part
     gradient = shift(part, bottom.task_dw)
-    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
+    scratch = scratch_of(call, plan, worker)
     sums = shift(call.sums, plan.gradient_sums + index * size)
     if float64_blocks and not wide:
         for i in range(size):
@@ -153,8 +168,8 @@ def rows_task(call, plan, worker, panels, index, origin):
             )  # fmt: skip
         else:
             value = _block(
-                call, plan, worker, panels, part, grad, scratch, row, m, place, blocks == 0,
-                scattered,
+                call, plan, worker, panels, part, grad, scratch, scattered, row, m, place,
+                blocks == 0,
             )  # fmt: skip
         loss, lost = add_exactly(loss, lost, value)
         if wide:

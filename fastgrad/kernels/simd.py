@@ -20,7 +20,7 @@ I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 VOID, DOUBLE = ir.VoidType(), ir.DoubleType()
 
 
-def _target_features() -> str:
+def target_features() -> str:
     """The feature string of the machine that Numba compiles for, as its cache key holds it."""
     if config.CPU_FEATURES is not None:
         return config.CPU_FEATURES
@@ -29,7 +29,7 @@ def _target_features() -> str:
 
 def _choose_path() -> tuple[str, int, int]:
     """(name, bytes of a vector, number of vector registers) of the target."""
-    features = set(_target_features().split(","))
+    features = set(target_features().split(","))
     if {"+avx512f", "+avx512vl", "+avx512dq"} <= features:
         return "avx512", 64, 32
     if {"+avx2", "+fma"} <= features:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import types
 
 from .blocks import (
+    scratch_of,
     weight_tangent,
 )
 from .csr_columns import gathered_gradient
@@ -97,7 +98,7 @@ def weights_task(call, plan, worker, index, origin):
     while layer_of(plan, number).first_weight_task > index:
         number -= 1
     layer, bottom = layer_of(plan, number), layer_of(plan, 0)
-    scratch = shift(call.work, plan.scratch + worker.number * plan.scratch_stride)
+    scratch = scratch_of(call, plan, worker)
     if layer.weight_gradient == GATHERED:
         _gathered_task(call, plan, scratch, index, origin)
         return

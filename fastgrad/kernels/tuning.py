@@ -28,9 +28,14 @@ WIDE_LEAST_ROWS = 4  # and the fewest for which such a task pays
 # Weight tasks of a network that threads share evenly, unless one had fewer rows of W than these.
 WEIGHT_TASKS, LEAST_WEIGHT_ROWS = 16, 96
 # Rows of X up to which reading W in place costs less than packing it (64-100 to 1000-1000 on Zen 4:
-# packing pays from 200 rows on, from 100 where rows of W lie 4 KiB from each other); and up to
-# which it does where all columns make one panel.
-IN_PLACE_ROWS, NARROW_ROWS = 128, 256
+# packing pays from 200 rows on); up to which it does where all columns make one panel; and where
+# rows of W lie whole pages from each other and a panel has a cache line of each (1024-1024-1024-10
+# with AVX2 on Zen 5, 128 rows: 15.3 ms in place, 12.7 panel by panel).
+IN_PLACE_ROWS, NARROW_ROWS, PAGED_ROWS = 128, 256, 32
+PAGE_BYTES, LINE_BYTES = 4096, 64
+# And up to which, in a wide network, each row task copies the panels of W by itself
+# (784-512-256-10, 256 rows: 5.45 -> 5.28 ms); with whole pages between rows up to IN_PLACE_ROWS.
+PANEL_BY_PANEL_ROWS = 256
 # Rows up to which dX by dot products with the rows of W costs less than packing its transpose: of
 # any W, and of one whose rows have at least so many vectors.
 FEW_ROWS, FEW_VECTORS = (4, 32), 8

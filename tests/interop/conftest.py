@@ -12,6 +12,9 @@ _NEEDS = {
     "test_torch_accuracy.py": ("torch",),
     "test_torch_optimizers.py": ("torch",),
     "test_jax.py": ("jax",),
+    "test_dask.py": ("dask", "distributed", "pandas", "pyarrow"),
+    "test_dask_cluster.py": ("dask", "distributed"),
+    "test_mpi.py": ("mpi4py",),
 }
 
 collect_ignore_glob = []

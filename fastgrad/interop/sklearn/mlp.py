@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ... import stack
 from ..._core import check
 from ...losses import get_loss
+from ...metrics import inputs
 from ...network import MLP
 from ...training import fit as train
 from . import ensemble, solvers
@@ -311,6 +312,20 @@ class FastMLP(BaseEstimator):
     def _seed(self) -> int:
         return int(self._random_state.randint(np.iinfo(np.int32).max))
 
+    def _counted(self, X, sample_weight) -> float:
+        """The rows, or the sum of their weights."""
+        return X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+
+    def _objective(self, net, X, y, sample_weight):
+        """A function of theta: the loss of a network of float64 on all rows, and its gradient."""
+        X = inputs(X.astype(np.float64, copy=False), "X", net)  # checked once where it is sparse
+        y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+        weight = None if sample_weight is None else sample_weight.astype(np.float64)
+        return lambda theta: net.loss_and_grad(theta, X, y, weight, threads=self._threads)
+
+    def _rows_of_a_batch(self, n: int) -> int:
+        return min(200, n) if self.batch_size == "auto" else self.batch_size
+
     def _fit_epochs(self, X, y, sample_weight, sizes, loss, start, incremental):
         validation = None
         if self.early_stopping:
@@ -318,14 +333,14 @@ class FastMLP(BaseEstimator):
                 X, y, sample_weight, self._labels(y), self.validation_fraction, self._random_state
             )
         n = X.shape[0]
-        rows = min(200, n) if self.batch_size == "auto" else self.batch_size
+        rows = self._rows_of_a_batch(n)
         if rows > n:
             self._note(
                 f"batch_size is {rows}, the data have {n} rows: batches of {n} are taken",
                 UserWarning,
             )
             rows = n
-        mean = 1.0 if sample_weight is None else float(sample_weight.mean(dtype=np.float64))
+        mean = self._counted(X, sample_weight) / n
         self._net = self._network(sizes, loss, X.dtype, rows * mean)
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = solvers.new_optimizer(self)

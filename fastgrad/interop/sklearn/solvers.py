@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..._core import check
-from ...metrics import inputs
 from ...optimizers import Adam, Momentum, Nesterov
 from .common import lbfgs
 
@@ -36,18 +35,15 @@ def new_optimizer(estimator):
 
 def fit_lbfgs(estimator, X, y, sample_weight, sizes, loss, start):
     """In float64: a line search cannot live with float32's rounding of the loss."""
-    dtype = X.dtype
-    total = X.shape[0] if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+    dtype, total = X.dtype, estimator._counted(X, sample_weight)
     net = estimator._network(sizes, loss, np.float64, total)
-    X = inputs(X.astype(np.float64, copy=False), "X", net)  # checked once where it is sparse
-    y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-    weight = None if sample_weight is None else sample_weight.astype(np.float64)
+    loss_and_grad = estimator._objective(net, X, y, sample_weight)
     scale = estimator._gradient_scale
 
     def function(theta):
         if estimator._interrupted():
             raise KeyboardInterrupt
-        value, grad = net.loss_and_grad(theta, X, y, weight, threads=estimator._threads)
+        value, grad = loss_and_grad(theta)
         grad /= scale
         return value / scale, grad
 
@@ -61,8 +57,7 @@ def fit_lbfgs(estimator, X, y, sample_weight, sizes, loss, start):
         estimator._note,
     )
     estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
-    estimator.loss_ = float(result.fun) * scale / estimator._loss_scale + estimator._offset(
-        y, weight
-    )
+    offset = estimator._offset(y, sample_weight)
+    estimator.loss_ = float(result.fun) * scale / estimator._loss_scale + offset
     estimator._net = estimator._network(sizes, loss, dtype, total)
     estimator._theta = result.x.astype(dtype, copy=False)

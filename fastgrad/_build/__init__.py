@@ -1,0 +1,1 @@
+"""The build backend: a wheel with compiled kernels."""
