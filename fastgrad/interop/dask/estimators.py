@@ -7,7 +7,7 @@ partitions, lazy predictions. Everything else of training is theirs.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -57,7 +57,7 @@ _DIFFERENCES = """
 class _DaskMLP:
     """Before `FastMLPClassifier` or `FastMLPRegressor` among the bases."""
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train on all partitions.
 
         Parameters
@@ -77,16 +77,16 @@ class _DaskMLP:
             del self._weights_given
 
     @property
-    def partial_fit(self):
+    def partial_fit(self) -> Any:
         raise AttributeError(f"{type(self).__name__} has no partial_fit; use warm_start=True")
 
     @property
-    def client_(self):
+    def client_(self) -> Any:
         check_is_fitted(self)
         at = engine(self.client)
         return at.client if isinstance(at, Cluster) else None
 
-    def to_local(self):
+    def to_local(self) -> Any:
         """The fitted estimator of `fastgrad.interop.sklearn`, which needs no Dask.
 
         Returns
@@ -100,10 +100,10 @@ class _DaskMLP:
         vars(local).update({k: v for k, v in learnt.items() if not k.startswith("_sklearn")})
         return local
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         twin = type(self)(**{**self.get_params(deep=False), "client": None})
         twin.client = self.client
         return twin
@@ -218,22 +218,22 @@ class DaskMLPClassifier(_DaskMLP, FastMLPClassifier):
             counts[np.searchsorted(self.classes_, fact.classes)] += fact.counts
         return counts.sum() / (self.classes_.size * np.where(counts > 0, counts, 1.0))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """The labels: a dask array in the chunks of X, not yet computed."""
         check_is_fitted(self)
         return self._lazily(X, "predict", self.n_outputs_ if self._multilabel else None)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Probabilities (n, classes), lazily."""
         check_is_fitted(self)
         return self._lazily(X, "predict_proba", len(self.classes_))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Their logarithms, lazily."""
         check_is_fitted(self)
         return self._lazily(X, "predict_log_proba", len(self.classes_))
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of the rows whose labels are predicted; computed at once."""
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)
@@ -276,12 +276,12 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
         self._parted_offset = math.fsum(fact.offset for fact in facts) / X.total
         return None, None, outputs, loss
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predictions: a dask array in the chunks of X, not yet computed."""
         check_is_fitted(self)
         return self._lazily(X, "predict", None if self._one_column else self.n_outputs_)
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R^2, the mean over outputs; computed at once."""
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)
