@@ -11,7 +11,8 @@ import pytest
 import fastgrad as fg
 from fastgrad.interop import numba as fgn
 
-GUESTS = {"jax": "jax", "scipy": "scipy", "sklearn": "sklearn", "torch": "torch", "numba": "numba"}
+GUESTS = {"jax": "jax", "scipy": "scipy", "sklearn": "sklearn", "torch": "torch", "numba": "numba",
+          "dask": "distributed"}  # fmt: skip
 MODULES = [
     "fastgrad",
     *(

@@ -68,7 +68,7 @@ class Stream:
 
     def __init__(
         self, folder: Any, learnt: Any, weight: str | None, window: int, ahead: int,
-        threads: int | None, share: Share | None = None,
+        threads: int | None, share: Any = None,
     ) -> None:  # fmt: skip
         """Not called by users: see `stream`. `share`: a `Share` of the rows, None: all."""
         self._folder, self._learnt, self._share = folder, learnt, share
