@@ -47,7 +47,7 @@ class Run:
         """optimizer: of this run alone; None: L-BFGS."""
         if isinstance(optimizer, SecondOrder):
             optimizer.check_network(net)
-            if source.sparse:
+            if source.sparse and not optimizer._takes_sparse:
                 raise TypeError(
                     f"X is sparse; optimizer {type(optimizer).__name__} takes dense rows: use "
                     f"X.toarray()"
