@@ -7,7 +7,7 @@ partitions, lazy predictions. Everything else of training is theirs.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -15,13 +15,23 @@ from sklearn.utils.validation import check_is_fitted
 from ...metrics import _r2
 from ..sklearn import FastMLPClassifier, FastMLPRegressor
 from ..sklearn.mlp import FastMLP
-from ..sklearn.parameters import CLASSIFIER, REGRESSOR, extended
+from ..sklearn.parameters import (
+    CLASSIFIER,
+    REGRESSOR,
+    ActivationName,
+    HiddenLayers,
+    Keywords,
+    extended,
+)
 from .engines import Cluster, engine
 from .labelled import coded, looked, right, squares, total_weight
 from .lazy import nameless, predicted
 from .partitions import is_dask
 from .sums import PartedRows, gathered_rows
 from .training import PreparedRows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 BATCH_ROWS = 2**16  # of "auto": a step's arithmetic beside the milliseconds of its scheduling
 
@@ -57,7 +67,7 @@ _DIFFERENCES = """
 class _DaskMLP:
     """Before `FastMLPClassifier` or `FastMLPRegressor` among the bases."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on all partitions.
 
         Parameters
@@ -184,7 +194,19 @@ class DaskMLPClassifier(_DaskMLP, FastMLPClassifier):
     """
 
     _parameter_constraints: ClassVar = {**CLASSIFIER, "client": "no_validation"}
-    __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1, client=None)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hidden_layer_sizes: HiddenLayers = ...,
+            activation: ActivationName = ...,
+            *,
+            class_weight: dict[Any, float] | Literal["balanced"] | None = ...,
+            client: Any = ...,
+            **options: Unpack[Keywords],
+        ) -> None: ...
+    else:
+        __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1, client=None)
     _local, _classifies = FastMLPClassifier, True
 
     def _targets(self, X, facts, sample_weight, first, classes, incremental):
@@ -257,9 +279,22 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
     """
 
     _parameter_constraints: ClassVar = {**REGRESSOR, "client": "no_validation"}
-    __init__ = extended(
-        FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1, client=None
-    )
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hidden_layer_sizes: HiddenLayers = ...,
+            activation: ActivationName = ...,
+            *,
+            loss: Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"] = ...,
+            quantile: float = ...,
+            client: Any = ...,
+            **options: Unpack[Keywords],
+        ) -> None: ...
+    else:
+        __init__ = extended(
+            FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1, client=None
+        )
     _local, _classifies = FastMLPRegressor, False
 
     def _targets(self, X, facts, sample_weight, first, classes, incremental):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Generic
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..._core import check
 from ..._core.calls import checked_network
 from ..._training.optimizer import Optimizer
 from ..._training.sources import Elsewhere
+from ..._training.stream import Stream
 from ...network import MLP
 from ...second_order import SecondOrder
 from ...typing import D, Numbers, OptimizerName, PathLike, Seed
@@ -207,12 +209,12 @@ def fit(
     batch_size: int | None = None,
     sample_weight: Any = None,
     client: Any = None,
-    validation: Any = None,
+    validation: training.Batch | Stream | None = None,
     seed: Seed = None,
     shuffle: bool = True,
     patience: int | None = None,
     min_delta: float = 0.0,
-    callbacks: Any = (),
+    callbacks: training.Callback[D] | Iterable[training.Callback[D]] = (),
     progress: bool | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_every: int = 1,
@@ -231,8 +233,8 @@ def fit(
         ones pay: a step costs some milliseconds of scheduling.
     shuffle : bool
         Each epoch a new order of the rows of each partition, before shares are cut from it.
-    validation : (X, y) or (X, y, sample_weight), optional
-        Arrays, which are evaluated in this process.
+    validation : (X, y), (X, y, sample_weight) or Stream, optional
+        Arrays or files, which are evaluated in this process.
     theta, optimizer, epochs, seed, patience, min_delta, callbacks, progress, checkpoint, \
 checkpoint_every, resume
         As for `fastgrad.fit`. All optimisers are for it; "lbfgs", `NewtonCG` and
