@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -289,7 +289,8 @@ def _sources(data) -> list:
 def _names(value, name: str) -> list[str]:
     if value is None:
         return []
-    names = [value] if isinstance(value, str) else list(value)
+    names = [value] if isinstance(value, str) else value
+    names = list(names) if isinstance(names, Iterable) else [None]
     if not all(isinstance(given, str) for given in names):
         raise TypeError(f"{name} is {value!r}; expected names of columns")
     return names

@@ -116,7 +116,8 @@ def fit(
         A batch's loss is sum(s * loss) / sum(s); a batch of zeros is no step. Of any size: only
         ratios count. Weights that vanish in the network's dtype beside the largest are 0.
     validation : (X, y), (X, y, sample_weight) or Stream, optional
-        Evaluated after every epoch; a stream that fits in its window is read once.
+        Evaluated after every epoch; a stream that fits in its window is read once. Beside a stream
+        to train on: its `held_out`, or one made `like` it.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters and the order of the rows: the same seed gives the same bits, on
         any number of threads. A generator gives the next seed, and goes on.
@@ -244,7 +245,7 @@ def _run(
         if not resume:
             store.check_free(checkpoint)
     on_epoch, on_step = hooks_of(callbacks)
-    validation = validation_of(net, validation)
+    validation = validation_of(net, validation, X)
     sequence = sequence_of(seed)
     theta = start_of(net, theta, sequence)
     optimizer = optimizer_of(optimizer)

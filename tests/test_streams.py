@@ -446,6 +446,18 @@ def test_like_a_model_or_a_stream(parquet, csv):
         fg.stream(csv, like="model.npz")
 
 
+def test_a_validation_stream_takes_its_columns_as_the_training_does(parquet, folder):
+    data = labelled(parquet)
+    pq.write_table(table(slice(0, 500)), "other.parquet")
+    with pytest.raises(ValueError, match="validation has means, values or classes of its own"):
+        fit(classifier(), data, validation=labelled("other.parquet"))
+    alike = fit(classifier(), data, validation=fg.stream("other.parquet", like=data))
+    model = data.model(classifier(), alike.theta)
+    by_model = fit(classifier(), data, validation=fg.stream("other.parquet", like=model))
+    same(alike, by_model)
+    assert alike.history.val_loss.tolist() == by_model.history.val_loss.tolist()
+
+
 def test_a_data_set_of_pyarrow_and_columns_that_folders_spell(folder, parquet):
     data = pa.dataset.dataset(parquet, format="parquet")
     same(fit(classifier(), labelled(data)), fit(classifier(), labelled(parquet)))
@@ -705,6 +717,7 @@ def test_arguments_that_do_not_fit(parquet):
         (lambda: classifier().loss_and_grad(classifier().init(0), data, LABELS), "X is a Stream"),
         (lambda: labelled(parquet, csv={"separator": ";"}), "csv is"),
         (lambda: labelled(parquet, drop=[1]), "drop is"),
+        (lambda: fg.stream(parquet, target=0), "target is 0"),
     ):
         with pytest.raises(TypeError, match=words):
             call()

@@ -82,11 +82,28 @@ def sequence_of(seed, name: str = "seed") -> np.random.SeedSequence:
     return np.random.SeedSequence(None if seed is None else check.integer(seed, name, least=0))
 
 
-def validation_of(net, validation):
+def _alike(a, b) -> bool:
+    """Whether two models take columns to the same inputs, and targets to the same numbers."""
+    numbers = ("mean", "scale", "target_mean", "target_scale")
+    names = [{n: (e.values, e.fill) for n, e in m.encoding.items()} for m in (a, b)]
+    return (
+        all(np.array_equal(getattr(a, name), getattr(b, name)) for name in numbers)
+        and names[0] == names[1]
+        and (a.columns, a.classes) == (b.columns, b.classes)
+    )
+
+
+def validation_of(net, validation, data=None):
+    """Of `fit`'s argument; `data`: its X, whose columns a stream's are compared with."""
     if validation is None:
         return None
     if metrics.is_stream(validation):
-        validation.model(net)
+        given = validation.model(net)
+        if metrics.is_stream(data) and not _alike(given, data.model(net)):
+            raise ValueError(
+                "validation has means, values or classes of its own, not those of the stream to "
+                "train on; expected its held_out, or stream(..., like=it)"
+            )
         if validation.rows > validation.window:
             return validation
         X, y, s = validation.arrays(net)
