@@ -10,7 +10,7 @@ import numpy as np
 from .. import datasets, streams
 from .._core import files
 from .._core.progress import Bytes
-from .._tables import roles
+from .._tables import roles, svmlight
 from .._tables.blocks import Folder
 from .._tables.read import notes_of
 from .._tables.sources import find
@@ -25,6 +25,10 @@ STREAM_BYTES = 2**30  # of CSV or Parquet; more are not read at once
 
 def is_streamed(args) -> bool:
     """Whether a command's data are read window by window: asked for, or too large."""
+    if svmlight.are_svmlight(args.data):
+        if args.window is not None:
+            raise UserError("--window is not for svmlight files; expected CSV or Parquet")
+        return False
     if args.window is not None:
         return True
     if "-" in args.data or (len(args.data) == 1 and args.data[0] in datasets.names()):
