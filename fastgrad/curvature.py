@@ -263,7 +263,7 @@ def output_hvp(
 def ggn_diagonal(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -276,7 +276,7 @@ def ggn_diagonal(
     ----------
     net : MLP
     theta, X, y, sample_weight
-        As for `hvp`.
+        As for `hvp`; X is dense.
     out : ndarray (p,), optional
         Where to write the diagonal: same dtype, contiguous, disjoint from the inputs.
     threads : int, optional
@@ -319,7 +319,7 @@ def ggn_diagonal(
 def kfac_factors(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -332,7 +332,7 @@ def kfac_factors(
     net : MLP
         `l2` has no part in the factors: add it to what they approximate.
     theta, X, y, sample_weight
-        As for `hvp`.
+        As for `hvp`; X is dense.
     threads : int, optional
 
     Returns
@@ -378,7 +378,7 @@ def kfac_factors(
 def hessian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -391,7 +391,7 @@ def hessian(
     ----------
     net : MLP
     theta, X, y, sample_weight
-        As for `hvp`.
+        As for `hvp`; X is dense.
     out : ndarray (p, p), optional
         Where to write the matrix: same dtype, contiguous, disjoint from the inputs.
     threads : int, optional
@@ -431,7 +431,7 @@ def hessian(
 def ggn(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,

@@ -213,7 +213,7 @@ def jvp(
 def jacobian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,
@@ -264,7 +264,7 @@ def jacobian(
 def input_jacobian(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     *,
     out: NDArray[D] | None = None,
     threads: int | None = None,

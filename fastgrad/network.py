@@ -433,7 +433,7 @@ class MLP(Generic[D]):
         Parameters
         ----------
         theta : array (p,)
-        X : array (n, d)
+        X : array (n, d), or sparse
             0 rows are allowed.
         threads : int, optional
             The most threads of this call.
@@ -475,7 +475,7 @@ class MLP(Generic[D]):
         Parameters
         ----------
         theta : array (p,)
-        X : array (n, d)
+        X : array (n, d), or sparse
         threads : int, optional
 
         Returns
@@ -511,7 +511,7 @@ class MLP(Generic[D]):
         Parameters
         ----------
         theta : array (p,)
-        X : array (n, d)
+        X : array (n, d), or sparse
         threads : int, optional
 
         Returns

@@ -141,7 +141,7 @@ def _run_rows(net, want, checked, outputs, threads):
 def grads(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     y: Numbers,
     sample_weight: Numbers | None = None,
     *,
@@ -156,7 +156,7 @@ def grads(
     Parameters
     ----------
     net, theta, X, y, sample_weight, threads
-        As for `grad_norms`.
+        As for `grad_norms`; X is dense.
     out : ndarray (n, p), optional
         Where to write them: same dtype, contiguous, disjoint from the inputs.
 
@@ -264,9 +264,9 @@ def clipped_loss_and_grad(
 def gram(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
+    X: Numbers,
     y: Numbers,
-    X2: Rows | None = None,
+    X2: Numbers | None = None,
     y2: Numbers | None = None,
     *,
     sample_weight: Numbers | None = None,
@@ -279,7 +279,7 @@ def gram(
     Parameters
     ----------
     net, theta, X, y, sample_weight, threads
-        As for `grad_norms`.
+        As for `grad_norms`; X is dense.
     X2, y2, sample_weight2 : arrays (n2, d), (n2, k) or as y, (n2,), optional
         Other samples for the columns; without them the same.
     out : ndarray (n, n2), optional
@@ -332,8 +332,8 @@ def gram(
 def ntk(
     net: MLP[D],
     theta: ArrayOf[D],
-    X: Rows,
-    X2: Rows | None = None,
+    X: Numbers,
+    X2: Numbers | None = None,
     *,
     trace: bool = False,
     out: NDArray[D] | None = None,

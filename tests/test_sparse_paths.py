@@ -11,10 +11,19 @@ from test_sparse import close, draw, problem
 
 import fastgrad as fg
 from fastgrad._core.plan import network_plan
-from fastgrad.kernels.records import GRADIENT, LOSS, PLAN
+from fastgrad.kernels.records import COTANGENT, GRADIENT, LOSS, OUTPUTS, PLAN
 from fastgrad.kernels.tuning import SORTED_ENTRIES
 
 sp = pytest.importorskip("scipy.sparse")
+
+
+@pytest.mark.parametrize("d", [20_000, 1_000_000])
+@pytest.mark.parametrize("want", [OUTPUTS, LOSS, LOSS | GRADIENT, COTANGENT | GRADIENT])
+def test_the_work_queue_does_not_grow_with_the_columns(d, want):
+    """A line for each column would be 64 MB of a million, cleared by every parallel call."""
+    net = fg.MLP([d, 4, 1], "mse", dtype="float32")
+    plan = network_plan(net.spec, 20_000, want, False, True).vector
+    assert 0 < plan[PLAN.queue_tasks] < 1000
 
 
 def few_columns(rng, n, d, each, columns, dtype):

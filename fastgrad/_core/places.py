@@ -143,7 +143,7 @@ def choose_products(vector, sizes, job, totals, kind, widths, cut):
             record[LAYER.weight_gradient] = at.PACKED_BOTH
             most = max(most, rows)
         record[LAYER.first_weight_task], record[LAYER.weight_rows] = tasks, rows
-        tasks += k if matrix else -(-d // (2**bits if unpacked else rows))
+        tasks += k if matrix else -(-d // (2**bits if unpacked and bits else rows))
     vector[PLAN.weight_tasks], vector[PLAN.kc] = tasks, kc
     if bits:
         vector[PLAN.bucket_bits], vector[PLAN.buckets] = bits, -(-sizes[0] // 2**bits)

@@ -57,7 +57,7 @@ class Stream:
     window: int
     ahead: int
     threads: int | None
-    held_out: Stream | None
+    held_out: Any  # a Stream; None where no rows are held out
     units: list[Any]
     classes: list[Any] | None
     encoding: dict[str, Any]

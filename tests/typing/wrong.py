@@ -15,6 +15,7 @@ from fastgrad import datasets, optimizers
 from fastgrad.interop import numba as fgn
 from fastgrad.interop.scipy import objective
 from fastgrad.interop.sklearn import FastMLPClassifier, FastMLPRegressor
+from fastgrad.typing import SparseRows
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -48,6 +49,16 @@ def networks(X: F8) -> None:
     net.predict(net.init(), "X.csv")  # E: arg-type, ArgumentType
     net.predict(net.init(), X, threads="two")  # E: arg-type, ArgumentType
     net.unflatten([1.0, 2.0])  # E: arg-type, ArgumentType
+
+
+def sparse(net: fg.MLP[np.float64], S: SparseRows, y: F8) -> None:
+    theta = net.init()
+    fg.curvature.hessian(net, theta, S, y)  # E: arg-type, ArgumentType
+    fg.curvature.ggn_diagonal(net, theta, S, y)  # E: arg-type, ArgumentType
+    fg.jacobians.jacobian(net, theta, S)  # E: arg-type, ArgumentType
+    fg.per_sample.grads(net, theta, S, y)  # E: arg-type, ArgumentType
+    fg.per_sample.ntk(net, theta, S)  # E: arg-type, ArgumentType
+    net.grad_input(theta, S, y)  # E: arg-type, ArgumentType
 
 
 def dtypes(net: fg.MLP[np.float64], X: F8, X4: F4, y: F8) -> None:

@@ -110,10 +110,10 @@ class _DaskMLP:
         vars(local).update({k: v for k, v in learnt.items() if not k.startswith("_sklearn")})
         return local
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         twin = type(self)(**{**self.get_params(deep=False), "client": None})
         twin.client = self.client
         return twin
