@@ -26,6 +26,7 @@ import numpy as np
 
 SIZES, CLASSES = (54, 128, 64), 7
 ROWS_A_FILE = 250_000
+WINDOW = 2**16  # rows that are shuffled together, by every contender that shuffles
 ENDINGS = {"parquet": ".parquet", "csv": ".csv", "gzip": ".csv.gz", "zstd": ".csv.zst"}
 
 
@@ -115,7 +116,7 @@ def fastgrad(batch_size: int):
         fg.fit(net, data, epochs=1, batch_size=batch_size, seed=0, progress=False)
         return data.rows
 
-    epoch.prepare = lambda files: fg.stream(files, target="y", task="classification")
+    epoch.prepare = lambda files: fg.stream(files, target="y", task="classification", window=WINDOW)
     return epoch
 
 
@@ -154,7 +155,7 @@ def scikit_learn(batch_size: int):
             if batch is not None:
                 window.append(arrays(batch))
                 rows += len(window[-1][0])
-            if window and (batch is None or sum(len(X) for X, _ in window) >= 2**17):
+            if window and (batch is None or sum(len(X) for X, _ in window) >= WINDOW):
                 X, y = (np.concatenate(part) for part in zip(*window))
                 model.partial_fit(X, y, classes=range(CLASSES))
                 window = []
@@ -177,7 +178,7 @@ def torch(workers: int):
                 for batch in [*batches(self.files, not workers), None]:
                     if batch is not None:
                         window.append(arrays(batch))
-                    if window and (batch is None or sum(len(X) for X, _ in window) >= 2**17):
+                    if window and (batch is None or sum(len(X) for X, _ in window) >= WINDOW):
                         X, y = (np.concatenate(part) for part in zip(*window))
                         order, window = rng.permutation(len(X)), []
                         for first in range(0, len(X), batch_size):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .many import FitResults, fit_many
     from .metrics import evaluate
     from .models import load_model, save_model
+    from .streams import Stream, stream
     from .training import fit
 
 # A gradient needs none of these: they are imported when they are first asked for.

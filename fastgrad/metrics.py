@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -129,8 +130,9 @@ def evaluate_stream(net, theta, stream, threads=None, total=_alone) -> Scores:
     tally = Tally(net, columns)
 
     def sums():
-        for x, y, s in stream.blocks(net):
-            tally.add_outputs(net, theta, x, y, s, threads)
+        with closing(stream.blocks(net)) as blocks:
+            for x, y, s in blocks:
+                tally.add_outputs(net, theta, x, y, s, threads)
         return tally.sums(columns, tally.targets())
 
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):

@@ -46,6 +46,7 @@ class SecondOrder:
 
     columns: tuple[str, ...] = ()  # of the history, besides those of every optimiser
     _slots = 0  # state vectors of theta's size
+    _takes_sparse = False  # X in CSR
     _checks: ClassVar[
         dict[str, Callable[..., Any]]
     ] = {}  # of its numbers, by their names in the constructor
@@ -274,6 +275,7 @@ class NewtonCG(SecondOrder):
     """
 
     columns: tuple[str, ...] = ("radius",)
+    _takes_sparse = True
     _checks: ClassVar[dict[str, Callable[..., Any]]] = {
         "radius": check.positive,
         "products": check.integer,

@@ -156,8 +156,14 @@ def stream(
     sources, reading = _sources(data), _reading(csv)
     more = [] if weight is None else [weight]
     if like is not None:
-        if target is not None or features is not None or drop is not None or held_out:
-            raise TypeError("target, features, drop or held_out beside like; expected like alone")
+        own = {
+            "target": target is None, "features": features is None, "drop": drop is None,
+            "standardize": standardize, "held_out": not held_out, "task": task == "auto",
+            "impute": not impute, "unknown": unknown == "error", "force": not force,
+        }  # fmt: skip
+        given = [name for name, is_default in own.items() if not is_default]
+        if given:
+            raise TypeError(f"{', '.join(given)} beside like; expected like alone")
         return _like(sources, reading, like, weight, window, ahead, threads)
     dropped = [*_names(drop, "drop"), *more]
     choose = roles.for_training(_names(target, "target"), _names(features, "features"), dropped)

@@ -184,9 +184,10 @@ def fit(
     `validation` each has its own rows. Parameters and history are then the same in all ranks, and
     a run ends in all for the same reason: a callback that says stop, Ctrl-C or an error in one ends
     the others too. Sums and products of `sample_weight` over ranks must be finite: its largest is
-    2**-40 to 2**40. A checkpoint has the same content in all ranks: name one path on a shared disk,
-    or, where each has a disk, one path for each. The bits are those of the sums that `reduce`
-    returns, and depend on how rows are dealt out.
+    2**-40 to 2**40. Streams must take their columns alike (`like` of `fastgrad.stream`), which is
+    compared. A checkpoint, at whole epochs, has the same content in all ranks: name one path on a
+    shared disk, or, where each has a disk, one path for each. The bits are those of the sums that
+    `reduce` returns, and depend on how rows are dealt out.
 
     A callback's exception is passed on: the result that it was given stays at a whole step, the
     checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.

@@ -66,6 +66,24 @@ def test_it_moves_them_and_says_what_keeps_them_there(place, tmp_path, capsys):
     assert again["moved"] == 0
 
 
+def test_moved_to_where_they_are_by_another_name_they_stay(place, tmp_path, capsys):
+    (tmp_path / "link").symlink_to(place)
+    for name in (tmp_path / "link", place / ".." / place.name):
+        said(capsys, "--move", name)
+        assert said(capsys)["kernels"] == 2
+
+
+def test_what_a_killed_process_left_is_cleared(place, capsys):
+    (place / folders.STAMP / "engine.step.0.nbc.0123456789ab").touch()
+    assert said(capsys, "--clear", "all")["cleared"] == 3
+    assert [path.name for path in place.rglob("*")] == ["mine.nbc"]
+
+
+def test_a_drive_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(folders.os.path, "lexists", lambda path: False)
+    assert not folders._is_writable("/no/drive")
+
+
 def test_wrong_uses(place, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["cache", "--move", str(tmp_path / "file")]) == 2

@@ -1,9 +1,11 @@
 """Names and how things are shown: what `dir` lists, what a console and a notebook print."""
 
+import ast
 import importlib
 import pkgutil
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import pytest
 import fastgrad as fg
 from fastgrad.interop import numba as fgn
 
-GUESTS = {"jax": "jax", "scipy": "scipy", "sklearn": "sklearn", "torch": "torch", "numba": "numba"}
+GUESTS = {"jax": "jax", "scipy": "scipy", "sklearn": "sklearn", "torch": "torch", "numba": "numba",
+          "dask": "distributed"}  # fmt: skip
 MODULES = [
     "fastgrad",
     *(
@@ -32,6 +35,15 @@ def test_a_module_lists_its_public_names_alone(name):
     for public in module.__all__:
         assert getattr(module, public) is not None
         assert not public.startswith("_") or public == "__version__"
+
+
+def test_a_checker_knows_every_name_of_the_package():
+    """Names that are imported when they are first needed stand in a block for checkers too."""
+    names = set()
+    for node in ast.walk(ast.parse(Path(fg.__file__).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    assert set(fg.__all__) <= names
 
 
 def test_what_is_not_public_is_no_attribute_of_the_package():

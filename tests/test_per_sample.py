@@ -438,6 +438,7 @@ def test_row33_gram_forms_no_gradient(rng):
 
 BITS = """
 import sys
+from functools import update_wrapper
 import numpy as np
 import fastgrad as fg
 from helpers import cut_plans
@@ -449,7 +450,7 @@ for module, name in ((run, "parallel_step"), (gram, "parallel_gram")):
     def noted(*args, kernel=kernel, name=name):
         launched.append(name)
         return kernel(*args)
-    setattr(module, name, noted)
+    setattr(module, name, update_wrapper(noted, kernel))
 for cut in ("many tasks", "wide"):
     cut_plans(cut)
     rng = np.random.default_rng(3)

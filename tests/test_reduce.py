@@ -297,13 +297,17 @@ def test_one_rank_is_fit(rows):
     np.testing.assert_array_equal(found.theta, fg.fit(*given, **settings).theta)
 
 
+def _in_files(rows):
+    for rank, (X, y, _) in enumerate(rows):
+        table = np.column_stack([X, y[:, 0]])
+        np.savetxt(f"{rank}.csv", table, delimiter=",", header="a,b,c,d,y", comments="")
+
+
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("optimizer", ["adam", "newtoncg"])
 def test_each_rank_may_read_files_of_its_own(rows, folder, optimizer):
     pytest.importorskip("pyarrow")
-    for rank, (X, y, _) in enumerate(rows):
-        table = np.column_stack([X, y[:, 0]])
-        np.savetxt(f"{rank}.csv", table, delimiter=",", header="a,b,c,d,y", comments="")
+    _in_files(rows)
     net = fg.MLP([4, 8, 1], l2=0.01)
 
     def fit(rank, reduce):
@@ -325,3 +329,47 @@ def test_each_rank_may_read_files_of_its_own(rows, folder, optimizer):
         np.testing.assert_allclose(
             results[0].history[column], all_ranks(in_memory)[0].history[column], rtol=1e-6
         )
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_ranks_with_files_of_their_own_resume_to_the_bit_from_one_file(rows, folder):
+    """Rank 2's rows fit in a window, those of the others do not."""
+    pytest.importorskip("pyarrow")
+    _in_files(rows)
+    net = fg.MLP([4, 8, 1])
+
+    def fit(epochs, shown=range(RANKS), **more):
+        def one(rank, reduce):
+            data = fg.stream(f"{shown[rank]}.csv", target="y", window=16, standardize=False)
+            return fg.fit(net, data, epochs=epochs, batch_size=8, seed=5, reduce=reduce, **more)
+
+        return all_ranks(one)
+
+    whole = fit(4)
+    require_same(fit(2, checkpoint="run.npz"))
+    resumed = fit(4, checkpoint="run.npz", resume=True)
+    require_same(resumed)
+    np.testing.assert_array_equal(resumed[0].theta, whole[0].theta)
+    with open("0.csv", "a") as file:
+        file.write("1,1,1,1,1\n")
+    with open("1.csv") as file:
+        lines = file.readlines()
+    with open("1.csv", "w") as file:
+        file.writelines(lines[:-1])  # as many rows in all
+    for result in fit(6, checkpoint="run.npz", resume=True):
+        assert "the ranks have other data" in str(result)
+
+
+def test_ranks_that_scale_their_files_otherwise_are_an_error_in_all(rows, folder):
+    pytest.importorskip("pyarrow")
+    _in_files(rows)
+    fg.stream("*.csv", target="y").model(fg.MLP([4, 8, 1])).save("columns.npz")
+
+    def fit(rank, reduce, **more):
+        data = fg.stream(f"{rank}.csv", window=16, **more)
+        return fg.fit(fg.MLP([4, 8, 1]), data, epochs=1, batch_size=8, seed=0, reduce=reduce)
+
+    for result in all_ranks(lambda rank, reduce: fit(rank, reduce, target="y")):
+        assert "the ranks differ in what their files' columns mean" in str(result)
+    like = fg.load_model("columns.npz")
+    require_same(all_ranks(lambda rank, reduce: fit(rank, reduce, like=like)))

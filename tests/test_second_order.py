@@ -133,6 +133,19 @@ def test_newton_cg_takes_every_loss(loss):
     assert result.history.loss[-1] < net.loss(net.init(0), X, y)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_newton_cg_takes_sparse_rows(dtype):
+    sparse = pytest.importorskip("scipy.sparse")
+    net, rows = network(dtype, l2=0.01), np.where(X > 0.3, X, 0)
+    given = {"optimizer": "newtoncg", "epochs": 2, "seed": 0}
+    dense = fg.fit(net, rows, Y, **given)
+    found = fg.fit(net, sparse.csr_matrix(rows), Y, **given)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(found.history.loss, dense.history.loss, rtol=1e3 * eps)
+    with pytest.raises(TypeError, match="X is sparse; optimizer LevenbergMarquardt takes dense"):
+        fg.fit(net, sparse.csr_matrix(rows), Y, optimizer="levenbergmarquardt", epochs=1)
+
+
 def test_residuals_are_zero_or_converged():
     net = fg.MLP([3, 2], loss="mse")
     for opt in BOTH:

@@ -373,6 +373,19 @@ def test_a_share_of_the_rows_is_of_their_numbers_alone():
         assert share.count(first, count) == whole[first : first + count].sum()
 
 
+def test_a_share_that_two_readers_have():
+    """As a callback within an epoch that evaluates the stream that is trained on."""
+
+    class Interrupted(Share):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "_last" and value[0] == 0:
+                self.of(CHUNK, 1)
+
+    expected = Share(7, 0.2, 0.5).of(0, 100)
+    assert np.array_equal(Interrupted(7, 0.2, 0.5).of(0, 100), expected)
+
+
 def test_like_a_model_or_a_stream(parquet, csv):
     data = labelled(parquet)
     model = data.model(classifier(), classifier().init(0))
@@ -384,6 +397,8 @@ def test_like_a_model_or_a_stream(parquet, csv):
     assert fg.stream(csv, like=data).rows == N
     with pytest.raises(TypeError, match="beside like"):
         fg.stream(csv, like=data, target="y")
+    with pytest.raises(TypeError, match="standardize, impute beside like"):
+        fg.stream(csv, like=data, standardize=False, impute=True)
     with pytest.raises(TypeError, match="like is a str"):
         fg.stream(csv, like="model.npz")
 
@@ -659,6 +674,32 @@ def test_a_reader_ends_with_the_epoch_that_is_left(parquet):
             callbacks=type("S", (), {"on_step": staticmethod(stop)}),
         )
     assert not [t for t in threading.enumerate() if t.name == "fastgrad-reader"]
+
+
+@pytest.mark.parametrize("what", ["evaluate", "all rows", "ranks"])
+def test_a_reader_ends_with_an_error_that_is_still_looked_at(parquet, monkeypatch, what):
+    """As a notebook does, which keeps the last traceback and all that it holds."""
+    import threading
+
+    from fastgrad import metrics
+    from fastgrad._training import rank_rows, summed
+
+    def fail(*args):
+        raise RuntimeError("here")
+
+    net, data = classifier(), labelled(parquet)
+    monkeypatch.setattr(metrics.Tally, "add_outputs", fail)
+    monkeypatch.setattr(summed, "part", fail)
+    monkeypatch.setattr(rank_rows, "part", fail)
+    call = {
+        "evaluate": lambda: fg.evaluate(net, net.init(0), data),
+        "all rows": lambda: fg.fit(net, data, optimizer="newtoncg", epochs=1, seed=0),
+        "ranks": lambda: fg.fit(net, data, epochs=1, seed=0, reduce=lambda array: array),
+    }[what]
+    with pytest.raises(RuntimeError, match="here") as caught:
+        call()
+    assert not [t for t in threading.enumerate() if t.name == "fastgrad-reader"]
+    del caught
 
 
 # The command line

@@ -35,5 +35,6 @@ def test_the_blocks_of_readme_and_guide_are_right(checker, tmp_path):
 def test_public_names_have_types(tmp_path):
     pytest.importorskip("pyright")
     count, found = check.untyped(tmp_path)
-    # scikit-learn has no types, so its estimators' base class is unknown.
-    assert count > 600 and all("interop.sklearn" in name for name in found), found
+    # scikit-learn has no types, so the base class of estimators is unknown.
+    odd = {n for n in found if "interop.sklearn" not in n and "interop.dask.DaskMLP" not in n}
+    assert count > 600 and not odd, {name: found[name] for name in odd}

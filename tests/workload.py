@@ -1,6 +1,7 @@
 """Calls whose work is worth several threads, one at least of every kernel that has a parallel twin,
 for tests that make them from other threads and processes."""
 
+import functools
 import hashlib
 import threading
 
@@ -71,5 +72,6 @@ def count_launches():
             launched.append("fast")
         return result
 
+    functools.update_wrapper(checked, parallel)  # what else is asked of a kernel
     run.parallel_step, threads.take_threads = checked, noted_take
     fast_path.FastPath.launch = fast

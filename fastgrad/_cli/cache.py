@@ -45,11 +45,12 @@ def _place() -> Path | None:
     return Path(found[0][0]) if found else None
 
 
-def _kernels(place: Path | None, others: bool | None = None) -> list[Path]:
-    """Files of kernels: of these sources and versions, of others, or all."""
+def _kernels(place: Path | None, others: bool | None = None, ending: str = "") -> list[Path]:
+    """Files of kernels: of these sources and versions, of others, or all; with an `ending` more,
+    those that a process was killed at."""
     if place is None:
         return []
-    paths = sorted(place.glob("*-py*-numba*/*.nbc"))
+    paths = sorted(place.glob(f"*-py*-numba*/*.nbc{ending}"))
     return [p for p in paths if others is None or (p.parent.name != folders.STAMP) == others]
 
 
@@ -63,11 +64,12 @@ def _words(paths) -> str:
 
 def _clear(place: Path | None, args) -> int:
     """Delete kernels, and the folders that this leaves empty."""
-    paths = _kernels(place, None if args.clear == "all" else True)
+    others = None if args.clear == "all" else True
+    paths, unfinished = _kernels(place, others), _kernels(place, others, ".*")
     words = _words(paths)
-    for path in paths:
+    for path in [*paths, *unfinished]:
         path.unlink(missing_ok=True)
-    _remove_empty(place, {path.parent for path in paths})
+    _remove_empty(place, {path.parent for path in [*paths, *unfinished]})
     _say(args, {"cleared": len(paths), "place": place and str(place)},
          f"cleared {words}, in {place or 'no place'}")  # fmt: skip
     return 0
@@ -86,13 +88,14 @@ def _move(place: Path | None, target: Path, args) -> int:
     if target.exists() and not target.is_dir():
         raise UserError(f"--move is {target}, a file; expected a folder")
     paths = _kernels(place)
-    for path in paths if place != target else []:
+    is_there = paths and target.exists() and place.samefile(target)  # maybe by another name
+    for path in [] if is_there else paths:
         to = target / path.parent.name / path.name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, f"{to}.moved")
         os.replace(f"{to}.moved", to)
         path.unlink(missing_ok=True)
-    if place != target:
+    if not is_there:
         _remove_empty(place, {path.parent for path in paths})
     variable = f"{folders.CACHE}={target}"
     _say(args, {"moved": len(paths), "place": str(target), "variable": variable},

@@ -12,14 +12,16 @@ class Share:
 
     def __init__(self, seed: int, low: float, high: float):
         self.seed, self.low, self.high = seed, low, high
-        self._last = (-1, None)
+        self._last = (-1, None)  # replaced as a whole: several readers may share this one
 
     def _drawn(self, chunk: int) -> np.ndarray:
-        if self._last[0] != chunk:
+        known, drawn = self._last
+        if known != chunk:
             # 2**128 numbers lie between two counters' first words: no two chunks overlap.
             bits = np.random.Philox(key=self.seed % 2**128, counter=[0, 0, chunk, 0])
-            self._last = chunk, np.random.Generator(bits).random(CHUNK)
-        return self._last[1]
+            drawn = np.random.Generator(bits).random(CHUNK)
+            self._last = chunk, drawn
+        return drawn
 
     def of(self, first: int, count: int) -> np.ndarray:
         """Which of the rows first, first + 1, ... are in it, (count,) of bool."""

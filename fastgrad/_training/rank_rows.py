@@ -6,6 +6,8 @@ the end of its rows; ranks that are there before add nothing to the steps that a
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 
 from .summed import GRADIENT, Summed, part, passes, total_of, width, without_l2
@@ -14,8 +16,11 @@ from .summed import GRADIENT, Summed, part, passes, total_of, width, without_l2
 def problem(run) -> Summed:
     """The loss on all rows of all ranks."""
     net, source = run.net, run.source
-    blocks = getattr(source, "blocks", lambda: [source.all()])
-    own = total_of(net, blocks, run.threads)
+
+    def whole():
+        yield source.all()
+
+    own = total_of(net, getattr(source, "blocks", whole), run.threads)
 
     def total(kind, theta, v=None):
         return run.ranks.total(width(net, kind), lambda: own(kind, theta, v))
@@ -29,7 +34,11 @@ def trainer(run):
     size = width(net, GRADIENT)
 
     def steps(epoch: int):
-        batches, waiting = _batches(run, epoch), []
+        with closing(_batches(run, epoch)) as batches:
+            yield from totals(batches)
+
+    def totals(batches):
+        waiting = []
 
         def message(theta):
             """The part of the next batch, and whether there is another one after it."""

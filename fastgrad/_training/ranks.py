@@ -16,6 +16,7 @@ import numpy as np
 
 _FAILED, _INTERRUPTED, _HEAD = 0, 1, 2
 _PIECE = 2**20  # of a digest: squares of many are added exactly in float64
+PIECES = 2
 
 
 class Ranks:
@@ -83,19 +84,22 @@ class Ranks:
     def require_same(self, values: dict) -> None:
         """A ValueError in all ranks that names what is not the same in all."""
         names = list(values)
-        pieces = np.array([_pieces(values[name]) for name in names], np.float64)
-        message = np.concatenate([[1.0], pieces.ravel(), np.square(pieces).ravel()])
+        digests = np.array([pieces(values[name]) for name in names], np.float64).ravel()
+        message = np.concatenate([[1.0], digests, np.square(digests)])
         sums = [int(value) for value in self.total(message.size, lambda: message)]
-        first, second = sums[1 : 1 + pieces.size], sums[1 + pieces.size :]
+        first, second = sums[1 : 1 + digests.size], sums[1 + digests.size :]
         apart = [sums[0] * b != a * a for a, b in zip(first, second)]  # of equal ones alone
-        different = [name for i, name in enumerate(names) if any(apart[2 * i : 2 * i + 2])]
+        different = [
+            name for i, name in enumerate(names) if any(apart[PIECES * i : PIECES * (i + 1)])
+        ]
         if different:
             raise ValueError(
                 f"reduce: the ranks differ in {', '.join(different)}; expected the same in all"
             )
 
 
-def _pieces(value) -> list[int]:
+def pieces(value) -> list[int]:
+    """Whole numbers that tell one value from another, whose sums over ranks are exact."""
     data = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
     digest = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
     return [digest % _PIECE, digest // _PIECE % _PIECE]

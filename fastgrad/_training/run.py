@@ -22,6 +22,7 @@ from ..kernels.sums import rounded_sum
 from ..second_order import SecondOrder
 from . import rank_rows
 from .full_batch import CONVERGED, NOT_FINITE, trainer
+from .ranks import PIECES, pieces
 from .result import FitResult
 from .stepper import NO_LOSS, Stepper
 
@@ -46,7 +47,7 @@ class Run:
         """optimizer: of this run alone; None: L-BFGS."""
         if isinstance(optimizer, SecondOrder):
             optimizer.check_network(net)
-            if source.sparse:
+            if source.sparse and not optimizer._takes_sparse:
                 raise TypeError(
                     f"X is sparse; optimizer {type(optimizer).__name__} takes dense rows: use "
                     f"X.toarray()"
@@ -102,13 +103,18 @@ class Run:
             "epochs": self.epochs, "patience": self.patience, "min_delta": self.min_delta,
             "validation": self.validation is not None, "checkpoint": self.checkpoint is not None,
             "checkpoint_every": self.every,
+            "what their files' columns mean (like= makes it the same)": source.fixed.get("columns"),
         })  # fmt: skip
-        sums = ranks.total(
-            4, lambda: [bool(self.on_step), 1, source.size or 0, getattr(source, "rows", 0) or 0]
-        )
+        sums = ranks.total(4 + PIECES, lambda: [
+            bool(self.on_step), 1, source.size or 0, getattr(source, "rows", 0) or 0,
+            *pieces(source.fixed),
+        ])  # fmt: skip
         ranks.watched = bool(sums[0])
-        for name, value in zip(("ranks", "rows", "batch_size"), sums[1:]):
-            self.fixed[name] = int(value)  # of all together: a checkpoint is every rank's
+        # A checkpoint is every rank's: it has what is of all together, not what is one's own.
+        for name in source.fixed:
+            self.fixed.pop(name, None)
+        self.fixed.update(zip(("ranks", "rows", "batch_size"), map(int, sums[1:4])))
+        self.fixed["parts"] = [int(value) for value in sums[4:]]
 
     def problem(self):
         """The loss on all rows."""
@@ -320,6 +326,8 @@ def _difference(name: str, theirs, ours) -> str:
         return "it began with another theta"
     if name == "columns":
         return "the files' columns are understood otherwise"
+    if name == "parts":
+        return "the ranks have other data, or take them otherwise"
     if name == "files" and isinstance(theirs, list):
         odd = [mark for mark in ours if mark not in theirs] or ours
         lost = [mark for mark in theirs if mark not in ours] or theirs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Stream:
     window: int
     ahead: int
     threads: int | None
-    held_out: Stream | None
+    held_out: Any  # a Stream; None where no rows are held out
     units: list[Any]
     classes: list[Any] | None
     encoding: dict[str, Any]
@@ -68,7 +68,7 @@ class Stream:
 
     def __init__(
         self, folder: Any, learnt: Any, weight: str | None, window: int, ahead: int,
-        threads: int | None, share: Share | None = None,
+        threads: int | None, share: Any = None,
     ) -> None:  # fmt: skip
         """Not called by users: see `stream`. `share`: a `Share` of the rows, None: all."""
         self._folder, self._learnt, self._share = folder, learnt, share
@@ -211,12 +211,13 @@ class Stream:
             {name: encoding.as_dict() for name, encoding in self.encoding.items()},
             *(np.asarray(value).tolist() for value in (
                 self.mean, self.scale, found.target_mean, found.target_scale)),
-            None if self._share is None else [self._share.seed, self._share.low, self._share.high],
         ])  # fmt: skip
         for part in range(len(self._folder.readers)):
             self._folder.check_unchanged(part)
         marks = [_mark(reader.source) for reader in self._folder.readers]
-        return {"files": marks, "columns": hashlib.sha256(text.encode()).hexdigest()}
+        share = self._share and [self._share.seed, self._share.low, self._share.high]
+        columns = hashlib.sha256(text.encode()).hexdigest()
+        return {"files": marks, "columns": columns, "share of the rows": share}
 
     def for_fit(self, net: MLP[Any], batch_size: int | None, shuffle: bool) -> Any:
         """The source of `fit`: arrays where a window holds all rows. `batch_size` None: all."""
@@ -237,7 +238,9 @@ class Stream:
         x, y, s = Windows(net, self, None, False).all()
         return x, y if net.spec.loss.labelled else y.reshape(len(x), -1), s
 
-    def blocks(self, net: MLP[Any], labelled: bool = True) -> Iterator[tuple[Any, Any, Any]]:
+    def blocks(
+        self, net: MLP[Any], labelled: bool = True
+    ) -> Generator[tuple[Any, Any, Any], None, None]:
         """(x, y or None, sample weights or None) of some rows each, in order, for evaluation."""
         return Windows(net, self, None, False, labelled).blocks()
 

@@ -8,6 +8,8 @@ in which order, is for `total`: `_training/ranks.py`, `interop/dask`.
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 
 from .. import curvature
@@ -75,17 +77,18 @@ def part_weights(value, name: str, dtype, n: int) -> np.ndarray:
 
 
 def total_of(net, blocks, threads):
-    """`Summed.total` of the rows of this place: blocks() yields (X, y, weights or None), which are
-    added in that order."""
+    """`Summed.total` of the rows of this place: the generator blocks() yields (X, y, weights or
+    None), which are added in that order."""
     net = without_l2(net)
 
     def total(kind, theta, v=None):
         sums = np.zeros(width(net, kind))
-        for x, y, s in blocks():
-            y = y if net.spec.loss.labelled else y.reshape(x.shape[0], -1)
-            more = part(net, kind, theta, x, y, s, v, threads)
-            if more is not None:
-                sums += more
+        with closing(blocks()) as rows:  # an error leaves no reader behind
+            for x, y, s in rows:
+                y = y if net.spec.loss.labelled else y.reshape(x.shape[0], -1)
+                more = part(net, kind, theta, x, y, s, v, threads)
+                if more is not None:
+                    sums += more
         return sums
 
     return total
@@ -140,27 +143,28 @@ def passes(run, summed: Summed, steps):
     """A function that makes an epoch of first-order steps in place and returns its row of the
     history, or None where a callback stopped it within.
 
-    `steps(epoch)` makes an iterator of functions of theta, each the sum of a step's parts.
+    `steps(epoch)` makes a generator of functions of theta, each the sum of a step's parts.
     """
     result = run.result
 
     def epoch():
         losses, weights, optimizer = [], [], result.optimizer
-        for total in steps(result.epochs):
-            if result.stopped:
-                return None
-            run.look_for_stop()
-            sums = total(result.theta)
-            if sums[WEIGHT] == 0:
-                continue  # no step
-            loss, grad = summed.mean(sums, result.theta)
-            with np.errstate(over="ignore", under="ignore"):
-                grad = grad.astype(result.theta.dtype, copy=False)
-            optimizer.step(result.theta, grad)
-            losses.append(loss * sums[WEIGHT])
-            weights.append(sums[WEIGHT])
-            if run.says_stop(run.on_step):
-                result.stopped = "callback"
+        with closing(steps(result.epochs)) as totals:
+            for total in totals:
+                if result.stopped:
+                    return None
+                run.look_for_stop()
+                sums = total(result.theta)
+                if sums[WEIGHT] == 0:
+                    continue  # no step
+                loss, grad = summed.mean(sums, result.theta)
+                with np.errstate(over="ignore", under="ignore"):
+                    grad = grad.astype(result.theta.dtype, copy=False)
+                optimizer.step(result.theta, grad)
+                losses.append(loss * sums[WEIGHT])
+                weights.append(sums[WEIGHT])
+                if run.says_stop(run.on_step):
+                    result.stopped = "callback"
         if not weights:
             raise ValueError("there are no rows that count in this epoch; expected at least one")
         rate = optimizer.rate(max(0, optimizer.steps - 1))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class Windows:
                     np.random.default_rng([draw, index]).shuffle(order)
                 yield x, y, s, order, self.rows
 
-    def blocks(self) -> Iterator[tuple]:
+    def blocks(self) -> Generator[tuple, None, None]:
         """(x, y, s) of the windows in the order of the files."""
         return self._read(self._stream.units, 0)
 
@@ -116,7 +116,7 @@ class Windows:
     def _new(self) -> Window:
         return Window(self.window, self._net, self.labelled, self.weighted)
 
-    def _read(self, units, skip: int) -> Iterator[tuple]:
+    def _read(self, units, skip: int) -> Generator[tuple, None, None]:
         """Arrays of one window after the other, each until the next is asked for."""
         ahead = self._stream.ahead
         if not ahead:

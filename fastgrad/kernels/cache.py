@@ -13,6 +13,7 @@ first call: 0.35 s with SciPy, which it imports too, 0.2 s without.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -89,10 +90,10 @@ def _write(path: str, entry) -> None:
             file.write(hashlib.sha256(data).digest() + data)
         os.replace(temporary, path)
     except OSError:  # full or read-only: the kernel works, the next process compiles again
-        try:
+        pass
+    finally:
+        with contextlib.suppress(OSError):  # by now it has another name
             os.unlink(temporary)
-        except OSError:
-            pass
 
 
 def code_of(library, names, linked: bool = False) -> tuple:

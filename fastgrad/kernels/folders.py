@@ -71,7 +71,9 @@ def _user_cache() -> str | None:
 def _is_writable(folder: str) -> bool:
     """Whether files can be made there, maybe after the folder itself."""
     while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
+        below, folder = folder, os.path.dirname(folder)
+        if folder == below:  # a drive that is not there
+            return False
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 

@@ -7,7 +7,7 @@ partitions, lazy predictions. Everything else of training is theirs.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -15,13 +15,23 @@ from sklearn.utils.validation import check_is_fitted
 from ...metrics import _r2
 from ..sklearn import FastMLPClassifier, FastMLPRegressor
 from ..sklearn.mlp import FastMLP
-from ..sklearn.parameters import CLASSIFIER, REGRESSOR, extended
+from ..sklearn.parameters import (
+    CLASSIFIER,
+    REGRESSOR,
+    ActivationName,
+    HiddenLayers,
+    Keywords,
+    extended,
+)
 from .engines import Cluster, engine
 from .labelled import coded, looked, right, squares, total_weight
 from .lazy import nameless, predicted
 from .partitions import is_dask
 from .sums import PartedRows, gathered_rows
 from .training import PreparedRows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 BATCH_ROWS = 2**16  # of "auto": a step's arithmetic beside the milliseconds of its scheduling
 
@@ -57,7 +67,7 @@ _DIFFERENCES = """
 class _DaskMLP:
     """Before `FastMLPClassifier` or `FastMLPRegressor` among the bases."""
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on all partitions.
 
         Parameters
@@ -77,16 +87,16 @@ class _DaskMLP:
             del self._weights_given
 
     @property
-    def partial_fit(self):
+    def partial_fit(self) -> Any:
         raise AttributeError(f"{type(self).__name__} has no partial_fit; use warm_start=True")
 
     @property
-    def client_(self):
+    def client_(self) -> Any:
         check_is_fitted(self)
         at = engine(self.client)
         return at.client if isinstance(at, Cluster) else None
 
-    def to_local(self):
+    def to_local(self) -> Any:
         """The fitted estimator of `fastgrad.interop.sklearn`, which needs no Dask.
 
         Returns
@@ -100,10 +110,10 @@ class _DaskMLP:
         vars(local).update({k: v for k, v in learnt.items() if not k.startswith("_sklearn")})
         return local
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         twin = type(self)(**{**self.get_params(deep=False), "client": None})
         twin.client = self.client
         return twin
@@ -184,7 +194,19 @@ class DaskMLPClassifier(_DaskMLP, FastMLPClassifier):
     """
 
     _parameter_constraints: ClassVar = {**CLASSIFIER, "client": "no_validation"}
-    __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1, client=None)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hidden_layer_sizes: HiddenLayers = ...,
+            activation: ActivationName = ...,
+            *,
+            class_weight: dict[Any, float] | Literal["balanced"] | None = ...,
+            client: Any = ...,
+            **options: Unpack[Keywords],
+        ) -> None: ...
+    else:
+        __init__ = extended(FastMLP.__init__, class_weight=None, n_networks=1, client=None)
     _local, _classifies = FastMLPClassifier, True
 
     def _targets(self, X, facts, sample_weight, first, classes, incremental):
@@ -218,22 +240,22 @@ class DaskMLPClassifier(_DaskMLP, FastMLPClassifier):
             counts[np.searchsorted(self.classes_, fact.classes)] += fact.counts
         return counts.sum() / (self.classes_.size * np.where(counts > 0, counts, 1.0))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """The labels: a dask array in the chunks of X, not yet computed."""
         check_is_fitted(self)
         return self._lazily(X, "predict", self.n_outputs_ if self._multilabel else None)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Any:
         """Probabilities (n, classes), lazily."""
         check_is_fitted(self)
         return self._lazily(X, "predict_proba", len(self.classes_))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Any:
         """Their logarithms, lazily."""
         check_is_fitted(self)
         return self._lazily(X, "predict_log_proba", len(self.classes_))
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of the rows whose labels are predicted; computed at once."""
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)
@@ -257,9 +279,22 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
     """
 
     _parameter_constraints: ClassVar = {**REGRESSOR, "client": "no_validation"}
-    __init__ = extended(
-        FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1, client=None
-    )
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hidden_layer_sizes: HiddenLayers = ...,
+            activation: ActivationName = ...,
+            *,
+            loss: Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"] = ...,
+            quantile: float = ...,
+            client: Any = ...,
+            **options: Unpack[Keywords],
+        ) -> None: ...
+    else:
+        __init__ = extended(
+            FastMLP.__init__, loss="squared_error", quantile=0.5, n_networks=1, client=None
+        )
     _local, _classifies = FastMLPRegressor, False
 
     def _targets(self, X, facts, sample_weight, first, classes, incremental):
@@ -276,12 +311,12 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
         self._parted_offset = math.fsum(fact.offset for fact in facts) / X.total
         return None, None, outputs, loss
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Predictions: a dask array in the chunks of X, not yet computed."""
         check_is_fitted(self)
         return self._lazily(X, "predict", None if self._one_column else self.n_outputs_)
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R^2, the mean over outputs; computed at once."""
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, Generic
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import training
 from ..._core import check
 from ..._core.calls import checked_network
+from ..._training.optimizer import Optimizer
 from ..._training.sources import Elsewhere
+from ..._training.stream import Stream
+from ...network import MLP
+from ...second_order import SecondOrder
+from ...typing import D, Numbers, OptimizerName, PathLike, Seed
 from .engines import engine
 from .sums import DaskSource, PartedRows, gathered_rows
 
 
-def loss_and_grad(net, theta, X, y, sample_weight=None, client=None):
+def loss_and_grad(
+    net: MLP[D], theta: Numbers, X: Any, y: Any, sample_weight: Any = None, client: Any = None
+) -> tuple[float, NDArray[D]]:
     """The loss and its gradient over partitions of the rows (formula 40).
 
     Each worker adds what its partitions give; sums are those of a binary tree over the partitions'
@@ -70,7 +81,7 @@ def loss_and_grad(net, theta, X, y, sample_weight=None, client=None):
     return PartedLoss(net, X, y, sample_weight, client).loss_and_grad(theta)
 
 
-class PartedLoss:
+class PartedLoss(Generic[D]):
     """The loss of a network over partitions that were checked once and stay where they are.
 
     Parameters
@@ -96,13 +107,18 @@ class PartedLoss:
     36.0
     """
 
-    def __init__(self, net, X, y, sample_weight=None, client=None):
+    net: MLP[D]
+    size: int
+
+    def __init__(
+        self, net: MLP[D], X: Any, y: Any, sample_weight: Any = None, client: Any = None
+    ) -> None:
         self.net = checked_network(net)
         at = engine(client)
         rows = PartedRows(net, at, gathered_rows(at, X, y, sample_weight))
         self.size, self._summed = rows.size, rows.summed()
 
-    def loss(self, theta) -> float:
+    def loss(self, theta: Numbers) -> float:
         """The loss alone.
 
         Examples
@@ -117,7 +133,7 @@ class PartedLoss:
         """
         return self._summed.loss(self._theta(theta))
 
-    def loss_and_grad(self, theta):
+    def loss_and_grad(self, theta: Numbers) -> tuple[float, NDArray[D]]:
         """The loss and its gradient, as the function of that name.
 
         Examples
@@ -133,7 +149,7 @@ class PartedLoss:
         loss, grad = self._summed.loss_and_grad(self._theta(theta))
         return loss, grad.astype(self.net.dtype, copy=False)
 
-    def ggn_vp(self, theta, v) -> np.ndarray:
+    def ggn_vp(self, theta: Numbers, v: Numbers) -> NDArray[np.float64]:
         """Gauss and Newton's matrix times v (p,), float64, as `fastgrad.curvature.ggn_vp`.
 
         Examples
@@ -183,11 +199,27 @@ class PreparedRows(Elsewhere):
 
 
 def fit(
-    net, X, y, *, theta=None, optimizer="adam", epochs: int = 20, batch_size: int | None = None,
-    sample_weight=None, client=None, validation=None, seed=None, shuffle: bool = True,
-    patience: int | None = None, min_delta: float = 0.0, callbacks=(), progress=None,
-    checkpoint=None, checkpoint_every: int = 1, resume: bool = False,
-) -> training.FitResult:  # fmt: skip
+    net: MLP[D],
+    X: Any,
+    y: Any,
+    *,
+    theta: Numbers | None = None,
+    optimizer: Optimizer | SecondOrder | OptimizerName = "adam",
+    epochs: int = 20,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    client: Any = None,
+    validation: training.Batch | Stream | None = None,
+    seed: Seed = None,
+    shuffle: bool = True,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    callbacks: training.Callback[D] | Iterable[training.Callback[D]] = (),
+    progress: bool | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int = 1,
+    resume: bool = False,
+) -> training.FitResult[D]:
     """`fastgrad.fit` over Dask collections: one task a worker and step, the same optimisers.
 
     Parameters
@@ -201,8 +233,8 @@ def fit(
         ones pay: a step costs some milliseconds of scheduling.
     shuffle : bool
         Each epoch a new order of the rows of each partition, before shares are cut from it.
-    validation : (X, y) or (X, y, sample_weight), optional
-        Arrays, which are evaluated in this process.
+    validation : (X, y), (X, y, sample_weight) or Stream, optional
+        Arrays or files, which are evaluated in this process.
     theta, optimizer, epochs, seed, patience, min_delta, callbacks, progress, checkpoint, \
 checkpoint_every, resume
         As for `fastgrad.fit`. All optimisers are for it; "lbfgs", `NewtonCG` and
