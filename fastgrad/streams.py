@@ -196,6 +196,10 @@ def of_folder(
     most = held_out * min(1.0, window / max(expected, 1.0))
     made = whole._part(most, 2.0, seed)
     made.held_out = whole._part(0.0, most, seed)
+    if not made.held_out.rows:
+        raise ValueError(
+            f"held_out is {held_out}, of {sum(learnt.rows)} rows none; expected a larger share"
+        )
     return made
 
 
@@ -256,14 +260,21 @@ def _sources(data) -> list:
         kind = getattr(getattr(data, "filesystem", None), "type_name", "local")
         if kind != "local":
             raise ValueError(f"data is on a file system of kind {kind}; expected files here")
+        if getattr(data, "_scan_options", None):
+            raise ValueError(
+                "data is a Dataset with a filter, which a stream would not apply; expected one "
+                "without: write the rows that are left to files"
+            )
         return [of_path(name, keys_of(os.path.dirname(name).split("/"))) for name in data.files]
     if isinstance(data, (str, os.PathLike)):
         data = [data]
-    elif not isinstance(data, (list, tuple)) or not data:
+    elif not isinstance(data, (list, tuple)):
         raise TypeError(
             f"data is a {type(data).__name__}; expected files, a folder, a pattern or a "
             f"pyarrow.dataset.Dataset"
         )
+    elif not data:
+        raise ValueError("data is empty; expected at least one file")
     return find([os.fspath(name) for name in data])
 
 

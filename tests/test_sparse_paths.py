@@ -252,6 +252,11 @@ def test_svmlight_files_are_trained_evaluated_and_predicted(cli, files):
     assert cli("check", "train-model.npz", "test.svm")[0] == 0
 
 
+def test_svmlight_files_are_not_read_in_windows(cli, files):
+    code, _, err = cli("train", "train.svm", "--window", "50")
+    assert code == 2 and "--window is not for svmlight files" in err
+
+
 def test_svmlight_regressions_ensembles_and_several_files(cli, files):
     code, out, _ = cli("train", "real.svmlight", "--layers", "none", "--networks", "2", "--json",
                        "--epochs", "60")  # fmt: skip

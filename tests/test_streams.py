@@ -315,6 +315,25 @@ def test_numbers_of_which_one_is_misspelt(folder):
         fg.stream("a.csv", target="y", task="regression")
 
 
+def test_messages_count_cells_of_all_files(folder):
+    for part in range(2):
+        words = [f"{part}-{row}" for row in range(300)]
+        pq.write_table(pa.table({"a": words, "y": np.arange(300.0)}), f"many-{part}.parquet")
+    with pytest.raises(ValueError, match="a has 600 different values in 600 rows"):
+        fg.stream("many-*.parquet", target="y")
+    for part, cell in enumerate(["4", "oops"]):
+        Path(f"odd-{part}.csv").write_text("a,y\n" + "1,2.5\n" * 30 + f"{cell},2.5\n")
+    with pytest.raises(ValueError, match=r"odd-1\.csv: row 31, .*\(61 of 62 cells are\)"):
+        fg.stream("odd-*.csv", target="y")
+
+
+def test_an_infinite_target_is_named_without_a_warning(folder):
+    y = np.r_[np.arange(99) / 7, -np.inf]
+    pq.write_table(pa.table({"a": np.arange(100.0), "y": y}), "infinite.parquet")
+    with pytest.raises(ValueError, match="row 100, column y: -inf; expected a finite number"):
+        fg.stream("infinite.parquet", target="y")
+
+
 def test_targets_of_many_values(csv, folder):
     """The values of text are gathered up to a thousand; means need none of them."""
     data = real(csv)
@@ -638,12 +657,17 @@ def test_files_that_change_between_epochs(parts):
 
 def test_arguments_that_do_not_fit(parquet):
     data = labelled(parquet)
+    filtered = pa.dataset.dataset(parquet).filter(pa.dataset.field("x0") > 0)
     for call, words in (
         (lambda: fit(fg.MLP([3, 3], loss="cross_entropy"), data), "net has 3 inputs; the columns"),
         (lambda: fit(fg.MLP([D, 3]), data), "the loss mse is for a regression"),
         (lambda: fit(classifier(), data, batch_size=501), "expected a window that holds a batch"),
         (lambda: labelled(parquet, window=0), "window is 0"),
         (lambda: labelled(parquet, held_out=1.0), "held_out is 1.0"),
+        (lambda: labelled(parquet, held_out=1e-12), "held_out is 1e-12, of 3000 rows none"),
+        (lambda: fg.stream([]), "data is empty"),
+        (lambda: fg.stream(filtered), "data is a Dataset with a filter"),
+        (lambda: fit(fg.MLP([data.n_inputs, 5], "cross_entropy"), data), "5 outputs; .* 3 classes"),
         (lambda: labelled(parquet, task="guess"), "task is 'guess'"),
         (lambda: labelled(parquet, unknown="ask"), "unknown is 'ask'"),
     ):
@@ -654,6 +678,7 @@ def test_arguments_that_do_not_fit(parquet):
         (lambda: fg.evaluate(classifier(), classifier().init(0), data, LABELS), "beside a stream"),
         (lambda: fg.evaluate(classifier(), classifier().init(0), X), "y is missing"),
         (lambda: fg.stream(7), "data is a int"),
+        (lambda: classifier().loss_and_grad(classifier().init(0), data, LABELS), "X is a Stream"),
         (lambda: labelled(parquet, csv={"separator": ";"}), "csv is"),
         (lambda: labelled(parquet, drop=[1]), "drop is"),
     ):

@@ -27,7 +27,7 @@ def is_streamed(args) -> bool:
     """Whether a command's data are read window by window: asked for, or too large."""
     if svmlight.are_svmlight(args.data):
         if args.window is not None:
-            raise UserError("--window is not for svmlight files; expected CSV or Parquet")
+            raise UserError("--window is not for svmlight files, which are read at once")
         return False
     if args.window is not None:
         return True

@@ -14,12 +14,17 @@ _CELLS = 10_000  # that stand for all of a column, in the same shares
 
 @dataclass(eq=False)
 class _Standing(Table):
-    """A column whose cells stand for those of many files; `places` are where they come first."""
+    """A column whose cells stand for those of many files, each for `shares` of them; `places` are
+    where they come first."""
 
     places: list[str] = field(default_factory=list)
+    shares: np.ndarray | None = None
 
     def where(self, row: int, column: str = "") -> str:
         return self.places[row] + (f", column {column}" if column else "")
+
+    def count(self, cells: np.ndarray) -> int:
+        return round(float(self.shares[cells].sum()))
 
 
 class Distinct:
@@ -31,7 +36,8 @@ class Distinct:
         self.counts: dict[object, int] = {}
         self._all: dict[object, int] = {}
         self._places: dict[object, str] = {}
-        self.rows = self.missing = 0  # of the rows to train on
+        self.rows = 0
+        self.missing = 0  # of the rows to train on
         self.first_missing = ""
         self.category = self.numeric = False
 
@@ -43,7 +49,7 @@ class Distinct:
         """Cells, which of their rows are to train on (None: all), and a row's place by number."""
         absent = column.absent()
         cells = np.ones(len(absent), bool) if training is None else training
-        self.rows += int(cells.sum())
+        self.rows += len(cells)
         if absent.any():
             self.missing += int((absent & cells).sum())
             self.first_missing = self.first_missing or where(int(np.argmax(absent)))
@@ -80,13 +86,14 @@ class Distinct:
         places = [self._places[value] for value in values]
         if self.numeric:
             column = Column(np.array(values))
-            cells = np.arange(len(values))
+            cells, shares = np.arange(len(values)), np.array(list(self._all.values()))
         else:
             counts = np.array([self._all[value] for value in values], np.float64)
             few = np.maximum(1, np.rint(counts * (_CELLS / max(counts.sum(), 1))))
             cells = np.repeat(np.arange(len(values)), few.astype(np.int64))
+            shares = (counts / few)[cells]
             column = Column(cells, words=values, category=self.category)
         return _Standing(
             source, {self.name: column}, rows, targets=[self.name], decimal=decimal,
-            places=[places[cell] for cell in cells],
+            places=[places[cell] for cell in cells], shares=shares,
         )  # fmt: skip

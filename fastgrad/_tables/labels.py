@@ -98,8 +98,8 @@ def _mixed(table: Table, name: str, found: list) -> str:
     row = int(np.argmin(numeric))
     raise ValueError(
         f"{table.where(row, name)}: {table.columns[name].cell(row)}; expected a number "
-        f"({numeric.sum()} of {table.rows} cells are): correct it or leave the row out, or say "
-        f"--task classification if these are labels"
+        f"({table.count(numeric)} of {table.rows} cells are): correct it or leave the row out, or "
+        f"say --task classification if these are labels"
     )
 
 

@@ -131,7 +131,7 @@ class _Pass:
 
     def _check_words(self, name: str, words: Distinct) -> Table:
         """The table of a column of text; a ValueError where it can be no input."""
-        table = words.table(self.source, sum(self.rows) + words.rows, self.folder.decimal)
+        table = words.table(self.source, words.rows, self.folder.decimal)
         table.targets = []
         amount = "" if self.force else written_amount(table, name)
         if amount:
@@ -267,7 +267,8 @@ class _Target:
         if values is None:
             values = self._values(table, data, keep)
         if values is not None:
-            self.moments.add((values if keep is None else values[keep])[:, None])
+            with np.errstate(over="ignore", invalid="ignore"):  # `check_real` names them
+                self.moments.add((values if keep is None else values[keep])[:, None])
 
     def _values(self, table: Table, data, keep):
         """float64 (rows,); None where a cell is no number, or has been."""

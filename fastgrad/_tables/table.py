@@ -91,6 +91,10 @@ class Table:
             row -= rows
         return f"{source}: row {row + self.first}" + (f", column {column}" if column else "")
 
+    def count(self, cells: np.ndarray) -> int:
+        """How many cells of a column a mask picks."""
+        return int(cells.sum())
+
     def inputs(self) -> list[str]:
         """The columns that are no targets."""
         return [name for name in self.columns if name not in self.targets]
@@ -186,7 +190,7 @@ def written_amount(table: Table, name: str) -> str:
 def _odd_cell(table: Table, name: str, found: list, advice: str) -> str:
     column = table.columns[name]
     odd = np.array([value is None for value in found] + [False])[column.values]
-    row, numeric = int(np.argmax(odd)), int((~odd & (column.values >= 0)).sum())
+    row, numeric = int(np.argmax(odd)), table.count(~odd & (column.values >= 0))
     comma = ""
     if table.decimal == "." and number(column.words[column.values[row]], ",") is not None:
         comma = "a decimal comma? --decimal , reads it; else "
@@ -195,5 +199,5 @@ def _odd_cell(table: Table, name: str, found: list, advice: str) -> str:
     )
     return (
         f"{table.where(row, name)}: {column.cell(row)}; expected a number ({numeric} of "
-        f"{len(odd)} cells are): {comma}{advice}"
+        f"{table.rows} cells are): {comma}{advice}"
     )

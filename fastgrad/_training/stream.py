@@ -147,6 +147,10 @@ class Stream:
             raise ValueError(
                 f"net has {net.n_outputs} outputs; {self.source} has {len(found.targets)} targets"
             )
+        if self.classes and loss.labelled and net.n_outputs != len(self.classes):
+            raise ValueError(
+                f"net has {net.n_outputs} outputs; {self.source} has {len(self.classes)} classes"
+            )
         shifted = loss.link == "identity"
         return Model(
             net, np.zeros(net.n_parameters, net.dtype) if theta is None else theta,

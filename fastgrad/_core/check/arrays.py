@@ -114,6 +114,8 @@ def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.nda
     elif kind.newbyteorder("=") not in (F32, F64):
         if hasattr(value, "theta"):  # what `fit` returned
             raise TypeError(f"{name} is a {type(value).__name__}; pass its theta: result.theta")
+        if hasattr(value, "held_out"):  # what `stream` returned
+            raise TypeError(f"{name} is a Stream, for fit and evaluate alone; expected an array")
         raise TypeError(
             f"{name} has dtype {array.dtype}; expected float32 or float64 "
             f"(or integers or booleans): convert it with {name}.astype(...)"
