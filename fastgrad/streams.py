@@ -15,7 +15,7 @@ import numpy as np
 
 from ._core import check
 from ._core.names import list_public
-from ._tables import roles
+from ._tables import hints, roles
 from ._tables.blocks import Folder
 from ._tables.held_out import Share
 from ._tables.layout import Reading
@@ -164,14 +164,22 @@ def stream(
         given = [name for name, is_default in own.items() if not is_default]
         if given:
             raise TypeError(f"{', '.join(given)} beside like; expected like alone")
-        return _like(sources, reading, like, weight, window, ahead, threads)
+        with hints.in_python():
+            return _like(sources, reading, like, weight, window, ahead, threads)
     dropped = [*_names(drop, "drop"), *more]
-    choose = roles.for_training(_names(target, "target"), _names(features, "features"), dropped)
-    return of_folder(
-        Folder(sources, reading, choose, more), weight=weight, window=window, ahead=ahead,
-        standardize=standardize, held_out=held_out, seed=seed, task=task, impute=impute,
-        unknown=unknown, force=force, threads=threads, progress=progress,
-    )  # fmt: skip
+    targets, inputs = _names(target, "target"), _names(features, "features")
+    for name, others in (("target", targets), ("features", inputs)):
+        if weight in others:
+            raise ValueError(
+                f"weight is {weight!r}, which {name} names too; expected another column"
+            )
+    choose = roles.for_training(targets, inputs, dropped)
+    with hints.in_python():
+        return of_folder(
+            Folder(sources, reading, choose, more), weight=weight, window=window, ahead=ahead,
+            standardize=standardize, held_out=held_out, seed=seed, task=task, impute=impute,
+            unknown=unknown, force=force, threads=threads, progress=progress,
+        )  # fmt: skip
 
 
 def of_folder(

@@ -327,6 +327,30 @@ def test_messages_count_cells_of_all_files(folder):
         fg.stream("odd-*.csv", target="y")
 
 
+@pytest.mark.parametrize(
+    ("cells", "options", "words"),
+    [
+        ("x,y\n1,2.5\n,3.5\n", {}, "column x: missing: .* or say impute=True$"),
+        ("x,y\n1,2.5\n2,\n", {}, r"leave the row out \(csv\[\"nulls\"\] says what is missing\)"),
+        ("x,t,y\n1,2020-01-02,2.5\n", {}, 'leave it out with drop="t"$'),
+        ("x,t u,y\n1,2020-01-02,2.5\n", {}, 'leave it out with drop="t u"$'),
+        (
+            "x,t,y\n" + "1,3%,2.5\n2,4%,2.5\n1,5%,3.5\n" * 9,
+            {},
+            "leave it out with drop, .* for text with force=True",
+        ),
+        ("x,y\n1,2.5\n", {"features": ["x", "y"]}, "^features names 'y', which is the target"),
+        ("x,y\n1,2.5\n", {"features": "x", "drop": "x"}, "^features and drop both name 'x'"),
+        ("x,y\n1,2.5\n", {"weight": "y"}, "^weight is 'y', which target names too"),
+    ],
+)
+def test_messages_name_arguments_not_options(folder, cells, options, words):
+    Path("cells.csv").write_text(cells)
+    with pytest.raises(ValueError, match=words) as caught:
+        fg.stream("cells.csv", target="y", task="regression", **options)
+    assert "--" not in str(caught.value)
+
+
 def test_an_infinite_target_is_named_without_a_warning(folder):
     y = np.r_[np.arange(99) / 7, -np.inf]
     pq.write_table(pa.table({"a": np.arange(100.0), "y": y}), "infinite.parquet")

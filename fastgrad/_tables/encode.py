@@ -120,7 +120,8 @@ def _check_filled(table: Table, name: str, impute: bool) -> None:
     absent = table.columns[name].absent()
     if absent.all() and table.rows:
         raise ValueError(
-            f"{table.source}: column {name} is empty in every row: leave it out with --drop {name}"
+            f"{table.source}: column {name} is empty in every row: leave it out with --drop "
+            f"{shlex.quote(name)}"
         )
     if absent.any() and not impute:
         row = int(np.argmax(absent))

@@ -7,6 +7,7 @@ of inputs that stand for values of text follow from their counts.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,7 @@ class _Pass:
             return True
         raise ValueError(
             f"{self.source}: column {name} holds {kind}; expected numbers, text or true and "
-            f"false: leave it out with --drop {name}"
+            f"false: leave it out with --drop {shlex.quote(name)}"
         )
 
     def learnt(self, task, threads, progress) -> Learnt:
@@ -198,7 +199,7 @@ class _Pass:
         if first and not self.moments.rows[place]:
             raise ValueError(
                 f"{self.source}: column {name} is empty in every row: leave it out with --drop "
-                f"{name}"
+                f"{shlex.quote(name)}"
             )
         if first and not self.impute:
             raise ValueError(
@@ -219,7 +220,7 @@ class _Pass:
         if words.first_missing and not words.counts:
             raise ValueError(
                 f"{self.source}: column {name} is empty in every row: leave it out with --drop "
-                f"{name}"
+                f"{shlex.quote(name)}"
             )
         if words.first_missing and not self.impute:
             raise ValueError(

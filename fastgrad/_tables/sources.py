@@ -105,9 +105,11 @@ def find(names) -> list[Source]:
             sources.append(of_path(path))
     endings = {source.ending for source in sources}
     if len(sources) > 1 and not (endings <= {".csv", ".tsv"} or endings == {".parquet"}):
+        first = {source.ending: source.name for source in reversed(sources)}
         raise ValueError(
-            f"{' and '.join(sorted(endings))} files together; expected one file, or several of "
-            f"CSV or of Parquet"
+            f"{' and '.join(sorted(endings))} files together, as "
+            f"{' and '.join(first[ending] for ending in sorted(endings))}; expected one file, or "
+            f"several of CSV or of Parquet"
         )
     return sources
 
