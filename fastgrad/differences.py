@@ -157,7 +157,7 @@ def numerical_jacobian(
     stencil: StencilName = "five_point",
     layout: LayoutName = "numerator",
 ) -> NDArray[np.float64]:
-    """Jacobian ∂f/∂theta by differences (row 5, section 4 of arXiv 1802.01528).
+    """Jacobian ∂f/∂theta by differences (formula 5, section 4 of arXiv 1802.01528).
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def numerical_gradient(
     step: float | None = None,
     stencil: StencilName = "five_point",
 ) -> NDArray[np.float64]:
-    """Gradient ∇f by differences (row 4, section 3 of arXiv 1802.01528).
+    """Gradient ∇f by differences (formula 4, section 3 of arXiv 1802.01528).
 
     Parameters and errors are those of `numerical_jacobian`, but f returns a scalar.
 

@@ -81,8 +81,8 @@ def vjp(
 
     Notes
     -----
-    Formulas 24 and 30: row 24's way back from any output cotangent. A cotangent passes an output
-    ReLU where the output is not 0 or less. NaN in X, theta or the cotangent shows.
+    Formula 30: the way back of formula 24, from any cotangent of the outputs. A cotangent passes an
+    output ReLU where the output is not 0 or less. NaN in X, theta or the cotangent shows.
 
     Examples
     --------

@@ -232,7 +232,8 @@ def clipped_loss_and_grad(
     -----
     Formula 32 (Abadi et al., *Deep Learning with Differential Privacy*, 2016, arXiv 1607.00133,
     algorithm 1): the rows of every delta are scaled, then dW = A^T Delta is the plain product. With
-    C infinite it has the bits of `MLP.loss_and_grad`, but for one neuron, whose loop is another.
+    C infinite it has the bits of `MLP.loss_and_grad`, but for one neuron, whose loop is another,
+    and for sparse rows with duplicates, which are added up in a copy first.
 
     Examples
     --------

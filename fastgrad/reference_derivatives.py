@@ -70,7 +70,7 @@ def mlp_jvp(
     tangent_X: Array | None = None,
     **options: Any,
 ) -> Array:
-    """Tangents of the outputs, ``(n, k)``: RZ = RA W + A RW + Rb, RA = RZ f'(z) (row 30).
+    """Tangents of the outputs, ``(n, k)``: RZ = RA W + A RW + Rb, RA = RZ f'(z) (formula 30).
 
     Examples
     --------
@@ -95,7 +95,7 @@ def _tangents(theta, X, tangent, layer_sizes, tangent_X=None, **options):
 def mlp_vjp(
     theta: Array, X: Array, cotangent: Array, layer_sizes: Sequence[int], **options: Any
 ) -> tuple[Array, Array]:
-    """``(gtheta, gX)``, the gradients of sum(cotangent * outputs) (row 30).
+    """``(gtheta, gX)``, the gradients of sum(cotangent * outputs) (formula 30).
 
     Examples
     --------
@@ -114,7 +114,7 @@ def mlp_vjp(
 
 
 def mlp_jacobian(theta: Array, X: Array, layer_sizes: Sequence[int], **options: Any) -> Array:
-    """Derivatives of every row's outputs by theta ``(n, k, p)`` and by X ``(n, k, d)`` (row 30)."""
+    """Derivatives of a row's outputs by theta ``(n, k, p)`` and by X ``(n, k, d)`` (formula 30)."""
     pairs = [
         [mlp_vjp(theta, x[None], e[None], layer_sizes, **options) for e in np.eye(layer_sizes[-1])]
         for x in X
@@ -175,7 +175,7 @@ def mlp_hvp(
     sample_weight: Array | None = None,
     **options: Any,
 ) -> Array:
-    """The Hessian of a network's loss times v, by the R-operator (row 34).
+    """The Hessian of a network's loss times v, by the R-operator (formula 34).
 
     Examples
     --------
@@ -210,7 +210,7 @@ def mlp_ggn_vp(
     sample_weight: Array | None = None,
     **options: Any,
 ) -> Array:
-    """Gauss and Newton's matrix times v: J v, the curvature of the loss, J^T (row 35).
+    """Gauss and Newton's matrix times v: J v, the curvature of the loss, J^T (formula 35).
 
     Examples
     --------
@@ -236,7 +236,7 @@ def mlp_ggn(
     sample_weight: Array | None = None,
     **options: Any,
 ) -> Array:
-    """Gauss and Newton's matrix ``(p, p)``: the sum of J^T H J over rows (rows 35 and 36).
+    """Gauss and Newton's matrix ``(p, p)``: the sum of J^T H J over rows (formulas 35 and 36).
 
     Examples
     --------
@@ -264,7 +264,7 @@ def mlp_kfac_factors(
     **options: Any,
 ) -> list[tuple[Array, Array]]:
     """``[(A, B), ...]``: means of [a, 1][a, 1]^T and of Z_i^T H_i Z_i, with Z_i the Jacobian of a
-    row's outputs by a layer's pre-activations (row 37). `l2` changes nothing."""
+    row's outputs by a layer's pre-activations (formula 37). `l2` changes nothing."""
     options, parameters = _split(options)
     J, _ = mlp_jacobian(theta, X, layer_sizes, **options)
     A = ref.mlp_forward(theta, X, layer_sizes, **options)

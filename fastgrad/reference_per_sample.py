@@ -55,7 +55,7 @@ def grads(
     activation: str = "relu",
     **parameters: Any,
 ) -> Array:
-    """The gradient of each sample's loss, ``dW_i = a_i delta_iᵀ, db_i = delta_i`` (row 31).
+    """The gradient of each sample's loss, ``dW_i = a_i delta_iᵀ, db_i = delta_i`` (formula 31).
 
     Parameters are those of `reference.mlp_loss_and_grad`.
 
@@ -76,7 +76,7 @@ def grads(
 
 
 def grad_norms(*args: Any, **options: Any) -> Array:
-    """The Euclidean norm of each row of `grads`, whose parameters it takes (row 31).
+    """The Euclidean norm of each row of `grads`, whose parameters it takes (formula 31).
 
     Examples
     --------
@@ -99,7 +99,7 @@ def clipped_loss_and_grad(
     sample_weight: Array | None = None,
     **options: Any,
 ) -> tuple[float, Array]:
-    """The loss, and the mean of the rows of `grads` each clipped to `max_norm` (row 32).
+    """The loss, and the mean of the rows of `grads` each clipped to `max_norm` (formula 32).
 
     ``(1/n) Σ min(1, C/‖g_i‖) g_i``, with weights ``1/Σ s_i``; the penalty is not clipped.
     Parameters are those of `reference.mlp_loss_and_grad`.
@@ -123,7 +123,7 @@ def clipped_loss_and_grad(
 
 
 def gram(first: Array, second: Array) -> Array:
-    """Inner products of the rows of two results of `grads` (row 33).
+    """Inner products of the rows of two results of `grads` (formula 33).
 
     Examples
     --------
@@ -160,7 +160,7 @@ def jacobian(
 
 
 def ntk(first: Array, second: Array) -> Array:
-    """Inner products of the rows of two Jacobians, ``(n, n2, k, k)`` (row 33).
+    """Inner products of the rows of two Jacobians, ``(n, n2, k, k)`` (formula 33).
 
     Examples
     --------

@@ -115,6 +115,7 @@ def everything_guarded(after):
         patch.object(neuron, "np", own), patch.object(workspace, "np", own),
         patch.object(stack, "np", own), patch.object(csr, "np", own),
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
+        patch.object(csr, "_room", lambda plan, entries: own.empty(2 * entries, plan.dtype)),
         patch.object(calls, "np", own), patch.object(curvature, "np", own),
         patch.object(jacobians, "np", own),
         patch.object(per_sample, "np", own), patch.object(gram, "np", own),

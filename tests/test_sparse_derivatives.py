@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 from curved import draw, network
-from helpers import CUTS, DTYPES, F64, assert_close, assert_same_bits, cut_plans, forget_plans
+from helpers import (
+    CUTS,
+    DTYPES,
+    F64,
+    assert_close,
+    assert_same_bits,
+    cut_plans,
+    forget_plans,
+    run_python,
+)
 
 from fastgrad.activations import ACTIVATIONS
 from fastgrad.curvature import ggn_vp, hvp, operator, output_hvp
@@ -76,6 +85,37 @@ def test_the_same_bits_on_any_number_of_threads(rng, cut, dtype, monkeypatch):
                 assert_close(one, function(X), dtype, 100)
     finally:
         forget_plans()
+
+
+GUARDED = """
+import numpy as np
+import scipy.sparse as sp
+from curved import network
+from guards import check
+from helpers import cut_plans
+from test_sparse_derivatives import functions, sparse_problem
+
+rng = np.random.default_rng(4)
+for cut in "one task", "flushed", "wide, stored in parts":
+    cut_plans(cut)
+    for sizes, dtype, index in ([50, 3], "f4", np.int64), ([600, 40, 2], "f8", np.int32):
+        net = network(sizes, "cross_entropy", dtype)
+        theta, S, _, y, s = sparse_problem(rng, net, 150, 0.1, index, weighted=True)
+        for name in functions(net, theta, y, s, rng, 150):
+
+            def call(data, indices, indptr, theta, y, s, name=name, sizes=sizes, dtype=dtype):
+                X = sp.csr_array((150, sizes[0]), dtype=data.dtype)
+                X.data, X.indices, X.indptr = data, indices, indptr
+                net, rng = network(sizes, "cross_entropy", dtype), np.random.default_rng(5)
+                return functions(net, theta, y, s, rng, 150)[name](X)
+
+            check(call, S.data, S.indices, S.indptr, theta, y, s)
+print("swept")
+"""
+
+
+def test_arrays_flush_against_unreadable_pages():
+    assert run_python(GUARDED, NUMBA_NUM_THREADS="2") == "swept\n"
 
 
 def test_norms_of_rows_whose_columns_stand_twice(rng):

@@ -293,6 +293,7 @@ def test_svmlight_options_that_do_not_fit(cli, files):
     for options, words in [
         (["train.svm", "--target", "a"], "--target is not for svmlight files"),
         (["train.svm", "digits"], "svmlight files and others together"),
+        (["train.svm", "--window", "9"], "--window is not for svmlight files"),
         (["none.svm"], "none.svm: no such file"),
         (["zero.svm"], "expected 1 or more, or --zero-based"),
     ]:

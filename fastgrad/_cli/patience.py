@@ -17,12 +17,11 @@ def patience(quiet: bool):
     """Says it once, and only where something compiles; gives what to call when the wait is over."""
     timer = threading.Timer(DELAY, print, [WORDS], {"file": sys.stderr, "flush": True})
     timer.daemon = True
-    begun = []
+    waiting = [] if quiet else [timer]
 
     def start(name: str) -> None:
-        if not begun and not quiet:
-            begun.append(name)
-            timer.start()
+        with contextlib.suppress(IndexError):  # one thread of those that compile takes it
+            waiting.pop().start()
 
     cache.compiling.append(start)
     try:

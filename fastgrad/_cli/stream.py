@@ -25,12 +25,13 @@ STREAM_BYTES = 2**30  # of CSV or Parquet; more are not read at once
 
 def is_streamed(args) -> bool:
     """Whether a command's data are read window by window: asked for, or too large."""
-    sparse = svmlight.are_svmlight(args.data)
-    if args.window is not None:
-        if sparse:
+    if svmlight.are_svmlight(args.data):
+        if args.window is not None:
             raise UserError("--window is not for svmlight files, which are read at once")
+        return False
+    if args.window is not None:
         return True
-    if sparse or "-" in args.data or (len(args.data) == 1 and args.data[0] in datasets.names()):
+    if "-" in args.data or (len(args.data) == 1 and args.data[0] in datasets.names()):
         return False
     sources = [s for s in find(args.data) if s.ending in (".csv", ".tsv", ".parquet")]
     size = sum(source.size for source in sources)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from . import arrow, delimited
 from .layout import Reading, not_text
-from .read import family, opened, with_partition
+from .read import family, opened, with_categories, with_partition
 
 BLOCK_ROWS = 2**14  # of Parquet; a block of CSV is what is in some MiB of text
 COLUMN_BUFFER = 2**18  # bytes of a Parquet column that are read at a time
@@ -102,7 +102,7 @@ class Folder:
             for batch in read(reader, unit, stored, threads):
                 table = with_partition(pa.Table.from_batches([batch]), own, wanted)
                 if self.parquet:
-                    table = _with_categories(table, reader.categories)
+                    table = with_categories(table, reader.categories)
                 yield table
                 place += table.num_rows
         except (OSError, EOFError, lzma.LZMAError, pa.ArrowException, UnicodeError) as error:
@@ -215,14 +215,6 @@ class Folder:
             number = family(kind) == "number" or str(kind) == "null"
             kinds[name] = pa.float64() if number else kind
         return kinds
-
-
-def _with_categories(table, categories):
-    """Numbers that were pandas' categories are names again."""
-    for place, name in enumerate(table.column_names):
-        if name in categories and not arrow.is_dictionary(table.column(place)):
-            table = table.set_column(place, name, table.column(place).dictionary_encode())
-    return table
 
 
 def _stamp(source) -> tuple:

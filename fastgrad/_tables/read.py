@@ -162,10 +162,7 @@ class _Parquet:
         own = dict(self.source.partition)
         with self._opened() as file:
             table = file.read(columns=[name for name in wanted if name not in own])
-        for place, name in enumerate(table.column_names):
-            if name in self.categories and not arrow.is_dictionary(table.column(place)):
-                table = table.set_column(place, name, table.column(place).dictionary_encode())
-        return with_partition(table, own, wanted)
+        return with_partition(with_categories(table, self.categories), own, wanted)
 
     @contextlib.contextmanager
     def _opened(self):
@@ -177,6 +174,14 @@ class _Parquet:
                 yield file
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{self.source.name}: not a Parquet file: {error}") from None
+
+
+def with_categories(table, categories):
+    """Numbers that were pandas' categories are names again."""
+    for place, name in enumerate(table.column_names):
+        if name in categories and not arrow.is_dictionary(table.column(place)):
+            table = table.set_column(place, name, table.column(place).dictionary_encode())
+    return table
 
 
 def with_partition(table, own: dict, wanted):

@@ -30,9 +30,8 @@ from .micro_kernel import STORE
 from .records import call_and_plan, is_given, layer_of, step_records
 from .routines import procedure
 from .simd import I8, I32, VECTOR_BYTES, lanes, retype, shift
-from .tuning import SORTED_ENTRIES
+from .tuning import FLOAT64_ENTRIES, SORTED_ENTRIES
 
-FLOAT64_ENTRIES = 512  # of a column, from which they are summed in float64
 LOW = 0xFFFF
 
 

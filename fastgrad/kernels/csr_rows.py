@@ -3,7 +3,7 @@
 In: values, column numbers and row pointers as SciPy keeps them, in any order and with duplicates,
 which add up. Out: a row of Z; or the rows of dW that a row of X touches. Formula 38.
 Loop order: vectors of a panel, held in registers; entries. Rows of W lie anywhere, so the line of
-the entry `AHEAD` ones on is asked for meanwhile (4.7 ms against 6.9 for 1.5 million entries of 64
+the entry AHEAD_ENTRIES on is asked for meanwhile (4.7 ms against 6.9 for 1.5 million entries of 64
 float32).
 """
 
@@ -17,9 +17,7 @@ from numba.extending import intrinsic
 from .micro_kernel import RELU
 from .routines import routine
 from .simd import DOUBLE, I1, I8, I32, I64, VOID, Vectors
-
-AHEAD = 20  # entries whose rows are asked for
-_LINE = 64  # bytes of a cache line
+from .tuning import AHEAD_ENTRIES, LINE_BYTES
 
 
 def _index(builder, indices, stride, place):
@@ -65,7 +63,7 @@ def _prefetch(builder, pointer, size):
     kind = ir.FunctionType(VOID, [i8_pointer, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     start = builder.bitcast(pointer, i8_pointer)
-    for offset in [*range(0, size, _LINE), size - 1]:  # rows may begin within a line
+    for offset in [*range(0, size, LINE_BYTES), size - 1]:  # rows may begin within a line
         address = builder.gep(start, [I64(offset)])
         builder.call(function, [address, I32(0), I32(3), I32(1)])
 
@@ -77,7 +75,7 @@ def _write_row(builder, vec, total, out, init, entries, rows, ld, k, epilogue):
     that may be looked at, how many). `epilogue`: None, or whether there is a ReLU.
     """
     value, value_stride, index, index_stride, last, count = entries
-    reach, widened = builder.mul(I64(AHEAD), index_stride), total.elem != vec.elem
+    reach, widened = builder.mul(I64(AHEAD_ENTRIES), index_stride), total.elem != vec.elem
 
     def to_total(value):
         return builder.fpext(value, total.type) if widened else value

@@ -64,9 +64,11 @@ TYPICAL_ENTRIES = 64
 SCATTERED_BYTES, WRITE_FLOPS = 2 * 2**20, 8
 SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, MOST_CHUNK_ROWS = 16, 48, 4, 2**16
 # Buckets of columns where dW is GATHERED: as many columns as have so many bytes of dW, of so many
-# outputs at least, but a number of buckets; bits of their numbers; entries sorted at a time.
+# outputs at least, but a number of buckets; bits of their numbers; entries sorted at a time; of a
+# column, from which they are summed in float64.
 BUCKET_BYTES, BUCKET_OUTPUTS, LEAST_BUCKETS, BUCKET_BITS = 2**19, 16, 16, (4, 16)
-SORTED_ENTRIES = 2**14
+SORTED_ENTRIES, FLOAT64_ENTRIES = 2**14, 512
+AHEAD_ENTRIES = 20  # of a row of X, whose rows of W are prefetched
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4

@@ -15,8 +15,8 @@ mask is ``not (z <= 0)``. A masked derivative is selected, not multiplied: an in
 whatever arrives there. An infinity in a row of X whose neuron is inactive still turns the weight
 gradient into NaN here, since BLAS computes 0 * inf.
 
-Formula rows are those of Parr & Howard, *The Matrix Calculus You Need For Deep Learning*
-(arXiv 1802.01528), formulas 1 to 22; layers, networks and the other losses (23 to 27) go beyond it.
+Formulas 1 to 22 are those of Parr & Howard, *The Matrix Calculus You Need For Deep Learning*
+(arXiv 1802.01528); layers, networks, activations and the other losses (23 to 29) go beyond it.
 """
 
 from .._core.names import list_public

@@ -309,6 +309,15 @@ def test_the_regressor_is_scikit_learns_over_partitions(labelled, loss):
     np.testing.assert_allclose(found.score(*given), expected.score(X, y, s), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [DaskMLPClassifier, DaskMLPRegressor])
+def test_a_score_of_rows_that_do_not_count(rows, kind):
+    X = parted(rows[0])
+    y = (X[:, 0] > 0).astype(np.int64)
+    fitted = quiet(kind((3,), max_iter=2, random_state=0), X, y)
+    with pytest.raises(ValueError, match="no rows that count"):
+        fitted.score(X, y, da.zeros(100, chunks=30))
+
+
 def test_two_classes_columns_of_labels_and_one_class(labelled):
     X, y, _ = labelled
     settings = {"hidden_layer_sizes": (3,), "max_iter": 2, "random_state": 0}

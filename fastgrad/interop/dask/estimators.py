@@ -260,7 +260,7 @@ class DaskMLPClassifier(_DaskMLP, FastMLPClassifier):
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)
         found = self._scored(X, y, sample_weight, right)
-        return math.fsum(hit for _, hit in found) / math.fsum(total for total, _ in found)
+        return math.fsum(hit for _, hit in found) / _counted(math.fsum(s for s, _ in found))
 
 
 class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
@@ -321,8 +321,15 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)
         first = sum(self._scored(X, y, sample_weight, squares, None))
-        mean = first[1] / first[0]
+        mean = first[1] / _counted(first[0])
         return _r2(first[2], sum(self._scored(X, y, sample_weight, squares, mean))[2])
+
+
+def _counted(weight):
+    """The weight of all rows, of which one at least must count."""
+    if not np.all(weight):
+        raise ValueError("there are no rows that count; expected at least one")
+    return weight
 
 
 def _require_alike(facts, columns) -> None:
