@@ -359,7 +359,7 @@ def _gradient(ar, g, x: Bounded, decay, clip) -> Bounded:
         norm = np.sqrt((g.astype(WORK) ** 2).sum())
         value = np.minimum(WORK(1), clip / (norm + WORK(1e-6)))
         relative = (g.size + 8) * U64 + TINY_NORM * np.sqrt(g.size) / 1e-6
-        lost = ~(float(norm) < 2.0**511)  # the sum of squares may overflow, whatever the dtype
+        lost = not float(norm) < 2.0**511  # the sum of squares may overflow, whatever the dtype
         factor = ar.rounded(value, np.where(lost, np.inf, float(value) * relative))
     scaled = ar.times(factor, ar.exact(g), 0, 0)
     shrunk = decay * x.value
