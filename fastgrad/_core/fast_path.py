@@ -34,11 +34,14 @@ class FastPath:
 
     def call(self, key, *arguments):
         """What the kernel returns; None where it is not open for these arguments or refuses."""
-        try:
-            plan = self.plans[key]
-        except KeyError:
+        plan = self.plans.get(key)
+        if plan is None:
             return None
-        buffer = plan.lease()
+        free = plan.free
+        try:  # as `plan.lease()`, which costs 50 ns as a call
+            buffer = free.pop()
+        except IndexError:
+            buffer = plan.lease()
         try:
             if plan.parallel:
                 result = self.launch(plan, (*arguments, buffer))
@@ -46,7 +49,7 @@ class FastPath:
                 result = self._call(*arguments, buffer)
         except _NOT_OPEN:
             result = self._refused
-        plan.free.append(buffer)
+        free.append(buffer)
         return None if result == self._refused else result
 
     def open(self, key, plan, *given) -> None:
