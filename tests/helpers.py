@@ -244,6 +244,9 @@ def threading_layer(layer):
     return {"NUMBA_THREADING_LAYER": layer, **libraries}
 
 
+SLOWER = float(os.environ.get("FASTGRAD_TEST_SLOWER", 1))  # than a usual machine: of time limits
+
+
 def run_python(code, *args, timeout=170, **environment):
     """Run `code` in a fresh interpreter; its standard output. Any crash or warning is a failure."""
     env = {**os.environ, "PYTHONWARNINGS": "error", **environment}
@@ -251,7 +254,7 @@ def run_python(code, *args, timeout=170, **environment):
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [here, env.get("PYTHONPATH", "")]))
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
-        env=env, cwd=here, capture_output=True, text=True, timeout=timeout, check=False,
+        env=env, cwd=here, capture_output=True, text=True, timeout=SLOWER * timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -76,7 +76,7 @@ def gradient_check(
         ax.axvline(default, linestyle=":", color=color)
     ax.set(xscale="log", yscale="log", xlabel="step", ylabel="largest relative error")
     ax.grid(alpha=0.3)
-    ax.legend()
+    style.legend(ax)
     return ax
 
 

@@ -139,7 +139,7 @@ def _points(ax, X, labels):
             markeredgecolor="black", markersize=5, label=str(label),
         )  # fmt: skip
     if len(classes) > 1:
-        ax.legend(title="class")
+        style.legend(ax, title="class")
 
 
 def gradient_norms(norms: GradientNorms | History, *, ax: Axes | None = None) -> Axes:
@@ -187,5 +187,5 @@ def gradient_norms(norms: GradientNorms | History, *, ax: Axes | None = None) ->
         )  # fmt: skip
     ax.set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
     ax.grid(alpha=0.3)
-    ax.legend()
+    style.legend(ax)
     return ax

@@ -147,7 +147,7 @@ def loss_surface(
         ax.plot(*path.T, "-o", color=style.ORANGE, markersize=3, label="gradient descent")
         ax.plot(*path[0], "s", color="white", markeredgecolor="black", label="start")
         ax.plot(*path[-1], "*", color="white", markeredgecolor="black", markersize=13, label="end")
-        ax.legend()
+        style.legend(ax)
     ax.set(xlabel="w", ylabel="b", xlim=limits[0], ylim=limits[1], title="loss of one neuron")
     return ax
 
@@ -257,7 +257,7 @@ def active_rows(
     title += "" if after is None else f", then {np.count_nonzero(moved)}"
     names = ("x", "max(0, w x + b)" if y is None else "y") if one else ("x₁", "x₂")
     ax.set(xlabel=names[0], ylabel=names[1], title=title)
-    ax.legend()
+    style.legend(ax)
     return ax
 
 

@@ -28,6 +28,11 @@ def axes(ax):
     return pyplot.subplots(layout="constrained")[1]
 
 
+def legend(ax, **options) -> None:
+    """In a fixed corner: to search for the best place takes seconds where there are many rows."""
+    ax.legend(loc="upper right", **options)
+
+
 def finite(value, name: str, *ranks: int) -> np.ndarray:
     """Finite numbers of one of these ranks, as float64."""
     array = check.as_array(value, name)
