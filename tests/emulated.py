@@ -6,8 +6,8 @@ As root on Debian, with `apt-get install qemu-user-static debootstrap`:
     python tests/emulated.py FOLDER tests/test_out.py  # or pytest's own arguments
 
 The first call unpacks Debian's arm64 CPython and PyPI's aarch64 wheels in FOLDER (300 MB). Then
-pytest runs in it, one thread; compiled kernels are kept there. Processes that a test starts are
-emulated too. It is slow: a quarter of an hour. No timing there means anything.
+pytest runs in it, two threads; compiled kernels are kept there. Processes that a test starts are
+emulated too. It is slow: an hour. No timing there means anything.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def emulated(folder: Path, *arguments) -> int:
         "PYTHONDONTWRITEBYTECODE": 1,
         "NUMBA_CPU_NAME": "generic",
         "NUMBA_CPU_FEATURES": "+neon",
-        "NUMBA_NUM_THREADS": 1,
+        "NUMBA_NUM_THREADS": 2,
         "NUMBA_CACHE_DIR": folder / "cache",
         "FASTGRAD_TEST_SLOWER": 20,
     }
