@@ -405,7 +405,8 @@ def check_compiled(function, outs, *arrays):
     Guarded.live = []
 
 
-def check_compiled_network(rng, n, sizes, dtype, loss, weighted):
+def check_compiled_network(rng, n, sizes, dtype, loss, weighted, curved):
+    """`curved`: with derivatives, where there are no weights."""
     sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, sizes[-1])]
     arrays = draw_problem(rng, sizes, n, loss, dtype, weighted)
     net = fg.MLP(sizes, loss, dtype=dtype, l2=0.1)
@@ -418,7 +419,7 @@ def check_compiled_network(rng, n, sizes, dtype, loss, weighted):
         compiled_predict(net, theta, X, out)
 
     check_compiled(predict, [((n, sizes[-1]), dtype)], handle, *arrays[:2])
-    if not weighted:
+    if curved and not weighted:
         p, handle = arrays[0].size, handle_of(net, n, copies=1, derivatives=True)
         given = *arrays, dyadic(rng, p, dtype), dyadic(rng, (n, sizes[-1]), dtype)
         check_compiled(compiled_derivatives, [(m, dtype) for m in (p, n, p)], handle, *given)

@@ -26,7 +26,7 @@ from numba.core.errors import NumbaError
 
 from fastgrad._core.threads import max_threads
 
-QUICK, STRESS, SEED = 2_000, 100_000, 14
+QUICK, STRESS, SEED = 1_200, 100_000, 14
 ERRORS = (TypeError, ValueError, NumbaError)
 TWO_THREADS_FLOPS = 300_000
 

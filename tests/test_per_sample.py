@@ -493,7 +493,7 @@ losses = cycle(LOSSES)
 for cut in (None, "many tasks", "wide"):
     if cut:
         cut_plans(cut)
-    for case in range(25 if cut is None else 8):
+    for case in range(16 if cut is None else 5):
         sizes = [pick(columns) for _ in range(2 + case % 3)]
         n = pick([1, 2, 3, 5, 7, 25]) if cut is None else pick([33, 61, 130])
         check_per_sample(rng, n, sizes, dtype, next(losses), case % 2)
