@@ -244,9 +244,9 @@ def fit_many(
     shuffle = check.boolean(shuffle, "shuffle")
     progress = None if progress is None else check.boolean(progress, "progress")
     bound = get_num_threads() if threads is None else check_threads(threads)
-    seeds = as_list(seeds, "seeds", "range(10)")
+    seeds = _some(seeds, "seeds", "range(10)")
     single = isinstance(optimizers, (str, Optimizer, SecondOrder))
-    optimizers = [optimizers] if single else as_list(optimizers, "optimizers", "[fg.Adam(0.01)]")
+    optimizers = [optimizers] if single else _some(optimizers, "optimizers", "[fg.Adam(0.01)]")
     if batch_size is not None:
         for optimizer in map(optimizer_of, optimizers):
             if isinstance(optimizer, SecondOrder):
@@ -315,11 +315,19 @@ def _one(run, shown, stop) -> None:
         stop.set()
 
 
+def _some(values, name: str, example: str) -> list[Any]:
+    """The items of a sequence, one or more."""
+    values = as_list(values, name, example)
+    if not values:
+        raise ValueError(f"{name} is empty; expected one or more, such as {example}")
+    return values
+
+
 def _networks(net: MLP, l2) -> list[MLP]:
     """The network, or one for each penalty."""
     if l2 is None:
         return [net]
-    values = [l2] if np.ndim(l2) == 0 else as_list(l2, "l2", "[0.0, 1e-4]")
+    values = [l2] if np.ndim(l2) == 0 else _some(l2, "l2", "[0.0, 1e-4]")
     settings = net.spec.settings()
     numbers = [check.non_negative(v, f"l2[{i}]") for i, v in enumerate(values)]
     return [MLP(**{**settings, "l2": number}) for number in numbers]
@@ -335,7 +343,7 @@ def _folds(folds, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
         held = [np.sort(part) for part in np.array_split(order, count)]
         return [(np.delete(rows, part), part) for part in held]
     found = []
-    for i, pair in enumerate(as_list(folds, "folds", "[(train, held_out), ...]")):
+    for i, pair in enumerate(_some(folds, "folds", "[(train, held_out), ...]")):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"folds[{i}] is no pair (train, held_out) of row numbers")
         names = f"train of folds[{i}]", f"held_out of folds[{i}]"

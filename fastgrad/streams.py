@@ -18,7 +18,7 @@ from ._core.names import list_public
 from ._tables import hints, roles
 from ._tables.blocks import Folder
 from ._tables.held_out import Share
-from ._tables.layout import Reading
+from ._tables.layout import Reading, is_separator
 from ._tables.learn import Learnt, learn
 from ._tables.sources import find, keys_of, of_path
 from ._training.stream import Columns, Stream
@@ -95,8 +95,10 @@ def stream(
     force : bool
         Whether columns of very many values are taken for classes or text all the same.
     csv : dict, optional
-        How CSV files are written: `sep`, `decimal`, `header`, `nulls`, `encoding`, `skip`; as they
-        look unless given.
+        How CSV files are written: `sep`, `decimal`, `nulls` (spellings of a missing cell),
+        `encoding`, `skip` (lines above the table) and `header`; as they look unless given. With
+        ``csv={"header": False}`` the first line is a row, columns are called "0", "1", ..., and
+        "-1" is the last one.
     threads : int, optional
         1: pyarrow decodes in the reader's thread alone.
     progress : callable, optional
@@ -165,7 +167,7 @@ def stream(
         if given:
             raise TypeError(f"{', '.join(given)} beside like; expected like alone")
         with hints.in_python():
-            return _like(sources, reading, like, weight, window, ahead, threads)
+            return _of_python(_like(sources, reading, like, weight, window, ahead, threads))
     dropped = [*_names(drop, "drop"), *more]
     targets, inputs = _names(target, "target"), _names(features, "features")
     for name, others in (("target", targets), ("features", inputs)):
@@ -175,11 +177,19 @@ def stream(
             )
     choose = roles.for_training(targets, inputs, dropped)
     with hints.in_python():
-        return of_folder(
+        return _of_python(of_folder(
             Folder(sources, reading, choose, more), weight=weight, window=window, ahead=ahead,
             standardize=standardize, held_out=held_out, seed=seed, task=task, impute=impute,
             unknown=unknown, force=force, threads=threads, progress=progress,
-        )  # fmt: skip
+        ))  # fmt: skip
+
+
+def _of_python(made: Stream) -> Stream:
+    """A stream whose messages name arguments, later too."""
+    for part in (made, made.held_out):
+        if part is not None:
+            part._in_python = True
+    return made
 
 
 def of_folder(
@@ -244,6 +254,19 @@ def of_model(folder, model, weight=None, window=WINDOW, ahead=1, threads=None) -
     return Stream(folder, columns, weight, window, ahead, threads)
 
 
+def for_prediction(data: Stream, model) -> Stream:
+    """The rows of a stream, whose columns are found as a model finds those of a table."""
+    given = data._folder
+    sources = [reader.source for reader in given.readers]
+    made = of_model(
+        Folder(sources, given.reading, roles.for_model(model)), model, None, data.window,
+        data.ahead, data.threads,
+    )  # fmt: skip
+    made._folder.stamps = given.stamps
+    made._share, made._all_rows = data._share, data._all_rows
+    return made
+
+
 def _read_as(folder, columns) -> None:
     """Columns of CSV as what they were in training, whatever they look like here."""
     if folder.parquet:
@@ -297,12 +320,33 @@ def _names(value, name: str) -> list[str]:
 
 
 def _reading(csv) -> Reading:
-    known = {field.name for field in dataclasses.fields(Reading)} - {"threads"}
     if csv is None or isinstance(csv, Reading):
         return Reading() if csv is None else csv
-    if not isinstance(csv, dict) or set(csv) - known:
-        raise TypeError(f"csv is {csv!r}; expected a dict of {', '.join(sorted(known))}")
-    return Reading(**csv)
+    known = ("sep", "decimal", "header", "nulls", "encoding", "skip")
+    if not isinstance(csv, dict) or set(csv) - set(known):
+        raise TypeError(f"csv is {csv!r}; expected a dict of {', '.join(known)}")
+    made = dict(csv)
+
+    def are_strings(nulls) -> bool:
+        return isinstance(nulls, Iterable) and all(isinstance(text, str) for text in nulls)
+
+    for name, fits, expected in (
+        ("sep", is_separator, "one ASCII character"),
+        ("decimal", lambda mark: mark in (".", ","), "'.' or ','"),
+        ("header", lambda header: isinstance(header, (bool, np.bool_)), "True or False"),
+        ("nulls", are_strings, "strings"),
+        ("encoding", lambda encoding: isinstance(encoding, str), "one such as utf-8 or latin-1"),
+    ):
+        value = made.get(name)
+        if value is None:
+            made.pop(name, None)  # as it looks
+        elif not fits(value):
+            raise ValueError(f"csv[{name!r}] is {value!r}; expected {expected}")
+    if "nulls" in made:
+        made["nulls"] = tuple(_names(made["nulls"], "csv['nulls']"))
+    if "skip" in made:
+        made["skip"] = check.integer(made["skip"], "csv['skip']", least=0)
+    return Reading(**made)
 
 
 def _told(folder, progress):

@@ -88,8 +88,7 @@ def allocations(function, *args):
         _nrt_python.memsys_disable_stats()
 
 
-# A dtype with a kind of targets is a compilation of some seconds: here each is in one pair at least,
-# test_differential.py has them all.
+# A dtype with a kind of targets is a compilation of some seconds; test_differential.py has all.
 @pytest.mark.parametrize("n", [1, 16, 300])
 @pytest.mark.parametrize(
     ("loss", "dtype"),

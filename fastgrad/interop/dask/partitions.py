@@ -252,6 +252,6 @@ def prepared(rows: Rows, net) -> Part:
     return Part(rows.number, x, y, s, weight)
 
 
-def described(held: Part) -> tuple[int, float]:
-    """(rows, sum of weights)."""
-    return len(held), held.weight
+def described(held: Part) -> tuple[int, float, bool]:
+    """(rows, sum of weights, whether they were given)."""
+    return len(held), held.weight, held.s is not None
