@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +15,10 @@ import numpy as np
 from ._core import check
 from ._core.names import list_public
 from ._tables import hints, roles
+from ._tables.arguments import names_of, reading_of, sources_of
 from ._tables.blocks import Folder
 from ._tables.held_out import Share
-from ._tables.layout import Reading, is_separator
 from ._tables.learn import Learnt, learn
-from ._tables.sources import find, keys_of, of_path
 from ._training.stream import Columns, Stream
 from .models import Model
 from .typing import PathLike
@@ -155,7 +153,7 @@ def stream(
             raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if held_out >= 1:
         raise ValueError(f"held_out is {held_out}; expected a share below 1")
-    sources, reading = _sources(data), _reading(csv)
+    sources, reading = sources_of(data), reading_of(csv)
     more = [] if weight is None else [weight]
     if like is not None:
         own = {
@@ -168,8 +166,8 @@ def stream(
             raise TypeError(f"{', '.join(given)} beside like; expected like alone")
         with hints.in_python():
             return _of_python(_like(sources, reading, like, weight, window, ahead, threads))
-    dropped = [*_names(drop, "drop"), *more]
-    targets, inputs = _names(target, "target"), _names(features, "features")
+    dropped = [*names_of(drop, "drop"), *more]
+    targets, inputs = names_of(target, "target"), names_of(features, "features")
     for name, others in (("target", targets), ("features", inputs)):
         if weight in others:
             raise ValueError(
@@ -283,70 +281,6 @@ def _read_as(folder, columns) -> None:
 def _known_rows(folder) -> list[int] | None:
     """The rows of each unit, where the files say it."""
     return [folder.rows(unit) for unit in folder.units()] if folder.parquet else None
-
-
-def _sources(data) -> list:
-    """The files of `stream`'s first argument."""
-    if hasattr(data, "files") and hasattr(data, "schema"):  # pyarrow's
-        kind = getattr(getattr(data, "filesystem", None), "type_name", "local")
-        if kind != "local":
-            raise ValueError(f"data is on a file system of kind {kind}; expected files here")
-        if getattr(data, "_scan_options", None):
-            raise ValueError(
-                "data is a Dataset with a filter, which a stream would not apply; expected one "
-                "without: write the rows that are left to files"
-            )
-        return [of_path(name, keys_of(os.path.dirname(name).split("/"))) for name in data.files]
-    if isinstance(data, (str, os.PathLike)):
-        data = [data]
-    elif not isinstance(data, (list, tuple)):
-        raise TypeError(
-            f"data is a {type(data).__name__}; expected files, a folder, a pattern or a "
-            f"pyarrow.dataset.Dataset"
-        )
-    elif not data:
-        raise ValueError("data is empty; expected at least one file")
-    return find([os.fspath(name) for name in data])
-
-
-def _names(value, name: str) -> list[str]:
-    if value is None:
-        return []
-    names = [value] if isinstance(value, str) else value
-    names = list(names) if isinstance(names, Iterable) else [None]
-    if not all(isinstance(given, str) for given in names):
-        raise TypeError(f"{name} is {value!r}; expected names of columns")
-    return names
-
-
-def _reading(csv) -> Reading:
-    if csv is None or isinstance(csv, Reading):
-        return Reading() if csv is None else csv
-    known = ("sep", "decimal", "header", "nulls", "encoding", "skip")
-    if not isinstance(csv, dict) or set(csv) - set(known):
-        raise TypeError(f"csv is {csv!r}; expected a dict of {', '.join(known)}")
-    made = dict(csv)
-
-    def are_strings(nulls) -> bool:
-        return isinstance(nulls, Iterable) and all(isinstance(text, str) for text in nulls)
-
-    for name, fits, expected in (
-        ("sep", is_separator, "one ASCII character"),
-        ("decimal", lambda mark: mark in (".", ","), "'.' or ','"),
-        ("header", lambda header: isinstance(header, (bool, np.bool_)), "True or False"),
-        ("nulls", are_strings, "strings"),
-        ("encoding", lambda encoding: isinstance(encoding, str), "one such as utf-8 or latin-1"),
-    ):
-        value = made.get(name)
-        if value is None:
-            made.pop(name, None)  # as it looks
-        elif not fits(value):
-            raise ValueError(f"csv[{name!r}] is {value!r}; expected {expected}")
-    if "nulls" in made:
-        made["nulls"] = tuple(_names(made["nulls"], "csv['nulls']"))
-    if "skip" in made:
-        made["skip"] = check.integer(made["skip"], "csv['skip']", least=0)
-    return Reading(**made)
 
 
 def _told(folder, progress):

@@ -18,7 +18,7 @@ import numpy as np
 from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
-from fastgrad import curvature, dense, jacobians, network, neuron, per_sample, stack
+from fastgrad import _matrices, curvature, dense, jacobians, network, neuron, per_sample, stack
 from fastgrad._core import calls, csr, gram, workspace
 from fastgrad._training import stepper
 from fastgrad._training.stepper import NO_LOSS, Stepper
@@ -117,7 +117,7 @@ def everything_guarded(after):
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
         patch.object(csr, "_room", lambda plan, entries: own.empty(2 * entries, plan.dtype)),
         patch.object(calls, "np", own), patch.object(curvature, "np", own),
-        patch.object(jacobians, "np", own),
+        patch.object(_matrices, "np", own), patch.object(jacobians, "np", own),
         patch.object(per_sample, "np", own), patch.object(gram, "np", own),
         patch.object(neuron, "_empty", own.empty),
         patch.object(workspace.Plan, "_new_workspace", lambda plan: moved(new_workspace(plan))),

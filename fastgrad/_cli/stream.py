@@ -15,7 +15,8 @@ from .._tables.blocks import Folder
 from .._tables.read import notes_of
 from .._tables.sources import find
 from .._tables.table import Table
-from ..metrics import Tally, score_name
+from .._training.tally import Tally
+from ..metrics import score_name
 from . import inputs
 from .errors import UserError
 from .output import say

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.validation import check_is_fitted
 
-from ...metrics import _r2
+from ..._training.tally import r2
 from ..sklearn import FastMLPClassifier, FastMLPRegressor
 from ..sklearn.mlp import FastMLP
 from ..sklearn.parameters import (
@@ -328,7 +328,7 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
             words = "R^2 score is not well-defined with less than two samples."
             warnings.warn(words, UndefinedMetricWarning, stacklevel=2)
             return float("nan")
-        return _r2(first[2], sum(self._scored(X, y, sample_weight, squares, mean))[2])
+        return r2(first[2], sum(self._scored(X, y, sample_weight, squares, mean))[2])
 
 
 def _counted(weight):
