@@ -234,3 +234,7 @@ def _matrix(second, net, theta, X, y, sample_weight, out, threads):
         for W, _ in net.unflatten(diagonal):
             W += net.l2
     return out
+
+
+for _public in (ggn_diagonal, kfac_factors, hessian, ggn):
+    _public.__module__ = "fastgrad.curvature"  # where they are public: pickles name it
