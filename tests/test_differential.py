@@ -108,6 +108,8 @@ def check_compiled(rng, call, wanted):
     assert_same(made(compiled, call.arrays), wanted, "compiled")
     if not call.swappable or rng.random() < 0.5:
         return
+    if any(a.dtype == np.float64 for a in call.arrays.values()):
+        return  # test_njit.py makes these calls; each is a compilation
     unaligned, swapped = (
         {name: lying(rng, a, "C", not native, native, True) for name, a in call.arrays.items()}
         for native in (True, False)
