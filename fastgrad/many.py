@@ -10,10 +10,9 @@ import threading
 from collections.abc import Iterable
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import metrics
 from ._core import check
@@ -30,6 +29,7 @@ from ._training.arguments import (
     sequence_of,
     validation_of,
 )
+from ._training.many_results import FitResults, Setting
 from ._training.optimizer import Optimizer
 from ._training.run import Run
 from ._training.sources import Arrays
@@ -38,7 +38,7 @@ from .network import MLP
 from .runtime import get_num_threads
 from .second_order import SecondOrder
 from .stack import as_list
-from .training import Batch, Data, FitResult, ended
+from .training import Batch, Data, ended
 from .typing import D, Numbers, OptimizerName, Seed
 
 __all__ = ["FitResults", "Setting", "fit_many"]
@@ -46,110 +46,6 @@ list_public(globals())
 
 
 Kind: TypeAlias = Optimizer | SecondOrder | OptimizerName
-
-
-class Setting(NamedTuple):
-    """What one of many fits was made with.
-
-    Attributes
-    ----------
-    net : MLP
-        With its own l2.
-    optimizer : Optimizer or str
-        As given.
-    seed
-        As given.
-    train, held_out : ndarray or None
-        Numbers of rows, of a cross-validation.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastgrad as fg
-    >>> results = fg.fit_many(fg.MLP([1, 1]), np.ones((8, 1)), np.ones(8), seeds=[0, 7], epochs=1)
-    >>> results.settings[1].seed
-    7
-    """
-
-    net: MLP[Any]
-    optimizer: Optimizer | SecondOrder | str
-    seed: Any
-    train: NDArray[np.int64] | None
-    held_out: NDArray[np.int64] | None
-
-    def __repr__(self) -> str:
-        rows = ", ".join(
-            f"{name}={None if rows is None else f'{len(rows)} rows'}"
-            for name, rows in (("train", self.train), ("held_out", self.held_out))
-        )
-        return f"Setting({self.net!r}, {self.optimizer!r}, seed={self.seed!r}, {rows})"
-
-
-class FitResults(list[FitResult[D]]):
-    """What `fit_many` returns: a list of `FitResult`.
-
-    Attributes
-    ----------
-    shape : tuple of 4 int
-        Numbers of optimizers, of l2, of seeds and of folds, in the order of the list: the last
-        changes fastest.
-    settings : list of Setting
-        What each was made with.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fastgrad as fg
-    >>> X = np.linspace(-1, 1, 40)[:, None]
-    >>> results = fg.fit_many(fg.MLP([1, 1]), X, X, seeds=range(3), folds=4, epochs=2)
-    >>> results.shape, results.last("val_loss").mean(axis=-1).shape
-    ((1, 1, 3, 4), (1, 1, 3))
-    """
-
-    def __init__(
-        self,
-        results: Iterable[FitResult[D]],
-        shape: tuple[int, int, int, int],
-        settings: list[Setting],
-    ) -> None:
-        super().__init__(results)
-        self.shape: tuple[int, int, int, int] = shape
-        self.settings: list[Setting] = settings
-
-    def __repr__(self) -> str:
-        names = ("optimizers", "l2", "seeds", "folds")
-        counts = ", ".join(f"{count} {name}" for count, name in zip(self.shape, names))
-        losses = [result.history.loss[-1] for result in self if result.epochs]
-        last = f"; last loss {min(losses):.6g} to {max(losses):.6g}" if losses else ""
-        return f"FitResults({len(self)} fits: {counts}{last})"
-
-    @property
-    def thetas(self) -> NDArray[D]:
-        """(m, p): the last parameters of each, as `fastgrad.stack` takes them."""
-        return np.stack([result.theta for result in self])
-
-    @property
-    def best_thetas(self) -> NDArray[D]:
-        """(m, p): the best parameters of each."""
-        return np.stack([result.best_theta for result in self])
-
-    def last(self, name: str) -> NDArray[np.float64]:
-        """A column of the history of each after its last epoch, as an array of `shape`; NaN before
-        the first.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import fastgrad as fg
-        >>> X = np.ones((8, 1))
-        >>> fg.fit_many(fg.MLP([1, 1]), X, X, seeds=range(5), epochs=1).last("loss").shape
-        (1, 1, 5, 1)
-        """
-        if not any(name in result.history.columns for result in self):
-            return np.array([result.history[name] for result in self])  # an error with the names
-        known = [r.epochs and name in r.history.columns for r in self]
-        values = [r.history[name][-1] if has else np.nan for r, has in zip(self, known)]
-        return np.array(values).reshape(self.shape)
 
 
 def fit_many(
@@ -244,9 +140,9 @@ def fit_many(
     shuffle = check.boolean(shuffle, "shuffle")
     progress = None if progress is None else check.boolean(progress, "progress")
     bound = get_num_threads() if threads is None else check_threads(threads)
-    seeds = as_list(seeds, "seeds", "range(10)")
+    seeds = _some(seeds, "seeds", "range(10)")
     single = isinstance(optimizers, (str, Optimizer, SecondOrder))
-    optimizers = [optimizers] if single else as_list(optimizers, "optimizers", "[fg.Adam(0.01)]")
+    optimizers = [optimizers] if single else _some(optimizers, "optimizers", "[fg.Adam(0.01)]")
     if batch_size is not None:
         for optimizer in map(optimizer_of, optimizers):
             if isinstance(optimizer, SecondOrder):
@@ -315,11 +211,19 @@ def _one(run, shown, stop) -> None:
         stop.set()
 
 
+def _some(values, name: str, example: str) -> list[Any]:
+    """The items of a sequence, one or more."""
+    values = as_list(values, name, example)
+    if not values:
+        raise ValueError(f"{name} is empty; expected one or more, such as {example}")
+    return values
+
+
 def _networks(net: MLP, l2) -> list[MLP]:
     """The network, or one for each penalty."""
     if l2 is None:
         return [net]
-    values = [l2] if np.ndim(l2) == 0 else as_list(l2, "l2", "[0.0, 1e-4]")
+    values = [l2] if np.ndim(l2) == 0 else _some(l2, "l2", "[0.0, 1e-4]")
     settings = net.spec.settings()
     numbers = [check.non_negative(v, f"l2[{i}]") for i, v in enumerate(values)]
     return [MLP(**{**settings, "l2": number}) for number in numbers]
@@ -335,7 +239,7 @@ def _folds(folds, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
         held = [np.sort(part) for part in np.array_split(order, count)]
         return [(np.delete(rows, part), part) for part in held]
     found = []
-    for i, pair in enumerate(as_list(folds, "folds", "[(train, held_out), ...]")):
+    for i, pair in enumerate(_some(folds, "folds", "[(train, held_out), ...]")):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"folds[{i}] is no pair (train, held_out) of row numbers")
         names = f"train of folds[{i}]", f"held_out of folds[{i}]"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import check
 from ._core.calls import checked_network
-from ._core.csr import Csr
 from ._core.names import list_public
+from ._training.tally import Scores, Tally, alone
 from .network import MLP
 from .typing import Numbers, SparseRows
 
@@ -21,32 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "evaluate", "score_name"]
 list_public(globals())
-
-BLOCK_BYTES = 4 * 2**20  # inputs and outputs of the rows that are evaluated at a time
-# Below so many multiplications (1 ms) one thread does it: little to gain, and beside busy processes
-# a launch can be slow.
-SERIAL_PRODUCTS = 2e7
-
-
-class Scores(NamedTuple):
-    """What `evaluate` returns.
-
-    Attributes
-    ----------
-    loss : float
-        As `MLP.loss`, l2 included.
-    score : float
-        Accuracy for "cross_entropy" and "logistic", R^2 for the losses of a regression (of the
-        rates, for "poisson"); NaN where an output or a target is NaN, and R^2 of a single row.
-
-    Examples
-    --------
-    >>> Scores(0.25, 1.0).score
-    1.0
-    """
-
-    loss: float
-    score: float
 
 
 def score_name(net: MLP[Any]) -> str:
@@ -101,16 +74,23 @@ def evaluate(
     >>> fg.evaluate(net, np.array([1.0, 0.0]), [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
     Scores(loss=0.0, score=1.0)
     """
+    return tallied(net, theta, X, y, sample_weight, threads).scores()
+
+
+def tallied(net, theta, X, y=None, sample_weight=None, threads=None) -> Tally:
+    """The rows that `evaluate` is given, checked and scored."""
     checked_network(net)
+    tally = Tally(net)
     if is_stream(X):
         if y is not None or sample_weight is not None:
             raise TypeError("y or sample_weight beside a stream, which has its own; expected none")
-        return evaluate_stream(net, theta, X, threads)
+        tally.add_stream(theta, X, threads)
+        return tally
     if y is None:
         raise TypeError("y is missing; expected evaluate(net, theta, X, y), or a stream as X")
     X = inputs(X, "X", net)
-    y, sample_weight = targets(net, X.shape[0], y, sample_weight)
-    return evaluate_checked(net, theta, X, y, sample_weight, threads)
+    tally.add(theta, X, *targets(net, X.shape[0], y, sample_weight), threads)
+    return tally
 
 
 def is_stream(X: object) -> bool:
@@ -119,24 +99,9 @@ def is_stream(X: object) -> bool:
     return streams is not None and isinstance(X, streams.Stream)
 
 
-def _alone(size: int, make):
-    """The sum over one place."""
-    return make()
-
-
-def evaluate_stream(net, theta, stream, threads=None, total=_alone) -> Scores:
+def evaluate_stream(net, theta, stream, threads=None, total=alone) -> Scores:
     """As `evaluate`, of a stream's rows block by block; `total` as in `evaluate_checked`."""
-    columns = stream.n_outputs if net.spec.loss.score == "r2" else 0
-    tally = Tally(net, columns)
-
-    def sums():
-        with closing(stream.blocks(net)) as blocks:
-            for x, y, s in blocks:
-                tally.add_outputs(net, theta, x, y, s, threads)
-        return tally.sums(columns, tally.targets())
-
-    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
-        return _scores_of(total, columns, sums, tally.about)
+    return Tally(net).scores(total, lambda tally: tally.add_stream(theta, stream, threads))
 
 
 def inputs(X: Any, name: str, net: MLP[Any]) -> Any:
@@ -173,12 +138,12 @@ def targets(
     return y, sample_weight
 
 
-def rows_of(X: Any, dtype: Any) -> Any:
-    """Checked rows as a kernel takes them."""
-    return X if type(X) is Csr else np.ascontiguousarray(X, dtype)
-
-
 def _converted(value, name: str, dtype):
+    if is_stream(value):
+        raise TypeError(
+            f"{name} is a Stream, whose rows are never together in memory; expected an array (fit, "
+            f"evaluate, the validation of fit and Model.predict take a stream)"
+        )
     array = check.as_array(value, name)
     if array.dtype.kind in "biuf" and array.dtype != dtype:
         array = array.astype(dtype)
@@ -187,174 +152,7 @@ def _converted(value, name: str, dtype):
 
 def evaluate_checked(
     net: MLP[Any], theta: Any, X: Any, y: Any, sample_weight: Any = None,
-    threads: int | None = None, total: Any = _alone,
+    threads: int | None = None, total: Any = alone,
 ) -> Scores:  # fmt: skip
     """`total(size, make)`: the sum of make(), float64 numbers, over all places that have rows."""
-    with np.errstate(
-        under="ignore", over="ignore", invalid="ignore"
-    ):  # NaN and infinity show in the scores
-        if np.ndim(theta) == 2:
-            net, theta, X = _of_outputs(net, theta, X, threads)
-        return _scores(net, theta, X, y, sample_weight, threads, total)
-
-
-def _of_outputs(net, thetas, X, threads):
-    """(net, theta, X) that have an ensemble's outputs: one layer, which passes them on."""
-    from . import stack
-
-    n, k = X.shape[0], net.n_outputs
-    Z = np.empty((n, k), net.dtype)
-    rows = max(256, BLOCK_BYTES // (net.dtype.itemsize * net.n_inputs))
-    for start in range(0, n, rows):
-        x = rows_of(X[start : start + rows], net.dtype)
-        Z[start : start + rows] = stack.ensemble(net, thetas, x, threads=threads)
-    settings = {**net.spec.settings(), "layer_sizes": [k, k], "l2": 0.0}
-    layer = MLP(**{**settings, "output_activation": "identity"})
-    return layer, layer.flatten([(np.eye(k, dtype=net.dtype), np.zeros(k, net.dtype))]), Z
-
-
-def _scores(net, theta, X, y, sample_weight, threads, total) -> Scores:
-    n, d = X.shape
-    if threads is None:
-        threads = 1 if n * net.n_parameters < SERIAL_PRODUCTS else None
-    row = net.n_outputs + ((X.indptr[-1] - X.indptr[0]) // n if type(X) is Csr else d)
-    rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * row)))
-    y = y.reshape(n, -1)
-    blocks = [slice(start, min(n, start + rows)) for start in range(0, n, rows)]
-    columns = 0 if net.spec.loss.score == "accuracy" else y.shape[1]
-
-    def sums():
-        tally = Tally(net, 0)
-        for block in blocks:
-            x = rows_of(X[block], net.dtype)
-            tally.add_block(net, theta, x, y[block], _part(sample_weight, block), threads)
-        targets = [_sum(y[block], _part(sample_weight, block)) for block in blocks if columns]
-        return tally.sums(columns, sum(targets))
-
-    def about(mean):
-        return sum(
-            _sum(np.square(y[block] - mean, dtype=np.float64), _part(sample_weight, block))
-            for block in blocks
-        )
-
-    return _scores_of(total, columns, sums, about)
-
-
-def _scores_of(total, columns: int, sums, about) -> Scores:
-    """Of sums over all places; `about(mean)`: the squares about the mean of all, here."""
-    loss, weight, right, count, *rest = total(4 + 2 * columns, sums)
-    if not weight:
-        raise ValueError("there are no rows that count; expected at least one")
-    loss, right = float(loss / weight), float(right / weight)
-    if not columns:
-        return Scores(loss, right)
-    left, mean = np.array(rest[:columns]), np.array(rest[columns:]) / weight
-    spread = total(columns, lambda: about(mean))
-    return Scores(loss, np.nan if count < 2 else _r2(left, spread))
-
-
-class Tally:
-    """Scores of rows that come block by block; `targets`: of how many the spread about the mean is
-    kept (merged as `datasets.prepare.Moments` does), 0 where the caller finds it."""
-
-    def __init__(self, net: MLP[Any], targets: int):
-        self._losses, self._weights, self._right, self.left = [], [], 0.0, 0.0
-        self._labels = net.spec.loss.score == "accuracy"
-        self.counted = 0  # rows of a weight above 0
-        self._mean, self._about = np.zeros(targets), np.zeros(targets)
-
-    def add_outputs(self, net, theta, x, y, s, threads) -> None:
-        """As `add`; theta may be an ensemble's."""
-        if np.ndim(theta) == 2:
-            net, theta, x = _of_outputs(net, theta, x, threads)
-        self.add(net, theta, x, y, s, threads)
-
-    def add(self, net, theta, x, y, s, threads) -> None:
-        """Rows of any number, in blocks that stay in cache."""
-        n = len(x)
-        y = y.reshape(n, -1)
-        rows = int(max(256, BLOCK_BYTES // (net.dtype.itemsize * (net.n_outputs + x.shape[1]))))
-        for start in range(0, n, rows):
-            block = slice(start, start + rows)
-            self._spread(y[block], _part(s, block))
-            self.add_block(net, theta, x[block], y[block], _part(s, block), threads)
-
-    def add_block(self, net, theta, x, y, s, threads) -> None:
-        """y (rows, k)."""
-        loss = net.spec.loss
-        share = x.shape[0] if s is None else float(s.sum(dtype=np.float64))
-        if not share:
-            return
-        self.counted += len(y) if s is None else int(np.count_nonzero(s))
-        flat = y[:, 0] if loss.labelled else y
-        near = None if s is None else check.near_one(s)  # a block's may all be very small
-        self._losses.append(share * net.loss(theta, x, flat, near, threads=threads))
-        self._weights.append(share)
-        out = net.predict(theta, x, threads=threads)
-        if not self._labels:
-            self.left = self.left + _sum(np.square(loss.values(out) - y, dtype=np.float64), s)
-        elif loss.labelled:
-            self._right += _sum(_known(out.argmax(axis=1) == flat, out), s)
-        else:
-            hits = ((out > 0) == (y > 0.5)).mean(axis=1)
-            self._right += _sum(_known(hits, out, y), s)
-
-    def _spread(self, y, s) -> None:
-        share = len(y) if s is None else float(s.sum(dtype=np.float64))
-        if not share or not self._mean.size:
-            return
-        before = self.weight()
-        mean = _sum(y, s) / share
-        about = _sum(np.square(y - mean, dtype=np.float64), s)
-        between = mean - self._mean
-        self._about += about + between**2 * (before * share / (before + share))
-        self._mean += between * (share / (before + share))
-
-    def sums(self, columns: int, targets=0.0) -> np.ndarray:
-        """Of losses, weights, what is right, rows; of squares left and targets by columns."""
-        first = float(np.sum(self._losses)), self.weight(), float(self._right), self.counted
-        return np.concatenate([first, *(np.zeros(columns) + own for own in (self.left, targets))])
-
-    def about(self, mean) -> np.ndarray:
-        """The squares of targets about some mean."""
-        return self._about + self.weight() * np.square(self._mean - mean)
-
-    def targets(self) -> np.ndarray:
-        """Their sums."""
-        return self.weight() * self._mean
-
-    def weight(self) -> float:
-        return float(np.sum(self._weights))
-
-    def scores(self, total=_alone) -> Scores:
-        columns = self._mean.size
-        return _scores_of(total, columns, lambda: self.sums(columns, self.targets()), self.about)
-
-
-def _known(hits, *arrays):
-    """`hits` by rows, but NaN where a row of an array has one: no comparison is right with NaN."""
-    for array in arrays:
-        unknown = np.isnan(array)
-        if unknown.any():
-            hits = np.where(unknown.any(axis=1), np.nan, hits)
-    return hits
-
-
-def _part(sample_weight, block):
-    return None if sample_weight is None else sample_weight[block]
-
-
-def _sum(values, sample_weight):
-    """Over rows, in float64, weighted where there are weights; rows of weight 0 do not count."""
-    if sample_weight is None:
-        return values.sum(axis=0, dtype=np.float64)
-    counts = sample_weight != 0
-    return sample_weight[counts].astype(np.float64) @ values[counts]
-
-
-def _r2(left, about) -> float:
-    with np.errstate(under="ignore", divide="ignore"):
-        score = 1.0 - left / about
-    constant = about == 0
-    score[constant] = np.where(np.isnan(left[constant]), np.nan, left[constant] == 0)
-    return float(score.mean())
+    return Tally(net).scores(total, lambda tally: tally.add(theta, X, y, sample_weight, threads))

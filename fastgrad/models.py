@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,16 @@ from ._core.calls import checked_network
 from ._core.csr import Csr
 from ._core.names import list_public
 from ._core.shown import short
-from ._tables import encode, frames, model_fields, read, roles
+from ._tables import encode, frames, hints, model_fields, read, roles
 from ._tables.svmlight import SparseTable
 from ._tables.table import BOOLEANS, Table
 from .datasets.prepare import scaled
 from .kernels.engine import probabilities
 from .network import MLP
 from .typing import Numbers, PathLike, SparseRows, Values
+
+if TYPE_CHECKING:
+    from ._training.stream import Stream
 
 __all__ = ["Model", "load_model", "save_model"]
 list_public(globals())
@@ -182,6 +186,10 @@ class Model:
         >>> Model(fg.MLP([1, 1]), [2.0, 1.0], mean=1.0).inputs([[5]])
         array([[4.]])
         """
+        with nullcontext() if isinstance(X, Table) else hints.in_python():
+            return self._inputs(X, allow_nan)
+
+    def _inputs(self, X: Any, allow_nan: bool) -> NDArray[Any]:
         if isinstance(X, SparseTable):
             X = X.X
         if check.is_sparse(X):
@@ -219,14 +227,16 @@ class Model:
         return Csr(data, X.indices, X.indptr, X.shape[1])
 
     def predict(
-        self, X: Data, *, threads: int | None = None, allow_nan: bool = False
+        self, X: Data | Stream, *, threads: int | None = None, allow_nan: bool = False
     ) -> NDArray[Any]:
         """Values in the units of the target, float64 (n, k); for a classification `classify`'s.
 
         Parameters
         ----------
-        X : data frame, or array or sparse (n, columns)
-            A frame's columns (pandas, Polars, Arrow) are found by name, others are ignored.
+        X : data frame, or array or sparse (n, columns), or Stream
+            A frame's columns (pandas, Polars, Arrow) are found by name, others are ignored. So are
+            those of a stream's files, which are read block by block, in the order of the files; how
+            the stream itself understands them does not matter.
         threads : int, optional
         allow_nan : bool
             Whether a prediction may be NaN or infinite; the class of such a row is None.
@@ -247,7 +257,7 @@ class Model:
         return self._outputs(X, threads, allow_nan)
 
     def predict_proba(
-        self, X: Data, *, threads: int | None = None, allow_nan: bool = False
+        self, X: Data | Stream, *, threads: int | None = None, allow_nan: bool = False
     ) -> NDArray[Any]:
         """Probabilities (n, classes): a column for each of `classes`; without, as `MLP`'s.
 
@@ -270,7 +280,7 @@ class Model:
         return z
 
     def classify(
-        self, X: Data, *, threads: int | None = None, allow_nan: bool = False
+        self, X: Data | Stream, *, threads: int | None = None, allow_nan: bool = False
     ) -> NDArray[Any]:
         """The names of the classes (n,); without `classes` 0 and 1 (n, k).
 
@@ -313,6 +323,8 @@ class Model:
 
     def _outputs(self, X, threads, allow_nan: bool) -> np.ndarray:
         """Values of a regression in their units, float64; else logits of the network's dtype."""
+        if metrics.is_stream(X):
+            return self._outputs_of_stream(X, threads, allow_nan)
         out = self.outputs(self.inputs(X, allow_nan=allow_nan), threads=threads)
         if self.task == "regression":
             with np.errstate(under="ignore", over="ignore", invalid="ignore"):
@@ -326,6 +338,16 @@ class Model:
                 f"finite one: look for NaN or huge numbers in this row, or allow NaN"
             )
         return out
+
+    def _outputs_of_stream(self, stream, threads, allow_nan: bool) -> np.ndarray:
+        from .streams import for_prediction
+
+        with hints.in_python():
+            tables = for_prediction(stream, self).tables()
+            parts = [self._outputs(table, threads, allow_nan) for table in tables]
+        if not parts:
+            raise ValueError(f"{stream.source}: no rows; expected at least one")
+        return np.concatenate(parts)
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> None:
         """Write it; see `save_model`."""

@@ -383,7 +383,8 @@ class MLP(Generic[D]):
             return plan
         if len(self._plans) >= 32:
             self._plans.clear()
-            self._path.plans.clear()
+            for path in (self._path, self._row_path, self._vjp_path):
+                path.plans.clear()
         plan = network_plan(self.spec, n, want, weighted, sparse)
         self._plans[n, want, weighted, sparse] = plan
         return plan

@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +15,10 @@ import numpy as np
 from ._core import check
 from ._core.names import list_public
 from ._tables import hints, roles
+from ._tables.arguments import names_of, reading_of, sources_of
 from ._tables.blocks import Folder
 from ._tables.held_out import Share
-from ._tables.layout import Reading
 from ._tables.learn import Learnt, learn
-from ._tables.sources import find, keys_of, of_path
 from ._training.stream import Columns, Stream
 from .models import Model
 from .typing import PathLike
@@ -95,8 +93,10 @@ def stream(
     force : bool
         Whether columns of very many values are taken for classes or text all the same.
     csv : dict, optional
-        How CSV files are written: `sep`, `decimal`, `header`, `nulls`, `encoding`, `skip`; as they
-        look unless given.
+        How CSV files are written: `sep`, `decimal`, `nulls` (spellings of a missing cell),
+        `encoding`, `skip` (lines above the table) and `header`; as they look unless given. With
+        ``csv={"header": False}`` the first line is a row, columns are called "0", "1", ..., and
+        "-1" is the last one.
     threads : int, optional
         1: pyarrow decodes in the reader's thread alone.
     progress : callable, optional
@@ -153,7 +153,7 @@ def stream(
             raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if held_out >= 1:
         raise ValueError(f"held_out is {held_out}; expected a share below 1")
-    sources, reading = _sources(data), _reading(csv)
+    sources, reading = sources_of(data), reading_of(csv)
     more = [] if weight is None else [weight]
     if like is not None:
         own = {
@@ -165,9 +165,9 @@ def stream(
         if given:
             raise TypeError(f"{', '.join(given)} beside like; expected like alone")
         with hints.in_python():
-            return _like(sources, reading, like, weight, window, ahead, threads)
-    dropped = [*_names(drop, "drop"), *more]
-    targets, inputs = _names(target, "target"), _names(features, "features")
+            return _of_python(_like(sources, reading, like, weight, window, ahead, threads))
+    dropped = [*names_of(drop, "drop"), *more]
+    targets, inputs = names_of(target, "target"), names_of(features, "features")
     for name, others in (("target", targets), ("features", inputs)):
         if weight in others:
             raise ValueError(
@@ -175,11 +175,19 @@ def stream(
             )
     choose = roles.for_training(targets, inputs, dropped)
     with hints.in_python():
-        return of_folder(
+        return _of_python(of_folder(
             Folder(sources, reading, choose, more), weight=weight, window=window, ahead=ahead,
             standardize=standardize, held_out=held_out, seed=seed, task=task, impute=impute,
             unknown=unknown, force=force, threads=threads, progress=progress,
-        )  # fmt: skip
+        ))  # fmt: skip
+
+
+def _of_python(made: Stream) -> Stream:
+    """A stream whose messages name arguments, later too."""
+    for part in (made, made.held_out):
+        if part is not None:
+            part._in_python = True
+    return made
 
 
 def of_folder(
@@ -244,6 +252,19 @@ def of_model(folder, model, weight=None, window=WINDOW, ahead=1, threads=None) -
     return Stream(folder, columns, weight, window, ahead, threads)
 
 
+def for_prediction(data: Stream, model) -> Stream:
+    """The rows of a stream, whose columns are found as a model finds those of a table."""
+    given = data._folder
+    sources = [reader.source for reader in given.readers]
+    made = of_model(
+        Folder(sources, given.reading, roles.for_model(model)), model, None, data.window,
+        data.ahead, data.threads,
+    )  # fmt: skip
+    made._folder.stamps = given.stamps
+    made._share, made._all_rows = data._share, data._all_rows
+    return made
+
+
 def _read_as(folder, columns) -> None:
     """Columns of CSV as what they were in training, whatever they look like here."""
     if folder.parquet:
@@ -260,49 +281,6 @@ def _read_as(folder, columns) -> None:
 def _known_rows(folder) -> list[int] | None:
     """The rows of each unit, where the files say it."""
     return [folder.rows(unit) for unit in folder.units()] if folder.parquet else None
-
-
-def _sources(data) -> list:
-    """The files of `stream`'s first argument."""
-    if hasattr(data, "files") and hasattr(data, "schema"):  # pyarrow's
-        kind = getattr(getattr(data, "filesystem", None), "type_name", "local")
-        if kind != "local":
-            raise ValueError(f"data is on a file system of kind {kind}; expected files here")
-        if getattr(data, "_scan_options", None):
-            raise ValueError(
-                "data is a Dataset with a filter, which a stream would not apply; expected one "
-                "without: write the rows that are left to files"
-            )
-        return [of_path(name, keys_of(os.path.dirname(name).split("/"))) for name in data.files]
-    if isinstance(data, (str, os.PathLike)):
-        data = [data]
-    elif not isinstance(data, (list, tuple)):
-        raise TypeError(
-            f"data is a {type(data).__name__}; expected files, a folder, a pattern or a "
-            f"pyarrow.dataset.Dataset"
-        )
-    elif not data:
-        raise ValueError("data is empty; expected at least one file")
-    return find([os.fspath(name) for name in data])
-
-
-def _names(value, name: str) -> list[str]:
-    if value is None:
-        return []
-    names = [value] if isinstance(value, str) else value
-    names = list(names) if isinstance(names, Iterable) else [None]
-    if not all(isinstance(given, str) for given in names):
-        raise TypeError(f"{name} is {value!r}; expected names of columns")
-    return names
-
-
-def _reading(csv) -> Reading:
-    known = {field.name for field in dataclasses.fields(Reading)} - {"threads"}
-    if csv is None or isinstance(csv, Reading):
-        return Reading() if csv is None else csv
-    if not isinstance(csv, dict) or set(csv) - known:
-        raise TypeError(f"csv is {csv!r}; expected a dict of {', '.join(sorted(known))}")
-    return Reading(**csv)
 
 
 def _told(folder, progress):

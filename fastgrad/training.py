@@ -19,6 +19,7 @@ from ._core.calls import checked_network
 from ._core.names import list_public
 from ._core.progress import Progress
 from ._training.arguments import (
+    BATCH_SIZE,
     hooks_of,
     optimizer_of,
     sequence_of,
@@ -187,8 +188,9 @@ def fit(
     the others too. Sums and products of `sample_weight` over ranks must be finite: its largest is
     2**-40 to 2**40. Streams must take their columns alike (`like` of `fastgrad.stream`), which is
     compared. A checkpoint, at whole epochs, has the same content in all ranks: name one path on a
-    shared disk, or, where each has a disk, one path for each. The bits are those of the sums that
-    `reduce` returns, and depend on how rows are dealt out.
+    shared disk, or, where each has a disk, one path for each. A resumed run must have the files, or
+    as many rows, that it had; where `reduce` is a communicator, each rank its own. The bits are
+    those of the sums that `reduce` returns, and depend on how rows are dealt out.
 
     A callback's exception is passed on: the result that it was given stays at a whole step, the
     checkpoint at a whole epoch. Training stops when an epoch's loss is not finite.
@@ -257,6 +259,8 @@ def _run(
         net, theta, sequence, optimizer, source, validation, epochs, patience, min_delta, threads
     )
     run.on_epoch, run.on_step = on_epoch, on_step
+    rows = BATCH_SIZE if batch_size is None and isinstance(optimizer, Optimizer) else batch_size
+    run.settings = {"batch_size": rows, "shuffle": shuffle}
     if checkpoint is not None:
         fixed = {
             "network": store.specification(net), **source.fixed,

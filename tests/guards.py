@@ -18,7 +18,7 @@ import numpy as np
 from helpers import assert_same_bits, draw_problem, dyadic, forget_plans
 
 import fastgrad as fg
-from fastgrad import curvature, dense, jacobians, network, neuron, per_sample, stack
+from fastgrad import _matrices, curvature, dense, jacobians, network, neuron, per_sample, stack
 from fastgrad._core import calls, csr, gram, workspace
 from fastgrad._training import stepper
 from fastgrad._training.stepper import NO_LOSS, Stepper
@@ -117,7 +117,7 @@ def everything_guarded(after):
         patch.object(stepper, "np", own), patch.object(network, "_empty", own.empty),
         patch.object(csr, "_room", lambda plan, entries: own.empty(2 * entries, plan.dtype)),
         patch.object(calls, "np", own), patch.object(curvature, "np", own),
-        patch.object(jacobians, "np", own),
+        patch.object(_matrices, "np", own), patch.object(jacobians, "np", own),
         patch.object(per_sample, "np", own), patch.object(gram, "np", own),
         patch.object(neuron, "_empty", own.empty),
         patch.object(workspace.Plan, "_new_workspace", lambda plan: moved(new_workspace(plan))),
@@ -405,7 +405,8 @@ def check_compiled(function, outs, *arrays):
     Guarded.live = []
 
 
-def check_compiled_network(rng, n, sizes, dtype, loss, weighted):
+def check_compiled_network(rng, n, sizes, dtype, loss, weighted, curved):
+    """`curved`: with derivatives, where there are no weights."""
     sizes = sizes[:-1] + [max(LOSSES[loss].least_outputs, sizes[-1])]
     arrays = draw_problem(rng, sizes, n, loss, dtype, weighted)
     net = fg.MLP(sizes, loss, dtype=dtype, l2=0.1)
@@ -418,7 +419,7 @@ def check_compiled_network(rng, n, sizes, dtype, loss, weighted):
         compiled_predict(net, theta, X, out)
 
     check_compiled(predict, [((n, sizes[-1]), dtype)], handle, *arrays[:2])
-    if not weighted:
+    if curved and not weighted:
         p, handle = arrays[0].size, handle_of(net, n, copies=1, derivatives=True)
         given = *arrays, dyadic(rng, p, dtype), dyadic(rng, (n, sizes[-1]), dtype)
         check_compiled(compiled_derivatives, [(m, dtype) for m in (p, n, p)], handle, *given)

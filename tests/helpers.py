@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 
@@ -258,3 +259,17 @@ def run_python(code, *args, timeout=170, **environment):
     )  # fmt: skip
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+_started: dict = {}
+
+
+def run_for_each(code, values, value, **environment):
+    """`run_python` of `code` for one of some values; the first to ask starts it for all of them,
+    two at a time."""
+    key = code, tuple(values)
+    if key not in _started:
+        with_two = ThreadPoolExecutor(2)
+        _started[key] = {v: with_two.submit(run_python, code, v, **environment) for v in values}
+        with_two.shutdown(wait=False)
+    return _started[key][value].result()

@@ -23,7 +23,7 @@ def hard_problem(case, loss, dtype):
     """(net, theta, X, y)."""
     rng = np.random.default_rng(18)
     n, sizes = {
-        "many rows": (50_000, [13, 8, 5]), "many outputs": (300, [13, 40, 1000]),
+        "many rows": (20_000, [13, 8, 5]), "many outputs": (300, [13, 40, 1000]),
     }.get(case, (300, [13, 40, 20, 5]))  # fmt: skip
     net = fg.MLP(sizes, loss=loss, dtype=dtype)
     theta, X = net.init(0), rng.normal(size=(n, 13))

@@ -189,12 +189,12 @@ def test_an_upgraded_helper_or_another_cpu_never_reads_old_machine_code(tmp_path
     assert len(kernels_in(cache)) == 3
 
 
-def test_twelve_processes_at_once_on_a_cold_cache(tmp_path):
+def test_six_processes_at_once_on_a_cold_cache(tmp_path):
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "error"}
     here = Path(__file__).parent
     processes = [
         subprocess.Popen([sys.executable, "-c", CALL], env=env, cwd=here, stderr=subprocess.PIPE)
-        for _ in range(12)
+        for _ in range(6)
     ]
     for process in processes:
         _, errors = process.communicate(timeout=170)

@@ -1,6 +1,7 @@
 """`fastgrad cache`: shows, clears and moves compiled kernels; the line to who waits for them."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -13,12 +14,20 @@ from fastgrad._cli import patience
 from fastgrad.kernels import cache, folders
 
 
+@pytest.fixture(scope="module")
+def two_kernels(tmp_path_factory):
+    """A cache with two kernels of these sources."""
+    folder = tmp_path_factory.mktemp("kernels") / "cache"
+    for dtype in ("f4", "f8"):
+        run_python(CALL, dtype, **{folders.CACHE: str(folder)})
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(two_kernels, tmp_path, monkeypatch):
     """A cache with two kernels of these sources and one of others, and somebody's own file."""
     monkeypatch.setenv(folders.CACHE, str(tmp_path / "cache"))
-    for dtype in ("f4", "f8"):
-        run_python(CALL, dtype)
+    shutil.copytree(two_kernels, tmp_path / "cache")
     other = tmp_path / "cache" / "0.0.9-py311-numba0.61.0-0123456789ab"
     other.mkdir()
     (other / "engine.step.0.nbc").write_bytes(b"old code")

@@ -26,7 +26,7 @@ from numba.core.errors import NumbaError
 
 from fastgrad._core.threads import max_threads
 
-QUICK, STRESS, SEED = 2_000, 100_000, 14
+QUICK, STRESS, SEED = 1_200, 100_000, 14
 ERRORS = (TypeError, ValueError, NumbaError)
 TWO_THREADS_FLOPS = 300_000
 
@@ -108,6 +108,8 @@ def check_compiled(rng, call, wanted):
     assert_same(made(compiled, call.arrays), wanted, "compiled")
     if not call.swappable or rng.random() < 0.5:
         return
+    if any(a.dtype == np.float64 for a in call.arrays.values()):
+        return  # test_njit.py makes these calls; each is a compilation
     unaligned, swapped = (
         {name: lying(rng, a, "C", not native, native, True) for name, a in call.arrays.items()}
         for native in (True, False)

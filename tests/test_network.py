@@ -354,6 +354,20 @@ def test_more_shapes_than_a_network_keeps_plans_for(rng):
     assert net.loss(theta, X[:5], y[:5]) == first
 
 
+def test_fast_paths_keep_no_plan_that_was_forgotten(rng):
+    net = fg.MLP([3, 2])
+    theta, X, y = net.init(0), rng.normal(size=(100, 3)), rng.normal(size=(100, 2))
+    for _ in range(2):
+        net.loss_and_grad(theta, X, y)
+        fg.per_sample.grad_norms(net, theta, X, y)
+        fg.jacobians.vjp(net, theta, X, y)
+    paths = net._path, net._row_path, net._vjp_path
+    assert all(path.plans for path in paths)
+    for n in range(1, 40):
+        net.loss(theta, X[:n], y[:n])
+    assert not any(path.plans for path in paths)
+
+
 def test_plans_forgotten_by_another_thread_meanwhile(rng, monkeypatch):
     net = fg.MLP([3, 2])
     theta, X, y = net.init(0), rng.normal(size=(9, 3)), rng.normal(size=(9, 2))

@@ -251,6 +251,8 @@ APART = {
     "epochs": {"epochs": 4},
     "net": {"net": fg.MLP([4, 8, 2], l2=0.02)},
     "validation": {"validation": (np.ones((2, 4)), np.ones((2, 2)))},
+    "batch_size": {"batch_size": 16},
+    "shuffle": {"shuffle": False},
 }
 
 
@@ -269,7 +271,7 @@ def test_ranks_that_begin_apart_are_an_error_in_all(rows, name):
 
 def test_sums_that_are_not_the_same_in_all_ranks_are_noticed(rows):
     def fit(rank, reduce):
-        wrong = lambda array: reduce(array) * (1 + (array.size > 50) * rank * 1e-9)  # noqa: E731
+        wrong = lambda array: reduce(array) * (1 + (array.size > 58) * rank * 1e-9)  # noqa: E731
         return fg.fit(NET, *rows[rank][:2], epochs=3, batch_size=16, seed=0, reduce=wrong)
 
     for result in all_ranks(fit):
@@ -358,6 +360,38 @@ def test_ranks_with_files_of_their_own_resume_to_the_bit_from_one_file(rows, fol
         file.writelines(lines[:-1])  # as many rows in all
     for result in fit(6, checkpoint="run.npz", resume=True):
         assert "the ranks have other data" in str(result)
+
+
+class Communicator:
+    """As mpi4py's: it knows which rank this is."""
+
+    def __init__(self, rank, reduce):
+        self.rank, self.reduce = rank, reduce
+
+    def Get_rank(self):
+        return self.rank
+
+    def Allreduce(self, message, sums):
+        sums[...] = self.reduce(message)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_ranks_of_a_communicator_that_change_their_files_are_an_error_in_all(rows, folder):
+    pytest.importorskip("pyarrow")
+    _in_files(rows)
+
+    def fit(epochs, shown=range(RANKS)):
+        def one(rank, reduce):
+            data = fg.stream(f"{shown[rank]}.csv", target="y", window=16, standardize=False)
+            return fg.fit(fg.MLP([4, 1]), data, epochs=epochs, batch_size=8, seed=5, resume=True,
+                          checkpoint="run.npz", reduce=Communicator(rank, reduce))  # fmt: skip
+
+        return all_ranks(one)
+
+    require_same(fit(1))
+    require_same(fit(2))
+    for result in fit(3, shown=[1, 0, 2]):
+        assert isinstance(result, ValueError) and "the ranks have other data" in str(result)
 
 
 def test_ranks_that_scale_their_files_otherwise_are_an_error_in_all(rows, folder):

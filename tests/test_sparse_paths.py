@@ -265,6 +265,9 @@ def test_svmlight_regressions_ensembles_and_several_files(cli, files):
     assert code == 0 and json.loads(out)["r2"] > 0.5
     code, out, _ = cli("train", "train.svm", "test.svm", "--epochs", "1", "--json", "-o", "m.npz")
     assert code == 0 and json.loads(out)["rows"] == 240
+    code, out, _ = cli("train", "t*.svm", "--epochs", "1", "--json", "-o", "n.npz")
+    assert code == 0 and json.loads(out)["rows"] == 240
+    assert "no*.svm: no file matches" in cli("train", "no*.svm")[2]
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_no_bit_depends_on_threads_or_on_reading_ahead(parquet, ahead, threads):
 
 def rows_seen(data, shuffle=True, epochs=1, batch_size=32, seed=1):
     """The first column, standardized back, in the order in which an epoch takes the rows."""
-    source = data.for_fit(classifier(), batch_size, shuffle)
+    source = data._for_fit(classifier(), batch_size, shuffle)
     rng, found = np.random.default_rng(seed), []
     for number in range(epochs):
         epoch = source.epoch(number, rng)
@@ -173,7 +173,7 @@ def test_an_epoch_taken_up_at_a_window_is_the_rest_of_it(
     data = labelled(parquet, standardize=False, window=max(window, batch))
     if data.window >= N:
         return
-    source = data.for_fit(classifier(), batch, shuffle)
+    source = data._for_fit(classifier(), batch, shuffle)
     whole = [
         (x.copy(), y.copy(), order) for x, y, _, order, _ in
         source.epoch(0, np.random.default_rng(groups))
@@ -219,7 +219,7 @@ def test_all_rows_at_once(parquet, optimizer):
 def test_a_full_batch_has_the_bits_of_its_blocks(parquet):
     """Formula 40: block means times weights, added in order, over the sum of weights."""
     net, data = classifier(), labelled(parquet, weight="w", standardize=False)
-    problem = data.for_fit(net, None, False).problem(None)
+    problem = data._for_fit(net, None, False).problem(None)
     theta = net.init(3)
     loss, grad = problem.loss_and_grad(theta)
     parts = [slice(start, start + 500) for start in range(0, N, 500)]
@@ -386,12 +386,12 @@ def test_targets_of_which_one_is_the_same_everywhere(folder):
 
 def test_rows_held_out_are_drawn_one_by_one_and_not_trained_on(parquet):
     data = labelled(parquet, standardize=False, held_out=0.1, seed=4)
-    left, held = data.held_out.arrays(classifier()), data.arrays(classifier())
+    left, held = data.held_out._arrays(classifier()), data._arrays(classifier())
     assert len(left[0]) + len(held[0]) == N and 200 < len(left[0]) < 400
     both = np.concatenate([left[0][:, 0], held[0][:, 0]])
     assert np.array_equal(np.sort(both), np.sort(X[:, 0]))
     other = labelled(parquet, standardize=False, held_out=0.1, seed=5)
-    assert not np.array_equal(other.held_out.arrays(classifier())[0], left[0])
+    assert not np.array_equal(other.held_out._arrays(classifier())[0], left[0])
     scaled = labelled(parquet, held_out=0.1, seed=4)
     mean, scale = moments(held[0].astype(np.float64))
     np.testing.assert_allclose(scaled.mean, mean, rtol=1e-12)
@@ -678,6 +678,49 @@ def test_a_file_of_csv_that_is_cut_off_ragged_or_no_text(csv, folder):
     refused(r"b\.csv: no rows", "b.csv")
 
 
+def test_a_file_of_names_alone_has_no_rows(cli, folder):
+    """The file with rows says how cells are written: decimal commas, booleans, row numbers."""
+    (folder / "a.csv").write_text(";x;on;y\n")
+    rows = "".join(f"{i};{i % 7},5;{i % 2 == 0};{i % 3},25\n" for i in range(40))
+    (folder / "b.csv").write_text(";x;on;y\n" + rows)
+    data = fg.stream("*.csv", target="y", task="regression")
+    alone = fg.stream("b.csv", target="y", task="regression")
+    assert (data.rows, data.features) == (40, ["x", "on"]) and data.encoding == alone.encoding
+    assert data.mean.tolist() == alone.mean.tolist() and data.files[0].endswith("a.csv")
+    net = fg.MLP([data.n_inputs, 1])
+    same(fit(net, data), fit(net, alone))
+    for more in ([], ["--window", 40]):
+        options = ["--target", "y", "--task", "regression", "--epochs", 2, "--quiet", "--force"]
+        assert cli("train", "a.csv", "b.csv", *options, "-o", "m.npz", *more)[0] == 0
+        code, out, err = cli("evaluate", "m.npz", "a.csv", "b.csv", "--json", *more)
+        assert code == 0 and json.loads(out)["rows"] == 40, err
+        assert "a.csv: no rows" in cli("evaluate", "m.npz", "a.csv", *more)[2]
+    with pytest.raises(ValueError, match=r"a\.csv: no rows"):
+        fg.stream("a.csv", target="y")
+
+
+def test_a_file_without_names(folder):
+    (folder / "a.csv").write_text("".join(f"{i},{i % 5},{i % 3}\n" for i in range(30)))
+    data = fg.stream("a.csv", target="-1", task="regression", csv={"header": False})
+    assert (data.rows, data.features, data.target) == (30, ["0", "1"], "2")
+    other = fg.stream("a.csv", like=data, csv={"header": False})
+    net = fg.MLP([2, 1])
+    same(fit(net, data), fit(net, other))
+    model = data.model(net, net.init(0))
+    rows = [[i, i % 5] for i in range(30)]
+    assert model.predict(data).tolist() == model.predict(rows).tolist()
+    for csv, words in (
+        ({"sep": ";;"}, r"csv\['sep'\] is ';;'; expected one ASCII"),
+        ({"decimal": "x"}, r"csv\['decimal'\] is 'x'"),
+        ({"header": "no"}, r"csv\['header'\] is 'no'; expected True or False"),
+        ({"nulls": [0]}, r"csv\['nulls'\] is \[0\]"),
+        ({"encoding": 8}, r"csv\['encoding'\] is 8"),
+        ({"skip": -1}, r"csv\['skip'\] is -1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fg.stream("a.csv", csv=csv)
+
+
 def test_files_that_change_between_epochs(parts):
     data = labelled("*.parquet")
 
@@ -750,7 +793,7 @@ def test_a_reader_ends_with_an_error_that_is_still_looked_at(parquet, monkeypatc
         raise RuntimeError("here")
 
     net, data = classifier(), labelled(parquet)
-    monkeypatch.setattr(metrics.Tally, "add_outputs", fail)
+    monkeypatch.setattr(metrics.Tally, "add", fail)
     monkeypatch.setattr(summed, "part", fail)
     monkeypatch.setattr(rank_rows, "part", fail)
     call = {
@@ -764,7 +807,95 @@ def test_a_reader_ends_with_an_error_that_is_still_looked_at(parquet, monkeypatc
     del caught
 
 
+# Predictions, and what takes no stream
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_predictions_of_a_stream_are_those_of_its_rows(kind, request):
+    """By the model's columns, whatever the stream takes for inputs; of rows held out too."""
+    folder = request.getfixturevalue(kind)
+    model = labelled(folder).model(classifier(), classifier().init(0))
+    frame = table().to_pandas()
+    for data in (labelled(folder), fg.stream(folder, target="y", features=["w", "x4", "x0"])):
+        assert model.predict(data).tolist() == model.predict(frame).tolist()
+        found, expected = model.predict_proba(data), model.predict_proba(frame)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    whole = labelled(folder, held_out=0.1, seed=3)
+    held = model.predict_proba(whole.held_out)
+    assert len(held) == whole.held_out.rows and len(model.predict(whole)) == whole.rows
+    kept = np.concatenate([t.columns["x0"].values for t in whole.held_out.tables()])
+    place = np.flatnonzero(np.isin(X[:, 0], kept.astype(np.float32)))
+    np.testing.assert_allclose(held, model.predict_proba(frame)[place], rtol=1e-5, atol=1e-7)
+
+
+def test_messages_of_later_calls_name_arguments_in_python_and_options_in_the_shell(cli, folder):
+    Path("whole.csv").write_text("x,t,y\n" + "1,up,2.5\n2,down,3.5\n" * 9)
+    Path("gap.csv").write_text("x,t,y\n1,up,2.5\n,down,3.5\n")
+    Path("word.csv").write_text("x,t,y\n1,left,2.5\n")
+    data = fg.stream("whole.csv", target="y", task="regression")
+    net = fg.MLP([data.n_inputs, 1])
+    model = data.model(net, net.init(0))
+    model.save("m.npz")
+    frame = pa.csv.read_csv("gap.csv")
+    with pytest.raises(ValueError, match=r"row 1, column x: missing.* with impute=True"):
+        model.predict(frame)
+    for name, words in (("gap.csv", "impute=True"), ("word.csv", 'unknown="zero"')):
+        given = fg.stream(name, like=data)
+        for call in (
+            lambda given=given: fg.evaluate(net, net.init(0), given),
+            lambda given=given: fit(net, given),
+            lambda given=given: model.predict(given),
+        ):
+            with pytest.raises(ValueError, match=words):
+                call()
+    for command, more in (("evaluate", []), ("predict", ["-o", "p.csv"])):
+        for window in ([], ["--window", 20]):
+            _, _, err = cli(command, "m.npz", "gap.csv", *more, *window)
+            assert "row 2, column x: missing" in err and "--impute mean" in err
+            assert "--unknown zero" in cli(command, "m.npz", "word.csv", *more, *window)[2]
+
+
+def test_what_takes_no_stream_names_the_argument(parquet):
+    data, net = labelled(parquet), classifier()
+    for call in (
+        lambda: fg.fit_many(net, data, LABELS, seeds=[0]),
+        lambda: fg.GradientNorms(net, data, LABELS),
+        lambda: data.model(net).inputs(data),
+        lambda: fit(net, X, LABELS, validation=(data, LABELS)),
+    ):
+        with pytest.raises(TypeError, match=r"X is a Stream, .*; expected an array"):
+            call()
+
+
+def test_what_is_offered_of_a_stream_is_what_is_documented(parquet):
+    assert {name for name in dir(labelled(parquet)) if not name.startswith("_")} == {
+        "ahead", "classes", "encoding", "features", "files", "held_out", "mean", "model",
+        "n_inputs", "n_outputs", "rows", "scale", "source", "tables", "target", "task", "threads",
+        "weight", "window",
+    }  # fmt: skip
+
+
 # The command line
+
+
+def test_the_command_line_reads_a_file_once_to_score_it(cli, folder, parquet, monkeypatch):
+    from fastgrad._tables.blocks import Folder
+
+    reads, read = [], Folder.read
+    monkeypatch.setattr(
+        Folder, "read", lambda self, unit, *args, **more: (
+            reads.append(unit) or read(self, unit, *args, **more))
+    )  # fmt: skip
+    options = ["--features", "x0,x1,x2,x3,x4", "--window", 3000, "--epochs", 1, "--quiet"]
+    for target in ("label", "y"):
+        reads.clear()
+        name = f"{target}.npz"
+        code, _, err = cli("train", parquet, "--target", target, *options, "-o", name,
+                           "--validation", 0)  # fmt: skip
+        assert code == 0 and set(map(reads.count, reads)) == {1, 3}, err  # learn, train and score
+        reads.clear()
+        assert cli("evaluate", name, parquet, "--window", 300)[0] == 0
+        assert len(set(reads)) == len(reads) > 0
 
 
 def test_the_command_line_reads_in_windows(cli, folder, parquet):

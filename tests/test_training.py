@@ -692,7 +692,7 @@ def test_evaluate_in_blocks(table, monkeypatch):
     theta = net.init(seed=0)
     big = np.tile(X, (20, 1)), np.tile(y, 20), np.tile(s, 20)
     whole = fg.evaluate(net, theta, *big)
-    monkeypatch.setattr(fg.metrics, "BLOCK_BYTES", 1)
+    monkeypatch.setattr("fastgrad._training.tally.BLOCK_BYTES", 1)
     np.testing.assert_allclose(fg.evaluate(net, theta, *big), whole, rtol=1e-6)
     hit = net.classify(theta, X) == y
     assert whole.score == pytest.approx(np.average(hit, weights=s), rel=1e-6)
@@ -700,7 +700,7 @@ def test_evaluate_in_blocks(table, monkeypatch):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_evaluate_of_blocks_with_very_small_weights(table, monkeypatch, loss):
-    monkeypatch.setattr(fg.metrics, "BLOCK_BYTES", 1)
+    monkeypatch.setattr("fastgrad._training.tally.BLOCK_BYTES", 1)
     net = network(loss)
     theta, X, y = net.init(seed=0), np.tile(table[0], (12, 1)), np.tile(table[1], 12)
     if loss == "mse":

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import io
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -168,6 +169,17 @@ def test_the_tag_is_that_of_the_numba_compiled_with():
     python, abi, platform = backend().numba_tag().split("-")
     assert python == abi.rstrip("dt") == f"cp{sys.version_info[0]}{sys.version_info[1]}"
     assert platform and platform != "any"
+
+
+def test_every_folder_is_named_as_a_package():
+    """setuptools warns of a folder that could be one and is not."""
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("no sources beside an installed package")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.findall(r'"(.*?)"', text.split("\npackages = [")[1].split("]")[0])
+    folders = {path.parent for path in (ROOT / "fastgrad").rglob("*.*") if path.is_file()}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(listed) == {name for name in names if "__pycache__" not in name}
 
 
 PURE = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from .._core import files
 from .._core.progress import Bytes
 from .._tables import labels, roles, svmlight
-from .._tables.layout import NULLS, Reading
+from .._tables.layout import NULLS, Reading, is_separator
 from .._tables.read import read
 from .._tables.table import Table
 from ..models import Model, load_model
@@ -24,7 +24,7 @@ SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "ba
 def reading(args) -> Reading:
     """How the options of a command say its files are written."""
     sep = SEPARATOR_NAMES.get(args.sep, args.sep)
-    if sep is not None and (len(sep) != 1 or not sep.isascii() or sep in '"\r\n'):
+    if sep is not None and not is_separator(sep):
         raise UserError(f"--sep is {args.sep!r}; expected one ASCII character, or tab")
     nulls = NULLS
     if args.nulls is not None:

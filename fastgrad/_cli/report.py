@@ -11,7 +11,7 @@ import numpy as np
 from .. import checkpoint as store
 from .._core import files
 from .._tables.sources import stem
-from ..metrics import evaluate, score_name
+from ..metrics import score_name, tallied
 from ..models import Model
 from .errors import UserError
 from .output import apart, as_json, check_picture, free, read_places, write_picture
@@ -90,27 +90,15 @@ def summary(args, model: Model, parts, result) -> dict:
     for name, part in (("train", parts.training), ("val", parts.held_out)):
         if part is None:
             continue
-        scores = evaluate(net, theta, *part, threads=args.threads)
+        tally = tallied(net, theta, *part, threads=args.threads)
+        scores = tally.scores()
         found[f"{name}_loss"] = scores.loss
         found[f"{name}_{score_name(net)}"] = scores.score
         if model.classes is None:
             with np.errstate(under="ignore", over="ignore"):
-                root = np.sqrt(_mean_square(model, part)) * model.target_scale
+                root = np.sqrt(tally.mean_squares()) * model.target_scale
             found[f"{name}_rmse"] = float(root[0]) if len(root) == 1 else root.tolist()
     return found
-
-
-def _mean_square(model: Model, part) -> np.ndarray:
-    """Of the errors, by target; `part` is (X, y) or a stream alone."""
-
-    def error(x, y):
-        values = model.net.spec.loss.values(model.outputs(x)).astype(np.float64)
-        return values - y.reshape(len(y), -1)
-
-    if len(part) == 2:
-        return np.square(error(*part)).mean(axis=0)
-    total = sum(np.square(error(x, y)).sum(axis=0) for x, y, _ in part[0].blocks(model.net))
-    return total / part[0].rows
 
 
 def save(args, places: dict, model: Model, result) -> dict:

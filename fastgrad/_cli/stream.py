@@ -15,7 +15,8 @@ from .._tables.blocks import Folder
 from .._tables.read import notes_of
 from .._tables.sources import find
 from .._tables.table import Table
-from ..metrics import Tally, score_name
+from .._training.tally import Tally
+from ..metrics import score_name
 from . import inputs
 from .errors import UserError
 from .output import say
@@ -101,30 +102,31 @@ def scored(args, model) -> dict:
     refuse(args, drop_missing=args.drop_missing)
     net, data = model.net, for_model(args, model, True)
     k = len(model.classes) if model.classes is not None else net.n_outputs
-    tally, rows = Tally(net, 0 if net.spec.loss.score == "accuracy" else k), 0
-    confusion, squares, sizes = np.zeros((k, k), np.int64), np.zeros(k), np.zeros(k)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for x, y, _ in data.blocks(net):
-            rows += len(x)
-            tally.add_outputs(net, model.theta, x, y, None, args.threads)
-            out = net.spec.loss.values(model.outputs(x, threads=args.threads))
-            if model.classes is not None:
-                right = y.astype(np.int64).reshape(-1)
-                codes = out.argmax(axis=1) if out.shape[1] > 1 else (out[:, 0] > 0).astype(np.int64)
-                confusion += np.bincount(right * k + codes, minlength=k * k).reshape(k, k)
-            elif model.task == "regression":
-                error = out.astype(np.float64) - y.reshape(len(y), -1)
-                squares += np.square(error).sum(axis=0)
-                sizes += np.abs(error).sum(axis=0)
-        if not rows:
-            raise UserError(f"{data.source}: no rows; expected at least one")
-        scores = tally.scores()
-    scale = np.broadcast_to(model.target_scale, k)
-    return {
-        "rows": rows, "loss": scores.loss, score_name(net): scores.score,
-        "confusion": confusion, "rmse": np.sqrt(squares / rows) * scale,
-        "mae": sizes / rows * scale,
+    confusion, sizes = np.zeros((k, k), np.int64), np.zeros(k)
+
+    def seen(out, y) -> None:
+        if model.classes is not None:
+            right = y[:, 0].astype(np.int64)
+            codes = out.argmax(axis=1) if out.shape[1] > 1 else (out[:, 0] > 0).astype(np.int64)
+            confusion[...] += np.bincount(right * k + codes, minlength=k * k).reshape(k, k)
+        elif model.task == "regression":
+            sizes[...] += np.abs(out.astype(np.float64) - y).sum(axis=0)
+
+    tally = Tally(net, seen)
+    tally.add_stream(model.theta, data, args.threads)
+    if not tally.rows:
+        raise UserError(f"{data.source}: no rows; expected at least one")
+    scores = tally.scores()
+    found = {
+        "rows": tally.rows, "loss": scores.loss, score_name(net): scores.score,
+        "confusion": confusion,
     }  # fmt: skip
+    if model.task == "regression":
+        scale = np.broadcast_to(model.target_scale, k)
+        with np.errstate(under="ignore", over="ignore"):
+            found["rmse"] = np.sqrt(tally.mean_squares()) * scale
+            found["mae"] = sizes / tally.rows * scale
+    return found
 
 
 def write_predictions(args, model, path, predictions) -> int:

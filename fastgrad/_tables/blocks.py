@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from . import arrow, delimited
 from .layout import Reading, not_text
-from .read import family, opened, with_categories, with_partition
+from .read import family, leading, opened, with_categories, with_partition
 
 BLOCK_ROWS = 2**14  # of Parquet; a block of CSV is what is in some MiB of text
 COLUMN_BUFFER = 2**18  # bytes of a Parquet column that are read at a time
@@ -55,7 +55,7 @@ class Folder:
             for name in more:
                 if name not in reader.names and name not in dict(reader.source.partition):
                     raise ValueError(f"{reader.source.name}: no column {name!r}")
-        first = self.readers[0]
+        first = leading(self.readers)
         self.named, self.decimal = first.named, first.decimal
         self.parquet = hasattr(first, "schema")
         self.stamps = [_stamp(reader.source) for reader in self.readers]
@@ -138,6 +138,8 @@ class Folder:
     def _csv_batches(self, reader, unit, stored, threads):
         from pyarrow import csv as pacsv
 
+        if reader.look.empty:
+            return
         types = {name: self.kinds[name] for name in stored if name in self.kinds}
         with reader.source.open_native() as file:
             with pacsv.open_csv(file, *delimited.options(
@@ -195,13 +197,16 @@ class Folder:
         return {name: kind for name, (kind, _) in kinds.items()}
 
     def _csv_kinds(self) -> dict:
-        """As the beginning of the first file looks: numbers are float64, else text or booleans."""
+        """As the beginning of the first file with rows looks: numbers are float64, else text or
+        booleans."""
         from pyarrow import csv as pacsv
 
-        pa, reader = arrow.pyarrow("a table"), self.readers[0]
+        pa, reader = arrow.pyarrow("a table"), leading(self.readers)
         own = dict(reader.source.partition)
         stored = [name for name in self.wanted if name not in own]
         text = {name: pa.string() for name in self.roles.text if name not in own}
+        if reader.look.empty:
+            return {name: text.get(name, pa.float64()) for name in stored}
         try:
             with reader.source.open_native() as file, pacsv.open_csv(file, *delimited.options(
                 self.reading, reader.look, stored, text, True, reader.look.block

@@ -18,6 +18,8 @@ def read(source, reading: Reading, look: Layout, wanted, as_text, progress=None)
     from pyarrow import csv as pacsv
 
     types = {name: pa.string() for name in as_text}
+    if look.empty:
+        return pa.table({name: pa.nulls(0, types.get(name)) for name in wanted})
 
     def attempt(threads: bool, handler=None, block: int = look.block):
         with source.open(progress) as file:

@@ -16,6 +16,11 @@ SAMPLE = 2**18  # bytes looked at before the file is read, more where a line is 
 MOST_SAMPLE = 2**26
 
 
+def is_separator(sep: str) -> bool:
+    """Whether this can separate columns."""
+    return isinstance(sep, str) and len(sep) == 1 and sep.isascii() and sep not in '"\r\n'
+
+
 @dataclass
 class Reading:
     """How a file is to be read; None: as it looks.
@@ -50,11 +55,12 @@ class Layout:
     skip: int
     block: int
     notes: list[str]
+    empty: bool  # names alone, no row
 
 
 def layout(source, reading: Reading) -> Layout:
     """From the beginning of a file; a ValueError that names it where it is no table."""
-    lines, longest = _sample(source, reading.encoding)
+    lines, longest, whole = _sample(source, reading.encoding)
     full = (i for i, line in enumerate(lines) if i >= reading.skip and line.strip("\r\n"))
     skip = next(full, None)
     if skip is None:
@@ -68,8 +74,8 @@ def layout(source, reading: Reading) -> Layout:
             notes.append(f"{source.name}: columns are separated by {SEPARATORS[sep]}")
     rows = _rows(source.name, lines[skip:], sep)
     body = rows[1:] if reading.header else rows
-    if not body:
-        raise ValueError(f"{source.name}: no rows; expected at least one")
+    if not body and not whole:
+        raise ValueError(f"{source.name}: no rows after its names in many lines; expected rows")
     decimal = reading.decimal
     if decimal is None:
         decimal = "," if sep != "," and _decimal_commas(body) else "."
@@ -80,6 +86,8 @@ def layout(source, reading: Reading) -> Layout:
     else:
         names = _names(rows[0], body)
         index, unnamed = _nameless(source.name, names, body)
+        if not body:
+            index = dict.fromkeys(index, "")  # that it has no cells says nothing
         is_row = _looks_like_a_row(rows[0], body)
         check_names(source.name, names, is_row)
         if is_row:
@@ -87,20 +95,21 @@ def layout(source, reading: Reading) -> Layout:
                 f"{source.name}: the first line, {', '.join(rows[0][:3])}..., is taken for names; "
                 f"--no-header if it is a row"
             )
-    return Layout(sep, decimal, names, index, unnamed, skip, max(2**22, 4 * longest), notes)
+    block = max(2**22, 4 * longest)
+    return Layout(sep, decimal, names, index, unnamed, skip, block, notes, not body)
 
 
 def _names(first: list[str], body) -> list[str]:
     """Those of the first line; "" for a column that it does not name in front of the others, as R
     and pandas take it, or after them where its cells are empty."""
     names = [cell.strip() for cell in first]
-    if any(len(row) != len(names) + 1 for row in body):
+    if not body or any(len(row) != len(names) + 1 for row in body):
         return names
     return ["", *names] if any(row[-1].strip() for row in body) else [*names, ""]
 
 
-def _sample(source, encoding: str) -> tuple[list[str], int]:
-    """The first lines, whole ones, and the length of the longest."""
+def _sample(source, encoding: str) -> tuple[list[str], int, bool]:
+    """The first lines, whole ones; the length of the longest; whether there are no others."""
     size = SAMPLE
     while True:
         with source.open() as file:
@@ -123,7 +132,7 @@ def _sample(source, encoding: str) -> tuple[list[str], int]:
     if "\0" in content:
         raise ValueError(not_text(source.name, encoding))
     lines = io.StringIO(content, newline="").readlines()  # at line feeds and carriage returns alone
-    return lines, max(map(len, lines), default=0)
+    return lines, max(map(len, lines), default=0), whole
 
 
 def not_text(name: str, encoding: str) -> str:

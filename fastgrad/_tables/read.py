@@ -30,7 +30,7 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
     if sources[0].ending in (".npy", ".npz"):
         return _arrays(sources[0], choose), []
     readers, roles = opened(sources, reading, choose)
-    first = readers[0]
+    first = leading(readers)
     with arrow.at_most(reading.threads):
         parts = _columns(readers, roles, _total(sources, progress))
     name = first.source.name if len(sources) == 1 else f"{data[0]}, ... ({len(sources)} files)"
@@ -45,7 +45,7 @@ def read(data: list[str], reading: Reading, choose, progress=None) -> tuple[Tabl
 def opened(sources, reading: Reading, choose):
     """(a reader a file, the roles of their columns); a ValueError where one has not all of them."""
     readers = [_Csv(s, reading) if s.ending != ".parquet" else _Parquet(s) for s in sources]
-    first = readers[0]
+    first = leading(readers)
     names = [*first.names, *(key for key, _ in first.source.partition)]
     roles = choose(first.source.name, names, list(first.index), first.named)
     for reader in readers:
@@ -54,6 +54,11 @@ def opened(sources, reading: Reading, choose):
                 raise ValueError(f"{reader.source.name}: no column {name!r}, which "
                                  f"{first.source.name} has")  # fmt: skip
     return readers, roles
+
+
+def leading(readers):
+    """The file that says how the others are written: the first with rows."""
+    return next((r for r in readers if not r.empty), readers[0])
 
 
 def notes_of(readers, used) -> list[str]:
@@ -120,6 +125,7 @@ class _Csv:
         except _BROKEN as error:
             raise ValueError(f"{source.name}: cannot be read: {error}") from None
         self.names, self.index, self.notes = self.look.names, self.look.index, self.look.notes
+        self.empty = self.look.empty
         self.named, self.decimal, self.unnamed = (
             reading.header,
             self.look.decimal,
@@ -139,7 +145,7 @@ class _Csv:
 
 
 class _Parquet:
-    named, decimal = True, "."
+    named, decimal, empty = True, ".", False
 
     def __init__(self, source: Source):
         self.source, self.rows, self.notes, self.unnamed = source, 0, [], {}

@@ -6,6 +6,8 @@ says so: guessed from the numbers of one file, the next file could be read anoth
 
 from __future__ import annotations
 
+import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +44,19 @@ def _is_svmlight(name: str) -> bool:
     return (path.with_suffix("") if packed else path).suffix.lower() in ENDINGS
 
 
+def _matching(name: str) -> list[str]:
+    """The files that a pattern names, in the order of their names."""
+    if not glob.has_magic(name) or os.path.lexists(name):
+        return [name]
+    found = sorted(glob.glob(name, recursive=True))
+    if not found:
+        raise ValueError(f"{name}: no file matches; expected svmlight files")
+    return found
+
+
 def read(data: list[str], reading: Reading, columns: int | None = None) -> SparseTable:
-    """The rows of one file or several; `columns`: of X (None: up to the last that occurs)."""
+    """The rows of files, also by a pattern as "part-*.svm"; `columns`: of X (None: up to the last
+    that occurs)."""
     try:
         from scipy.sparse import vstack
         from sklearn.datasets import load_svmlight_files
@@ -51,6 +64,7 @@ def read(data: list[str], reading: Reading, columns: int | None = None) -> Spars
         raise ValueError(
             f'{data[0]}: svmlight files need scikit-learn: pip install "fastgrad[sklearn]"'
         ) from None
+    data = [found for name in data for found in _matching(name)]
     for name in data:
         if not Path(name).is_file():
             raise ValueError(f"{name}: no such file")

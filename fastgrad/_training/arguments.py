@@ -29,7 +29,7 @@ def source_of(net, optimizer, X, y, sample_weight, batch_size, shuffle: bool, ep
     if isinstance(optimizer, SecondOrder):
         return all_rows(net, optimizer, X, y, sample_weight, batch_size)
     if is_stream:
-        return X.for_fit(net, None if optimizer is None else rows, shuffle)
+        return X._for_fit(net, None if optimizer is None else rows, shuffle)
     if y is not None:
         return Arrays(net, X, y, sample_weight, rows, shuffle)
     if optimizer is None:
@@ -45,7 +45,7 @@ def all_rows(net, optimizer, X, y, sample_weight, batch_size):
     if metrics.is_stream(X):
         if batch_size is not None:
             refuse_batches(optimizer, batch_size)
-        return X.for_fit(net, None, False)
+        return X._for_fit(net, None, False)
     if y is None:
         raise TypeError(f"optimizer {name} takes all rows at once; expected arrays X and y")
     if batch_size is not None:
@@ -106,7 +106,7 @@ def validation_of(net, validation, data=None):
             )
         if validation.rows > validation.window:
             return validation
-        X, y, s = validation.arrays(net)
+        X, y, s = validation._arrays(net)
         return X, *metrics.targets(net, len(X), y, s, "validation ")
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise TypeError(

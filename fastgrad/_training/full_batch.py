@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import curvature
 from ..jacobians import jacobian
-from ..metrics import rows_of
+from .tally import rows_of
 
 CONVERGED, NOT_FINITE = "converged", "not finite"
 

@@ -24,6 +24,8 @@ class Ranks:
 
     def __init__(self, reduce):
         self._sum = _adder(reduce)
+        # Which rank this is, where the caller's sum says it: a communicator does.
+        self.number = reduce.Get_rank() if hasattr(reduce, "Get_rank") else None
         self.watched = False  # whether a rank has callbacks after steps
         self._interrupted = False
 

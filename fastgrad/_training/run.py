@@ -64,6 +64,7 @@ class Run:
         self.position = Position()  # at which an epoch begins
         self.stop = None  # an event: as Ctrl-C, for a fit that does not run in the main thread
         self.ranks = None  # other processes that train the same network
+        self.settings = {}  # others of `fit`'s arguments that all ranks must have alike
 
     def train(self, shown) -> FitResult:
         """Epochs until there is a reason to stop."""
@@ -102,12 +103,12 @@ class Run:
             "optimizer": (type(optimizer).__name__, optimizer and optimizer.state_dict()),
             "epochs": self.epochs, "patience": self.patience, "min_delta": self.min_delta,
             "validation": self.validation is not None, "checkpoint": self.checkpoint is not None,
-            "checkpoint_every": self.every,
+            "checkpoint_every": self.every, **self.settings,
             "what their files' columns mean (like= makes it the same)": source.fixed.get("columns"),
         })  # fmt: skip
         sums = ranks.total(4 + PIECES, lambda: [
             bool(self.on_step), 1, source.size or 0, getattr(source, "rows", 0) or 0,
-            *pieces(source.fixed),
+            *pieces((ranks.number, source.fixed)),
         ])  # fmt: skip
         ranks.watched = bool(sums[0])
         # A checkpoint is every rank's: it has what is of all together, not what is one's own.

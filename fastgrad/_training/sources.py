@@ -18,6 +18,7 @@ from .._core import check
 from .._core.csr import Csr
 from . import batches
 from .full_batch import Problem
+from .tally import rows_of
 
 
 class Elsewhere:
@@ -139,7 +140,7 @@ class Batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {index} is not (X, y) or (X, y, sample_weight)")
             x = metrics.inputs(batch[0], f"X of batch {index}", self._net)
-            x = metrics.rows_of(x, self._net.dtype)
+            x = rows_of(x, self._net.dtype)
             n = x.shape[0]
             prefix, s = f"batch {index}: ", None
             if len(batch) == 3 and batch[2] is not None:

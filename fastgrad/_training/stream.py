@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._tables import hints
 from .._tables.arrow import column as arrow_column
 from .._tables.encoder import Encoder
 from .._tables.held_out import Share
@@ -58,7 +60,6 @@ class Stream:
     ahead: int
     threads: int | None
     held_out: Any  # a Stream; None where no rows are held out
-    units: list[Any]
     classes: list[Any] | None
     encoding: dict[str, Any]
     mean: NDArray[np.float64]
@@ -74,7 +75,8 @@ class Stream:
         self._folder, self._learnt, self._share = folder, learnt, share
         self.weight, self.window, self.ahead, self.threads = weight, window, ahead, threads
         self.held_out = None
-        self.units = folder.units()
+        self._in_python = False  # see `_words`
+        self._units = folder.units()
         self._all_rows, self._counts = learnt.rows, None  # by units; None: not counted yet
         self.classes, self.encoding = learnt.classes, learnt.encoding
         self.mean, self.scale = learnt.mean, learnt.scale
@@ -161,21 +163,33 @@ class Stream:
 
     def tables(self) -> Iterator[Any]:
         """Tables of some rows each, in the order of the files, as `Model.predict` takes them."""
-        for unit in self.units:
-            first = unit.first
-            for data in self._folder.read(unit, self._folder.roles.inputs, self.threads != 1):
+        folder = self._folder
+        with self._words():
+            for unit, first, data, kept in self._read(self._units, 0, folder.roles.inputs):
                 columns = {name: arrow_column(data.column(name)) for name in data.column_names}
-                yield block_table(self._folder, unit, first, data, columns)
-                first += data.num_rows
+                yield block_table(folder, unit, first, data, columns, kept)
 
-    def rows_of(
+    def _words(self) -> AbstractContextManager[Any]:
+        """Within, messages name arguments where a Python call made the stream, else options."""
+        return hints.in_python() if self._in_python else nullcontext()
+
+    def _rows_of(
         self, units: Any, skip: int, labelled: bool, net: MLP[Any], stopped: Any
     ) -> Iterator[Any]:
         """Encoded blocks of the rows of these units but the first `skip`, until `stopped()`."""
         folder, weight = self._folder, self.weight if labelled else None
         encoder = Encoder(folder, self.model(net), weight, labelled)
         wanted = folder.wanted if labelled else folder.roles.inputs
-        counts = None if self._all_rows is None else dict(zip(self.units, self._unit_rows()))
+        for block in self._read(units, skip, wanted):
+            if stopped():
+                return
+            yield encoder.block(*block)
+
+    def _read(self, units: Any, skip: int, wanted: Any) -> Iterator[tuple[Any, int, Any, Any]]:
+        """Columns of the rows of these units but the first `skip`: (unit, the row of its file that
+        they begin with, Arrow table, which of the rows that are there they are, None: all)."""
+        folder = self._folder
+        counts = None if self._all_rows is None else dict(zip(self._units, self._unit_rows()))
         begins = self._begins() if self._share is not None else None
         for unit in units:
             if counts is not None and skip >= counts[unit]:
@@ -183,8 +197,6 @@ class Stream:
                 continue
             seen = used = 0
             for data in folder.read(unit, wanted, self.threads != 1):
-                if stopped():
-                    return
                 first, kept = unit.first + seen, None
                 if self._share is not None:
                     keep = self._share.of(begins[unit] + seen, data.num_rows)
@@ -200,14 +212,14 @@ class Stream:
                     first, kept = (
                         (first + dropped, None) if kept is None else (first, kept[dropped:])
                     )
-                yield encoder.block(unit, first, data, kept)
+                yield unit, first, data, kept
             if counts is not None and used != counts[unit]:
                 name = folder.readers[unit.part].source.name
                 raise ValueError(
                     f"{name}: {used} rows; expected {counts[unit]}, as when it was first read"
                 )
 
-    def fixed(self) -> dict[str, Any]:
+    def _fixed(self) -> dict[str, Any]:
         """What a checkpoint compares: the files, and how their columns are understood."""
         found = self._learnt
         text = json.dumps([
@@ -223,26 +235,26 @@ class Stream:
         columns = hashlib.sha256(text.encode()).hexdigest()
         return {"files": marks, "columns": columns, "share of the rows": share}
 
-    def for_fit(self, net: MLP[Any], batch_size: int | None, shuffle: bool) -> Any:
+    def _for_fit(self, net: MLP[Any], batch_size: int | None, shuffle: bool) -> Any:
         """The source of `fit`: arrays where a window holds all rows. `batch_size` None: all."""
         self.model(net)
         if not self.rows:
             raise ValueError(f"{self.source}: no rows; expected at least one")
         if self.rows <= self.window:
-            X, y, s = self.arrays(net)
+            X, y, s = self._arrays(net)
             rows = np.iinfo(np.int64).max if batch_size is None else batch_size
             source = Arrays(net, X, y, s, rows, shuffle)
         else:
             source = Windows(net, self, batch_size, shuffle)
-        source.fixed.update(self.fixed())
+        source.fixed.update(self._fixed())
         return source
 
-    def arrays(self, net: MLP[Any]) -> tuple[Any, Any, Any]:
+    def _arrays(self, net: MLP[Any]) -> tuple[Any, Any, Any]:
         """(X, y, sample weights or None) of all rows, in order, as a network takes them."""
         x, y, s = Windows(net, self, None, False).all()
         return x, y if net.spec.loss.labelled else y.reshape(len(x), -1), s
 
-    def blocks(
+    def _blocks(
         self, net: MLP[Any], labelled: bool = True
     ) -> Generator[tuple[Any, Any, Any], None, None]:
         """(x, y or None, sample weights or None) of some rows each, in order, for evaluation."""
@@ -252,20 +264,20 @@ class Stream:
         """The rows of each unit that are in this stream."""
         if self._counts is None:
             if self._all_rows is None:
-                self._all_rows = [self._count(unit) for unit in self.units]
+                self._all_rows = [self._count(unit) for unit in self._units]
             self._counts = self._all_rows
             if self._share is not None:
                 begins = self._begins()
                 self._counts = [
                     self._share.count(begins[unit], rows)
-                    for unit, rows in zip(self.units, self._all_rows)
+                    for unit, rows in zip(self._units, self._all_rows)
                 ]
         return self._counts
 
     def _begins(self) -> dict:
         """How many rows are before each unit's."""
         ends = np.cumsum([0, *self._all_rows])
-        return dict(zip(self.units, ends.tolist()))
+        return dict(zip(self._units, ends.tolist()))
 
     def _count(self, unit) -> int:
         rows = self._folder.rows(unit)

@@ -52,7 +52,7 @@ class Window:
 class Windows:
     """The source of `fit` for rows that do not fit; see `sources`.
 
-    `rows_of(units, skip, stopped)` of the stream yields encoded blocks of the rows of these units,
+    `_rows_of(units, skip, stopped)` of the stream yields encoded blocks of the rows of these units,
     but for the first `skip`, until `stopped()`.
     """
 
@@ -84,7 +84,7 @@ class Windows:
 
     def epoch(self, number: int, rng, done: int = 0) -> Iterator[tuple]:
         """`done`: how many windows of it have been done."""
-        units = self._stream.units
+        units = self._stream._units
         if self._shuffle:
             draw = int(rng.integers(2**63))
             units = [units[i] for i in np.random.default_rng([draw]).permutation(len(units))]
@@ -97,7 +97,7 @@ class Windows:
 
     def blocks(self) -> Generator[tuple, None, None]:
         """(x, y, s) of the windows in the order of the files."""
-        return self._read(self._stream.units, 0)
+        return self._read(self._stream._units, 0)
 
     def problem(self, threads) -> Summed:
         """The loss on all rows, which are read at each evaluation."""
@@ -106,7 +106,7 @@ class Windows:
     def all(self) -> tuple:
         """(x, y, s) of all rows."""
         window = Window(self.size, self._net, self.labelled, self.weighted)
-        for _ in self._fill(self._stream.units, 0, lambda: window, lambda: False):
+        for _ in self._fill(self._stream._units, 0, lambda: window, lambda: False):
             pass
         return window.arrays()
 
@@ -156,8 +156,12 @@ class Windows:
             reader.join()
 
     def _fill(self, units, skip: int, take, stopped) -> Iterator[Window]:
+        with self._stream._words():
+            yield from self._filled(units, skip, take, stopped)
+
+    def _filled(self, units, skip: int, take, stopped) -> Iterator[Window]:
         window = None
-        for block in self._stream.rows_of(units, skip, self.labelled, self._net, stopped):
+        for block in self._stream._rows_of(units, skip, self.labelled, self._net, stopped):
             start = 0
             while start < block.rows:
                 if window is None:

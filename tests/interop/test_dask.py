@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 
 import fastgrad as fg
 from fastgrad.interop import dask as guest
@@ -161,6 +161,9 @@ def test_a_run_over_partitions_resumes_to_the_bit(rows, folder):
     resumed = guest.fit(*given, epochs=6, checkpoint="run.npz", resume=True, **settings)
     np.testing.assert_array_equal(resumed.theta, whole.theta)
     np.testing.assert_array_equal(resumed.history.loss, whole.history.loss)
+    with pytest.raises(ValueError, match="its weighted is False, this one's True"):
+        guest.fit(*given, sample_weight=parted(np.ones(100)), epochs=6, checkpoint="run.npz",
+                  resume=True, **settings)  # fmt: skip
     with pytest.raises(ValueError, match="its partitions is 4, this one's 5"):
         guest.fit(NET, parted(X, 20), parted(y, 20), epochs=6, checkpoint="run.npz", resume=True,
                   **settings)  # fmt: skip
@@ -316,6 +319,14 @@ def test_a_score_of_rows_that_do_not_count(rows, kind):
     fitted = quiet(kind((3,), max_iter=2, random_state=0), X, y)
     with pytest.raises(ValueError, match="no rows that count"):
         fitted.score(X, y, da.zeros(100, chunks=30))
+
+
+def test_r2_of_one_row_is_nan_with_scikit_learns_warning(rows):
+    X, y, _ = rows
+    fitted = quiet(DaskMLPRegressor((3,), max_iter=2, random_state=0), parted(X), parted(y))
+    for data in (parted(X[:1]), parted(y[:1])), (X[:1], y[:1]):
+        with pytest.warns(UndefinedMetricWarning, match="less than two samples"):
+            assert np.isnan(fitted.score(*data))
 
 
 def test_two_classes_columns_of_labels_and_one_class(labelled):

@@ -46,7 +46,7 @@ def checks(estimators):
     [
         ReLURegressor(),
         FastMLPClassifier(max_iter=100),
-        FastMLPClassifier(solver="lbfgs", max_iter=30),
+        FastMLPClassifier(solver="lbfgs", max_iter=12),
         FastMLPRegressor(max_iter=100),
     ]
 )

@@ -7,12 +7,14 @@ partitions, lazy predictions. Everything else of training is theirs.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.validation import check_is_fitted
 
-from ...metrics import _r2
+from ..._training.tally import r2
 from ..sklearn import FastMLPClassifier, FastMLPRegressor
 from ..sklearn.mlp import FastMLP
 from ..sklearn.parameters import (
@@ -317,12 +319,16 @@ class DaskMLPRegressor(_DaskMLP, FastMLPRegressor):
         return self._lazily(X, "predict", None if self._one_column else self.n_outputs_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R^2, the mean over outputs; computed at once."""
+        """R^2, the mean over outputs; NaN of a single row, with a warning. Computed at once."""
         if not is_dask(X):
             return self.to_local().score(X, y, sample_weight)
         first = sum(self._scored(X, y, sample_weight, squares, None))
         mean = first[1] / _counted(first[0])
-        return _r2(first[2], sum(self._scored(X, y, sample_weight, squares, mean))[2])
+        if first[3][0] < 2:
+            words = "R^2 score is not well-defined with less than two samples."
+            warnings.warn(words, UndefinedMetricWarning, stacklevel=2)
+            return float("nan")
+        return r2(first[2], sum(self._scored(X, y, sample_weight, squares, mean))[2])
 
 
 def _counted(weight):

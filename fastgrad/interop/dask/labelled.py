@@ -99,8 +99,8 @@ def right(rows: Rows, model) -> tuple[float, float]:
 
 
 def squares(rows: Rows, model, mean) -> np.ndarray:
-    """(3, k): sums of weights, of targets and of squares left; of squares about `mean`, where it is
-    given, in the place of the last."""
+    """(4, k): sums of weights, of targets and of squares left; of squares about `mean`, where it is
+    given, in the place of the last; numbers of rows."""
     with of_partition(rows.number):
         n = len(rows)
         s = np.ones(n) if rows.s is None else rows.s.astype(np.float64)
@@ -108,4 +108,5 @@ def squares(rows: Rows, model, mean) -> np.ndarray:
         if mean is None and n:
             mean = np.reshape(model.predict(rows.x), y.shape)
         left = np.square(y - mean) if n else y
-        return np.stack([np.full(y.shape[1], s.sum()), s @ y, s @ left])
+        k = y.shape[1]
+        return np.stack([np.full(k, s.sum()), s @ y, s @ left, np.full(k, float(n))])

@@ -17,6 +17,7 @@ from ... import metrics
 from ..._core import check
 from ..._core.csr import Csr
 from ..._training.summed import part, part_weights
+from ..._training.tally import rows_of
 from ...kernels import validate
 
 
@@ -241,7 +242,7 @@ def prepared(rows: Rows, net) -> Part:
     if not n:
         return Part(rows.number, rows.x, rows.y[:0], None, 0.0)
     with of_partition(rows.number):
-        x = metrics.rows_of(metrics.inputs(rows.x, "X", net), net.dtype)
+        x = rows_of(metrics.inputs(rows.x, "X", net), net.dtype)
         y, _ = metrics.targets(net, n, rows.y, None)
         y = y.reshape(n, -1) if not net.spec.loss.labelled else y
         s = None if rows.s is None else part_weights(
@@ -252,6 +253,6 @@ def prepared(rows: Rows, net) -> Part:
     return Part(rows.number, x, y, s, weight)
 
 
-def described(held: Part) -> tuple[int, float]:
-    """(rows, sum of weights)."""
-    return len(held), held.weight
+def described(held: Part) -> tuple[int, float, bool]:
+    """(rows, sum of weights, whether they were given)."""
+    return len(held), held.weight, held.s is not None

@@ -54,11 +54,12 @@ class PartedRows:
         self.net, self._at = net, at
         parts = at.map(prepared, rows, net)
         facts = at.fetch(at.map(described, parts))
-        kept = [number for number, (n, _) in enumerate(facts) if n]  # what is empty adds nothing
+        kept = [number for number, (n, *_) in enumerate(facts) if n]  # what is empty adds nothing
         if not kept:
             raise ValueError("X has no rows in any partition; expected at least one")
-        self.size = sum(n for n, _ in facts)
-        self.total_weight = math.fsum(weight for _, weight in facts)
+        self.size = sum(n for n, *_ in facts)
+        self.weighted = any(given for *_, given in facts)
+        self.total_weight = math.fsum(weight for _, weight, _ in facts)
         if self.total_weight == 0:
             raise ValueError("sample_weight is zero everywhere; at least one row must count")
         # From here on the shards alone hold the partitions.
@@ -87,7 +88,7 @@ class DaskSource(PartedRows):
         self._shuffle = shuffle
         self.fixed = {
             "rows": self.size, "batch_size": self.rows, "shuffle": shuffle,
-            "partitions": self._count,
+            "partitions": self._count, "weighted": self.weighted,
         }  # fmt: skip
 
     def problem(self, threads) -> Summed:
