@@ -69,6 +69,9 @@ SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, MOST_CHUNK_ROWS = 16, 48, 4, 2**1
 BUCKET_BYTES, BUCKET_OUTPUTS, LEAST_BUCKETS, BUCKET_BITS = 2**19, 16, 16, (4, 16)
 SORTED_ENTRIES, FLOAT64_ENTRIES = 2**14, 512
 AHEAD_ENTRIES = 20  # of a row of X, whose rows of W are prefetched
+AHEAD_COLUMNS = 12  # whose rows of dW are
+# Parameters that begin with a cache line: bytes from which they do.
+ALIGNED_BYTES = 2**18
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
