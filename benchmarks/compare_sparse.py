@@ -262,9 +262,9 @@ def plot(args) -> None:
     figure = Figure(figsize=(9.0, 7.0), layout="constrained")
     axes = figure.subplots(2, 2)
     for line, kind in zip(axes, HIDDEN):
-        works = [(n, DENSITY) for n in (500, 2000, 8000, ROWS)]
+        works = [(n, DENSITY) for n in (500, 3000, ROWS)]
         _plot_line(args, kind, line[0], works, [n for n, _ in works], "rows")
-        works = [(5000, density) for density in (0.0002, 0.0008, 0.0032, 0.0128)]
+        works = [(5000, density) for density in (0.0002, 0.0016, 0.0128)]
         _plot_line(args, kind, line[1], works, [d for _, d in works], "density, 5,000 rows")
     axes[0, 0].legend(fontsize=7)
     figure.savefig(args.plot)
