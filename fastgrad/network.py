@@ -19,6 +19,7 @@ from ._core.names import list_public
 from ._core.plan import network_plan
 from ._core.run import run, run_outputs
 from ._core.threads import check_threads
+from ._core.vectors import empty_vector
 from .kernels import records as at
 from .kernels.bind import run_forward, run_step
 from .kernels.engine import probabilities
@@ -288,7 +289,8 @@ class MLP(Generic[D]):
         if method not in ("he", "glorot"):
             raise ValueError(f"method is {method!r}; expected 'he' or 'glorot'")
         rng = check.generator(seed, "seed")
-        theta = np.zeros(self.n_parameters, self.dtype)
+        theta = empty_vector(self.n_parameters, self.dtype)
+        theta[:] = 0.0
         layers = self.unflatten(theta)
         for index, (W, _) in enumerate(layers):
             d, k = W.shape

@@ -199,6 +199,20 @@ def test_memory_is_within_a_fifth_of_what_is_read_and_written():
     assert peak < 0.2 * sum(array.nbytes for array in arrays)
 
 
+def test_a_fit_keeps_room_for_the_entries_of_a_chunk():
+    rng = np.random.default_rng(8)
+    n, each = 9001, 4
+    net = fg.MLP([2500, 64, 1], "logistic", dtype="float64")
+    indices = rng.integers(0, 2500, each * n, dtype=np.int32)
+    X = sp.csr_matrix((np.ones(each * n), indices, np.arange(0, each * n + 1, each)), (n, 2500))
+    y = np.ones(n)
+    for rows in (9000, 5000):  # and a last batch of one row, and of 4,001
+        fg.fit(net, X, y, epochs=1, batch_size=rows, seed=0, threads=1)
+        plan = net._plan(rows, LOSS | GRADIENT, False, True)
+        chunk = int(plan.vector[PLAN.chunk_rows])
+        assert chunk < rows and plan.entries[-1].size < 2.5 * each * chunk
+
+
 @pytest.mark.parametrize("networks", [1, 3])
 def test_a_model_predicts_sparse_rows(networks, tmp_path):
     rng = np.random.default_rng(7)

@@ -74,15 +74,14 @@ class Csr:
             self.indices.itemsize, self.indptr.itemsize, int(self.indptr[-1]) - 1,
         )  # fmt: skip
 
-    def most_entries(self, rows: int, order=None) -> int:
-        """Of so many consecutive rows, of `order` where it is given."""
-        if order is None:
-            bounds = np.append(self.indptr[:-1:rows], self.indptr[-1])
-            return int(np.diff(bounds).max(initial=0))
-        if not order.size:
-            return 0
-        lengths = (self.indptr[order + 1] - self.indptr[order]).astype(np.int64, copy=False)
-        return int(np.add.reduceat(lengths, np.arange(0, order.size, rows)).max())
+    def most_entries(self, rows: int) -> int:
+        """Of so many consecutive rows, from the first on."""
+        bounds = np.append(self.indptr[:-1:rows], self.indptr[-1])
+        return int(np.diff(bounds).max(initial=0))
+
+    def lengths(self, order) -> np.ndarray:
+        """Entries of each row of `order`."""
+        return (self.indptr[order + 1] - self.indptr[order]).astype(np.int64, copy=False)
 
 
 def named_arrays(X):
@@ -112,18 +111,46 @@ def _room(plan, entries: int) -> np.ndarray:
 
 
 @contextmanager
-def bound_rows(plan, X, order=None, rows: int = 0):
+def bound_rows(plan, X):
     """X as a kernel's argument: an array itself, or a `Csr`'s parts with room for the entries of a
-    chunk where dW needs it; in training of `rows` of `order` at a time."""
+    chunk where dW needs it."""
     if type(X) is not Csr:
         yield X
         return
-    room = np.empty(0, plan.dtype)
     needed = sorts_entries(plan)
-    if needed:
-        room = _room(plan, X.most_entries(rows or int(plan.vector[PLAN.chunk_rows]), order))
+    with _parts(plan, X, X.most_entries(int(plan.vector[PLAN.chunk_rows])) if needed else 0) as x:
+        yield x
+
+
+@contextmanager
+def bound_batches(plan, last, X, order):
+    """The same of rows in `order`, batches of the plan's rows; the last may have a plan of its own,
+    else `last` is the plan."""
+    if type(X) is not Csr:
+        yield X
+        return
+    rows = int(plan.vector[PLAN.n])
+    rest = order.size % rows
+    parts = [(plan, order[: order.size - rest]), (last, order[order.size - rest :])]
+    needed = max(_most_of_batches(*part, X) for part in parts)
+    with _parts(plan if sorts_entries(plan) else last, X, needed) as x:
+        yield x
+
+
+def _most_of_batches(plan, order, X) -> int:
+    """Entries of a chunk of a batch, where a step needs room for them."""
+    if not order.size or not sorts_entries(plan):
+        return 0
+    rows, chunk = (int(plan.vector[place]) for place in (PLAN.n, PLAN.chunk_rows))
+    starts = np.arange(0, order.size, rows)[:, None] + np.arange(0, rows, chunk)
+    return int(np.add.reduceat(X.lengths(order), starts.ravel()).max())
+
+
+@contextmanager
+def _parts(plan, X, entries: int):
+    room = _room(plan, entries) if entries else np.empty(0, plan.dtype)
     try:
         yield X.parts(room)
     finally:
-        if needed:
+        if entries:
             plan.entries.append(room)

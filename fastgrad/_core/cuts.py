@@ -86,7 +86,9 @@ def count(sizes, job) -> Totals:
     inputs = min(sizes[0], tuning.TYPICAL_ENTRIES) if job.sparse else sizes[0]
     copies = 2 if want & at.TANGENT else 1
     ways = copies * (sizes[layers] if want & at.SEEDED else outputs if want & at.MATRIX else 1)
-    met = products - (sizes[0] - inputs) * sizes[1]
+    met = products
+    if job.sparse:
+        met += inputs * max(sizes[1], tuning.ENTRY_OUTPUTS) - sizes[0] * sizes[1]
     flops = 2 * job.n * met * (3 if back else 1) * ways * job.itemsize // 4
     if scattered_bytes(sizes, job) > tuning.SCATTERED_BYTES // 2:  # all of dW is written
         flops += tuning.WRITE_FLOPS * parameters if back else 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import metrics
 from .._core import check
+from .._core.vectors import empty_vector
 from ..optimizers import get_optimizer
 from ..second_order import SecondOrder
 from .optimizer import Optimizer
@@ -71,7 +72,9 @@ def start_of(net, theta, sequence) -> np.ndarray:
     if theta is None:
         return net.init(sequence)
     theta = metrics._converted(theta, "theta", net.dtype)
-    return np.array(check.vector(theta, "theta", net.dtype, net.n_parameters, ": one flat vector"))
+    start = empty_vector(net.n_parameters, net.dtype)
+    start[:] = check.vector(theta, "theta", net.dtype, net.n_parameters, ": one flat vector")
+    return start
 
 
 def sequence_of(seed, name: str = "seed") -> np.random.SeedSequence:

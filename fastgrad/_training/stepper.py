@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from .._core.choice import TrainingChoice
-from .._core.csr import Csr, bound_rows, sorts_entries
+from .._core.csr import Csr, bound_batches
 from .._core.threads import bound, launch, max_threads
 from ..kernels import records as at
 from ..kernels import tuning
@@ -121,7 +121,7 @@ class Stepper:
     def _place(self, x, y, s, m: int) -> str:
         """Where the parallel kernel's code is."""
         buffer, order = np.zeros(1), np.zeros(0, np.int64)
-        with bound_rows(self._plan(m), x, order, m) as rows:
+        with bound_batches(self._plan(m), self._plan(m), x, order) as rows:
             args = self._arguments(NO_LOSS, rows, y, s, order, m, buffer, buffer)
         return place_of(train_steps_parallel, args)
 
@@ -146,7 +146,7 @@ class Stepper:
         plans = [self._plan(m), self._plan(last)] if last else [self._plan(m)]
         buffers = [plan.lease() for plan in plans]
         try:
-            with bound_rows(max(plans, key=sorts_entries), x, order, m) as rows:
+            with bound_batches(plans[0], plans[-1], x, order) as rows:
                 args = self._arguments(total, rows, y, s, order, m, buffers[0], buffers[-1])
                 parallel = parallel and plans[0].parallel
                 return launch(train_steps, train_steps_parallel, parallel, self.threads, args)

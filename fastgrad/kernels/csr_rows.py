@@ -4,7 +4,9 @@ In: values, column numbers and row pointers as SciPy keeps them, in any order an
 which add up. Out: a row of Z; or the rows of dW that a row of X touches. Formula 38.
 Loop order: vectors of a panel, held in registers; entries. Rows of W lie anywhere, so the line of
 the entry AHEAD_ENTRIES on is asked for meanwhile (4.7 ms against 6.9 for 1.5 million entries of 64
-float32).
+float32). Rows of dW are written in order, but so much is read between two of them that processors
+do not foresee it: those AHEAD_COLUMNS on are asked for too (the gradient of 47,236-64-1 in 15.7 ms,
+without it 17.6).
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from numba.extending import intrinsic
 from .micro_kernel import RELU
 from .routines import routine
 from .simd import DOUBLE, I1, I8, I32, I64, VOID, Vectors
-from .tuning import AHEAD_ENTRIES, LINE_BYTES
+from .tuning import AHEAD_COLUMNS, AHEAD_ENTRIES, LINE_BYTES
 
 
-def _index(builder, indices, stride, place):
+def index_of(builder, indices, stride, place):
     """The number at a place, below 2**32, of int32 or int64: `stride` bytes apart."""
     address = builder.gep(indices, [builder.mul(place, stride)])
     return builder.zext(builder.load(builder.bitcast(address, I32.as_pointer())), I64)
@@ -57,22 +59,23 @@ class _Panels:
             body(first, 1, self.vec.first_lanes(left))
 
 
-def _prefetch(builder, pointer, size):
-    """The lines of a row into the L1 cache."""
+def _prefetch(builder, pointer, size, write=0):
+    """The lines of a row into the L1 cache, to be read or (1) written."""
     i8_pointer = I8.as_pointer()
     kind = ir.FunctionType(VOID, [i8_pointer, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     start = builder.bitcast(pointer, i8_pointer)
     for offset in [*range(0, size, LINE_BYTES), size - 1]:  # rows may begin within a line
         address = builder.gep(start, [I64(offset)])
-        builder.call(function, [address, I32(0), I32(3), I32(1)])
+        builder.call(function, [address, I32(write), I32(3), I32(1)])
 
 
-def _write_row(builder, vec, total, out, init, entries, rows, ld, k, epilogue):
+def _write_row(builder, vec, total, out, init, entries, rows, ld, k, epilogue, following=None):
     """out (k,) = epilogue(init + the sum of the entries' rows), in vectors of `total`'s type.
 
     entries: (first value, values' stride, first index, indices' stride in bytes, the last index
-    that may be looked at, how many). `epilogue`: None, or whether there is a ReLU.
+    that may be looked at, how many). `epilogue`: None, or whether there is a ReLU. `following`: a
+    row that will be written soon.
     """
     value, value_stride, index, index_stride, last, count = entries
     reach, widened = builder.mul(I64(AHEAD_ENTRIES), index_stride), total.elem != vec.elem
@@ -92,6 +95,9 @@ def _write_row(builder, vec, total, out, init, entries, rows, ld, k, epilogue):
         sums = [cgutils.alloca_once(builder, total.type) for _ in range(vectors)]
         for place in sums:
             builder.store(total.const(0.0), place)
+        if following is not None:
+            soon = builder.gep(following, [column])
+            _prefetch(builder, soon, vectors * vec.lanes * (4 if vec.is_f32 else 8), write=1)
         places = [cgutils.alloca_once(builder, start.type) for start in (value, index)]
         for place, start in zip(places, (value, index)):
             builder.store(start, place)
@@ -171,7 +177,8 @@ def _column_body(elem):
                 to = builder.gep(out, [builder.mul(column.index, k)])
                 entries = value, I64(2), index, I64(pair), last, count
                 init = builder.select(fresh, zeros, to)
-                _write_row(builder, vec, vec, to, init, entries, rows, ld, k, None)
+                following = builder.gep(to, [builder.mul(I64(AHEAD_COLUMNS), k)])
+                _write_row(builder, vec, vec, to, init, entries, rows, ld, k, None, following)
         builder.ret_void()
 
     return body
@@ -222,7 +229,7 @@ def _scatter_body(elem):
 
             scaled = [widened(load(vec, place(delta, i))) for i in range(vectors)]
             with cgutils.for_range_slice(builder, start, stop, I64(1)) as (entry, _):
-                at = builder.mul(_index(builder, indices, index_stride, entry), k)
+                at = builder.mul(index_of(builder, indices, index_stride, entry), k)
                 row = builder.gep(sums, [at])
                 x = builder.load(builder.gep(values, [entry]))
                 x = total.splat(x if elem == DOUBLE else builder.fpext(x, DOUBLE))
@@ -260,7 +267,7 @@ def index_at(typingctx, indices, stride, place):
             context.cast(builder, value, kind, types.int64)
             for value, kind in zip(args[1:], signature.args[1:])
         )
-        return _index(builder, args[0], stride, place)
+        return index_of(builder, args[0], stride, place)
 
     return types.int64(indices, stride, place), codegen
 

@@ -56,11 +56,13 @@ NEURON_PARALLEL_BYTES = 400_000  # about 8 us of one core's cache bandwidth
 # dW and db in place, 25.3 with a copy of the deltas).
 COPY_ROWS, COPY_PRODUCTS = 48, 32
 UNIT_BYTES = 128 * 1024  # of rows' gradients along a unit: they stay in the L2 (`hessian.py`)
-# Sparse X (`csr.py`): entries of a row where only shapes are known; bytes of all tasks' float64
-# gradients where dW is SCATTERED, which it is up to half as many for one; flops that the time of
-# writing a parameter's gradient is worth; tasks, and their least rows; chunks of the rows, and the
-# most rows of one, whose numbers have 16 bits (on Zen 5; 47,236-64-1, 20,000 rows).
-TYPICAL_ENTRIES = 64
+# Sparse X (`csr.py`): entries of a row where only shapes are known, and outputs whose products take
+# as long as finding a number of W and one of dW (1 ns for both: a gradient of 5,000 rows of 604
+# entries, one output, was serial at 3.6 ms); bytes of all tasks' float64 gradients where dW is
+# SCATTERED, which it is up to half as many for one; flops that the time of writing a parameter's
+# gradient is worth; tasks, and their least rows; chunks of the rows, and the most rows of one,
+# whose numbers have 16 bits (on Zen 5; 47,236-64-1, 20,000 rows).
+TYPICAL_ENTRIES, ENTRY_OUTPUTS = 64, 16
 SCATTERED_BYTES, WRITE_FLOPS = 2 * 2**20, 8
 SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, MOST_CHUNK_ROWS = 16, 48, 4, 2**16
 # Buckets of columns where dW is GATHERED: as many columns as have so many bytes of dW, of so many
@@ -69,6 +71,9 @@ SPARSE_TASKS, SPARSE_TASK_ROWS, SPARSE_CHUNKS, MOST_CHUNK_ROWS = 16, 48, 4, 2**1
 BUCKET_BYTES, BUCKET_OUTPUTS, LEAST_BUCKETS, BUCKET_BITS = 2**19, 16, 16, (4, 16)
 SORTED_ENTRIES, FLOAT64_ENTRIES = 2**14, 512
 AHEAD_ENTRIES = 20  # of a row of X, whose rows of W are prefetched
+AHEAD_COLUMNS = 12  # whose rows of dW are
+# Parameters that begin with a cache line: bytes from which they do.
+ALIGNED_BYTES = 2**18
 # Workspaces that no step is using (`_core/workspace.py`): their bytes in all; and the plans that
 # keep theirs however large, for a network's training and validation.
 IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
