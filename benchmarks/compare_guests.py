@@ -19,16 +19,16 @@ import time
 import warnings
 from itertools import pairwise
 
-from .warm import warm_up
+from .warm import SECONDS, warm_up
 
 REST = 0.1  # seconds: idle threads of OpenBLAS spin some 20 ms, in the time of the other side
 
 
-def _turns(sides: dict, rounds: int, seconds: float) -> dict[str, list[float]]:
+def _turns(sides: dict, rounds: int, seconds: float, warm: float = SECONDS) -> dict:
     """Seconds a call of each side, a number for each round; the order alternates."""
     repeats = {}
     for name, side in sides.items():
-        warm_up(side)
+        warm_up(side, warm)
         start = time.perf_counter()
         side()
         repeats[name] = max(1, int(seconds / max(time.perf_counter() - start, 1e-7)))
