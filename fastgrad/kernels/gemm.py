@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from numba.core import types
 
+from .counts import quotient
 from .jit import inner
 from .micro_kernel import MR, NV, RELU_BACKWARD, STORE, panel
 from .routines import procedure
@@ -100,7 +101,7 @@ def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, a_
     prefetch, pcs, prs, rows_ahead = shift(a, a_ahead), cs, rs, 0
     if cs == 1:
         nr, rows_ahead = NV * lanes(c), a_ahead
-        prefetch, pcs, prs = shift(b, nr), ldb, max(nr // m, 1)
+        prefetch, pcs, prs = shift(b, nr), ldb, max(quotient(nr, m), 1)
     gemm_loops(
         c, ldc, a, rs, cs, MR * rs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
         prefetch, pcs, prs, rows_ahead,

@@ -35,12 +35,13 @@ from .simd import (
 )
 
 # Rows of a tile by its width in vectors, tallest first: MR * NV accumulators, NV vectors of B and
-# a broadcast must fit the registers (32, or 16 with AVX2). Heights from MR on, that of the widest
-# tile, are multiples of it, so that no tile begins within a panel of a packed A.
+# a broadcast must fit the registers (32, or 16 with AVX2). A packed A, in panels of MR rows, has no
+# tiles that would end within a panel: of the heights from MR on those alone that are multiples.
+_WIDE = {1: (12, 8, 6, 4, 2, 1), 2: (12, 8, 6, 4, 2, 1), 3: (8, 6, 4, 2, 1), 4: (6, 4, 2, 1)}
 TILE_ROWS = {
-    "avx512": {1: (12, 6, 4, 2, 1), 2: (12, 6, 4, 2, 1), 3: (6, 4, 2, 1), 4: (6, 4, 2, 1)},
+    "avx512": _WIDE,
     "avx2": {1: (12, 6, 4, 2, 1), 2: (6, 4, 2, 1)},
-    "neon": {1: (12, 6, 4, 2, 1), 2: (12, 6, 4, 2, 1), 3: (6, 4, 2, 1), 4: (6, 4, 2, 1)},
+    "neon": _WIDE,
     "plain": {1: (8, 4, 2, 1), 2: (4, 2, 1)},
 }[PATH]
 NV = max(TILE_ROWS)
@@ -84,16 +85,15 @@ class Operands(NamedTuple):
         pointers = {"c", "a", "b", "init", "act", "prefetch", "ahead"}
         return cls(*(elem.as_pointer() if name in pointers else I64 for name in cls._fields))
 
-    def from_row(self, builder, row) -> Operands:
-        """The rows from `row` on, a multiple of MR."""
+    def from_row(self, builder, row, a) -> Operands:
+        """The rows from `row` on, whose A is at `a`."""
 
         def below(base, stride):
             return builder.gep(base, [builder.mul(row, stride)])
 
-        groups = builder.sdiv(row, I64(MR))
         return self._replace(
             c=below(self.c, self.ldc),
-            a=builder.gep(self.a, [builder.mul(groups, self.group)]),
+            a=a,
             m=builder.sub(self.m, row),
             init=below(self.init, self.ldi),
             act=below(self.act, self.ldact),
@@ -150,9 +150,9 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
     # additions that takes longer than the products.
     stride, heads, places = hidden(builder, given.rs), [], []
     for r in range(mr):
-        within = r % MR
+        within = r if _is_divided(mr) else r % MR
         if within % 3 == 0:
-            offset = builder.mul(I64(r // MR), given.group)
+            offset = builder.mul(I64((r - within) // MR), given.group)
             offset = builder.add(offset, builder.mul(I64(within), given.rs))
             heads.append(hidden(builder, builder.gep(a, [offset])))
         places.append((len(heads) - 1, within % 3))
@@ -250,6 +250,7 @@ class _Edge(NamedTuple):
     is_there: object  # whether the last vector is not whole
     tail: object  # the mask of its lanes
     is_c: object  # whether init is C itself, not one row
+    is_packed: object  # whether A is
     first: object  # what the accumulators begin with
 
     @classmethod
@@ -258,7 +259,9 @@ class _Edge(NamedTuple):
         rest = builder.sub(given.columns, I64((len(vectors) - 1) * vectors[0].lanes))
         is_there = builder.icmp_signed("<", rest, I64(last.lanes))
         is_c = builder.icmp_signed("!=", given.ldi, I64(0))
-        edge = cls(is_there, last.first_lanes(rest), is_c, None)
+        beside = builder.mul(given.rs, I64(MR))
+        is_packed = builder.icmp_signed("!=", given.group, beside)
+        edge = cls(is_there, last.first_lanes(rest), is_c, is_packed, None)
         return edge._replace(first=_beginnings(vectors, edge, given))
 
 
@@ -276,18 +279,30 @@ def _panel(nv: int, elem: ir.Type):
     return body
 
 
+def _is_divided(mr: int) -> bool:
+    """Whether a tile would end within a panel of a packed A, and the next one begin there."""
+    return mr > MR and mr % MR != 0
+
+
+def _halved_heights(nv: int):
+    """The tallest tile, and the tallest for a packed A."""
+    heights = TILE_ROWS[nv]
+    return heights[: 1 + next(i for i, mr in enumerate(heights) if not _is_divided(mr))]
+
+
 def _halved_panel(nv: int, elem: ir.Type, whole):
-    """The same with half a vector at the right; what is too low for the tallest tile goes to
+    """The same with half a vector at the right; what is too low for the tallest tiles goes to
     `whole`."""
 
     def body(builder, *values):
         given, vec = Operands(*values), Vectors(builder, elem)
         half = Vectors(builder, elem, vec.lanes // 2)
         vectors = [vec] * (nv - 1) + [half]
-        edge = _Edge.of(vectors, given)
-        row, _ = _rows_of_tiles(vectors, TILE_ROWS[nv][0], (I64(0), given.a), edge, given)
-        with builder.if_then(builder.icmp_signed("<", row, given.m)):
-            whole.call(builder, elem, given.from_row(builder, row))
+        edge, first = _Edge.of(vectors, given), (I64(0), given.a)
+        for mr in _halved_heights(nv):
+            first = _rows_of_tiles(vectors, mr, first, edge, given)
+        with builder.if_then(builder.icmp_signed("<", first[0], given.m)):
+            whole.call(builder, elem, given.from_row(builder, *first))
         builder.ret_void()
 
     return body
@@ -297,9 +312,9 @@ def _rows_of_tiles(vectors, mr, first, edge, given):
     """Tiles of `mr` rows from `first` on, a row and where its A is; the first that is left."""
     builder = vectors[0].builder
     came_from = builder.block
-    groups, rows = divmod(mr, MR)
-    assert groups == 0 or rows == 0, "a tile would end within a panel of A"
-    height = builder.mul(given.group, I64(groups)) if groups else builder.mul(given.rs, I64(mr))
+    whole = mr >= MR and not _is_divided(mr)
+    height = builder.mul(given.group, I64(mr // MR)) if whole else builder.mul(given.rs, I64(mr))
+    last = builder.select(edge.is_packed, I64(0), given.m) if _is_divided(mr) else given.m
     test, tile, rest = (
         builder.append_basic_block(f"{name}{mr}") for name in ("rows", "tile", "rest")
     )
@@ -309,7 +324,7 @@ def _rows_of_tiles(vectors, mr, first, edge, given):
     row.add_incoming(first[0], came_from)
     a.add_incoming(first[1], came_from)
     following = builder.add(row, I64(mr))
-    builder.cbranch(builder.icmp_signed("<=", following, given.m), tile, rest)
+    builder.cbranch(builder.icmp_signed("<=", following, last), tile, rest)
     builder.position_at_end(tile)
     if mr == TILE_ROWS[len(vectors)][0]:
         _prefetch_ahead(vectors[0], mr, row, given)
