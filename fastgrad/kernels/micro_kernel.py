@@ -29,9 +29,11 @@ from .simd import (
     VOID,
     Vectors,
     as_it_stands,
+    define,
     element_type,
     hidden,
     llvm_arguments,
+    name_of,
 )
 
 # Rows of a tile by its width in vectors, tallest first: MR * NV accumulators, NV vectors of B and
@@ -104,12 +106,21 @@ class Operands(NamedTuple):
 
 def _prefetch_ahead(vec: Vectors, mr: int, row, given: Operands):
     """What comes after A, `pace` numbers a row, into the L2 cache."""
-    builder, line = vec.builder, I64(64 * vec.lanes // VECTOR_BYTES)
-    first = builder.gep(given.ahead, [builder.mul(row, given.pace)])
-    count = builder.sdiv(builder.add(builder.mul(given.pace, I64(mr)), line), line)
+    builder, kind, line = vec.builder, given.ahead.type, 64 * vec.lanes // VECTOR_BYTES
+
+    def body(builder, first, size):
+        lines = builder.udiv(builder.add(size, I64(line)), I64(line))
+        with cgutils.for_range(builder, lines) as step:
+            place = builder.gep(first, [builder.mul(step.index, I64(line))])
+            Vectors(builder, vec.elem).prefetch(place)
+        builder.ret_void()
+
+    # A function, of which LLVM cannot move half before the loop over the tiles.
     with builder.if_then(builder.icmp_signed(">", given.pace, I64(0)), likely=False):
-        with cgutils.for_range(builder, count) as step:
-            vec.prefetch(builder.gep(first, [builder.mul(step.index, line)]))
+        first = builder.gep(given.ahead, [builder.mul(row, given.pace)])
+        size = builder.mul(given.pace, I64(mr))
+        name = f"fastgrad_prefetch_{name_of(vec.elem)}"
+        builder.call(define(builder, name, VOID, [kind, I64], body), [first, size])
 
 
 def _beginnings(vectors: list[Vectors], edge, given: Operands):
@@ -134,20 +145,34 @@ def _either(builder, first, from_first, second, from_second):
     return phi
 
 
+class _Cells:
+    """Addresses of a tile's vectors: one pointer for three rows, of which the other two are reached
+    by the addressing mode.
+
+    The pointers are hidden from LLVM, which would derive each from the one before: a chain of
+    additions; or multiply for each row, which took as long as 3 steps of the K loop.
+    """
+
+    def __init__(self, vec: Vectors, base, ld, row, mr: int):
+        self.builder, self.lanes, self.ld = vec.builder, vec.lanes, hidden(vec.builder, ld)
+        first = self.builder.gep(base, [self.builder.mul(row, ld)])
+        self.heads = [
+            hidden(self.builder, self.builder.gep(first, [self.builder.mul(I64(r), ld)]))
+            for r in range(0, mr, 3)
+        ]
+
+    def __call__(self, r: int, v: int):
+        head, within = self.heads[r // 3], self.builder.mul(self.ld, I64(r % 3))
+        row = self.builder.gep(head, [within])
+        return self.builder.gep(row, [I64(v * self.lanes)])
+
+
 def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
     """MR rows by some vectors from row `row`, whose A is at `a`: K loop, then C and epilogue."""
     nv, wide = len(vectors), vectors[0]
     builder = wide.builder
     function = builder.function
-    rows = [builder.add(row, I64(r)) for r in range(mr)]
     cells = [(r, v) for r in range(mr) for v in range(nv)]
-
-    def at(base, ld, r, v):
-        return builder.gep(base, [builder.add(builder.mul(rows[r], ld), I64(v * wide.lanes))])
-
-    # One pointer moves along k for three rows; the other two are reached by the addressing mode.
-    # The heads are hidden from LLVM, which would derive each from the one before: a chain of
-    # additions that takes longer than the products.
     stride, heads, places = hidden(builder, given.rs), [], []
     for r in range(mr):
         within = r if _is_divided(mr) else r % MR
@@ -159,14 +184,15 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
     first_prefetched = builder.gep(given.prefetch, [builder.mul(row, given.prs)])
     if nv > 1:  # of a narrow C the lines are near
         with builder.if_then(edge.is_c):
+            at = _Cells(wide, given.c, given.ldc, row, mr)
             for r in range(mr):
                 for v in range(0, nv, max(1, 64 // VECTOR_BYTES)):
-                    wide.prefetch(at(given.c, given.ldc, r, v), level=1)
+                    wide.prefetch(at(r, v), level=1)
 
     before = builder.block
     loop = function.append_basic_block("k")
     after = function.append_basic_block("epilogue")
-    builder.cbranch(builder.icmp_signed(">", given.k, I64(0)), loop, after)
+    builder.branch(loop)
 
     builder.position_at_end(loop)
     index = builder.phi(I64)
@@ -200,21 +226,18 @@ def _tile(vectors: list[Vectors], mr: int, row, a, edge, given: Operands):
     again.set_metadata("llvm.loop", as_it_stands(builder.module))
 
     builder.position_at_end(after)
-    sums = [
-        _either(builder, edge.first[v], before, value, loop) for (_, v), value in zip(cells, new)
-    ]
-    _end_of_tile(vectors, cells, sums, at, edge, given)
+    _end_of_tile(vectors, cells, new, row, edge, given)
 
 
-def _end_of_tile(vectors, cells, sums, at, edge, given):
+def _end_of_tile(vectors, cells, sums, row, edge, given):
     """C = epilogue(C + sums), or without C: masked stores at the right edge alone, since AMD's
     processors take 18 operations for a masked store of AVX2."""
     builder, last = vectors[0].builder, len(vectors) - 1
-    before = builder.block
+    before, mr = builder.block, 1 + cells[-1][0]
     with builder.if_then(edge.is_c):
-        added = []
+        added, at = [], _Cells(vectors[0], given.init, given.ldi, row, mr)
         for (r, v), value in zip(cells, sums):
-            p, vec = at(given.init, given.ldi, r, v), vectors[v]
+            p, vec = at(r, v), vectors[v]
             c = vec.load_masked(p, edge.tail) if v == last else vec.load(p)
             added.append(vec.add(c, value))
         adding = builder.block
@@ -230,15 +253,18 @@ def _end_of_tile(vectors, cells, sums, at, edge, given):
     for (epilogue, masked), block in cases.items():
         switch.add_case(I64(2 * epilogue + masked), block)
         builder.position_at_end(block)
+        to = _Cells(vectors[0], given.c, given.ldc, row, mr)
+        if epilogue == RELU_BACKWARD:
+            by = _Cells(vectors[0], given.act, given.ldact, row, mr)
         for (r, v), value in zip(cells, sums):
             vec, zero, part = vectors[v], vectors[v].const(0.0), masked and v == last
             if epilogue == RELU:
                 value = vec.select(vec.passes(value), value, zero)
             elif epilogue == RELU_BACKWARD:
-                p = at(given.act, given.ldact, r, v)
+                p = by(r, v)
                 act = vec.load_masked(p, edge.tail) if part else vec.load(p)
                 value = vec.select(vec.passes(act), value, zero)
-            p = at(given.c, given.ldc, r, v)
+            p = to(r, v)
             vec.store_masked(value, p, edge.tail) if part else vec.store(value, p)
         builder.branch(done)
     builder.position_at_end(done)
@@ -353,7 +379,7 @@ PANEL_ROUTINES = {nv: _panel_routines(nv) for nv in TILE_ROWS}
 
 @intrinsic
 def panel(typingctx, nv, operands):
-    """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k.
+    """One panel of C, `columns` wide in `nv` vectors: all its rows, all of k >= 1.
 
     The operands are a tuple of those of `Operands`:
     c[i, j] = epilogue(init[i, j] + sum over k of a[i // MR * group + i % MR * rs + k*cs] *
