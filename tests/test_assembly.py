@@ -26,7 +26,7 @@ def loops(assembly, function):
         elif line and not line.startswith("."):
             lines.append(line)
             if re.match(r"j\w+\s", line) and label and line.endswith(label):
-                found.append(lines)
+                found.append(list(lines))  # what follows is outside
     return found
 
 
