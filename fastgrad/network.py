@@ -207,7 +207,7 @@ class MLP(Generic[D]):
         self.n_inputs, self.n_outputs = made.layer_sizes[0], made.layer_sizes[-1]
         self.n_parameters = made.n_parameters
         self._plans: dict = {}
-        self._path = FastPath(quick_step, shared_step)  # of loss_and_grad, by X's shape
+        self._path = FastPath(quick_step, shared_step)  # of loss_and_grad, by X's rows
         self._row_path = FastPath(quick_rows, shared_rows)  # of what is of each row
         self._vjp_path = FastPath(quick_vjp, shared_vjp)
         self._made = True
@@ -409,7 +409,7 @@ class MLP(Generic[D]):
         if plan is None:  # another thread made room for other sizes
             return
         given = [(theta, X, targets, grad) for targets in self._forms(y)]
-        self._path.open(X.shape, plan, *given)
+        self._path.open(len(X), plan, *given)
 
     def _forms(self, y):
         """Checked targets as users pass them: (n, k), or (n,) too where k is 1."""
@@ -633,7 +633,11 @@ class MLP(Generic[D]):
         plain = plain and (out is None or type(out) is _ndarray)
         if plain and sample_weight is threads is None:
             grad = _empty(self.n_parameters, self.dtype) if out is None else out
-            loss = self._path.call(X.shape, theta, X, y, grad)
+            try:
+                rows = len(X)  # 50 ns less than its shape
+            except TypeError:  # it has none
+                rows = -1
+            loss = self._path.call(rows, theta, X, y, grad)
             if loss is not None:
                 return loss, grad
         given = (theta, X, y, sample_weight)

@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
-from helpers import CUTS, forget_plans, run_python, set_tuning
+from helpers import CUTS, forget_plans, lanes, run_python, set_tuning
 
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad._core import plan as plans
 from fastgrad.kernels import tuning
+from fastgrad.kernels.micro_kernel import NV
 from fastgrad.kernels.records import (
     GRADIENT,
     IN_PLACE,
     LAYER,
     LOSS,
     PACKED,
+    PACKED_BOTH,
     PANEL_BY_PANEL,
     PLAN,
 )
@@ -117,6 +119,29 @@ def test_weights_in_place_packed_and_panel_by_panel_give_the_same_bits(dtype, mo
             found[variant, threads] = loss, grad.tobytes()
     forget_plans()
     assert len(set(found.values())) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_packed_rows_of_weights_fill_tiles_of_every_width(dtype, monkeypatch):
+    """Tiles whose height is no multiple of a packed panel's leave it to those that are."""
+    set_tuning(monkeypatch.setattr, PARALLEL_FLOPS=0, wide=1)
+    forget_plans()
+    rng, vector = np.random.default_rng(6), lanes(dtype)
+    X = rng.normal(size=(70, 104)).astype(dtype)
+    for width in range(1, NV + 1):
+        for k in ((width - 1) * vector + 3, width * vector):
+            net = fg.MLP((104, k), "mse", dtype=dtype)
+            plan = net._plan(70, LOSS | GRADIENT, False).vector
+            theta = (0.3 * rng.normal(size=net.n_parameters)).astype(dtype)
+            y = rng.normal(size=(70, k)).astype(dtype)
+            if k > 3:  # those are transposed
+                assert plan[PLAN.size + LAYER.weight_gradient] == PACKED_BOTH
+            double = theta.astype(float), X.astype(float), y.astype(float), (104, k), "mse"
+            _, expected = reference.mlp_loss_and_grad(*double)
+            _, grad = net.loss_and_grad(theta, X, y)
+            limit = (1e-5 if dtype == np.float32 else 1e-13) * np.abs(expected).max()
+            np.testing.assert_allclose(grad, expected, rtol=0, atol=limit)
+    forget_plans()
 
 
 def test_workspaces_of_many_sizes_do_not_pile_up(monkeypatch):

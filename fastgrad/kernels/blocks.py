@@ -208,12 +208,14 @@ def weight_gradient(
         )
     else:
         height = count if m >= BAND_PRODUCTS else BAND_ROWS
-        for i in range(0, count, height):
+        i = 0
+        while i < count:  # a range would divide
             band, rows = shift(dw, i * ld_dw), min(height, count - i)
             gemm(
                 band, ld_dw, shift(a, i), 1, ldb, delta, ld, rows, k, m, shift(init, i * ldi), ldi,
                 band, 0, STORE, x_ahead,
             )  # fmt: skip
+            i += height
 
 
 @inner

@@ -24,6 +24,7 @@ from __future__ import annotations
 from numba import prange, types
 
 from . import losses
+from .counts import parts_of, quotient
 from .hessian import unit_task
 from .jit import inner, kernel, parallel_kernel
 from .record_types import RecordType
@@ -67,24 +68,22 @@ def batch_scale(call, plan):
 @inner
 def _stages(plan):
     """How many stages there are: pack, then rows (and weights) chunk by chunk, reduce."""
-    chunks = (plan.n + plan.chunk_rows - 1) // plan.chunk_rows
-    return 2 + chunks * (1 + plan.wide)
+    return 2 + parts_of(plan.n, plan.chunk_rows) * (1 + plan.wide)
 
 
 @inner
-def _stage(number, plan, worker):
+def _stage(number, stages, plan, worker):
     """(phase, first row of the chunk, number of tasks)."""
     if number == 0:
         own = worker.parallel and plan.panel_stride
         return PACK, 0, 0 if own else plan.slices
-    if number == _stages(plan) - 1:
+    if number == stages - 1:
         return REDUCE, 0, 0 if plan.want & OUTPUTS else plan.slices
-    each = 1 + plan.wide
-    origin, within = (number - 1) // each * plan.chunk_rows, (number - 1) % each
-    if within == 1:
+    origin = ((number - 1) >> plan.wide) * plan.chunk_rows
+    if (number - 1) & plan.wide:
         return WEIGHTS, origin, plan.weight_tasks
     rows = min(plan.chunk_rows, plan.n - origin)
-    return ROWS, origin, (rows + plan.task_rows - 1) // plan.task_rows
+    return ROWS, origin, parts_of(rows, plan.task_rows)
 
 
 @inner
@@ -104,7 +103,7 @@ def step_loss(call, plan):
 @inner
 def task_in_turn(turn, worker, count, plan):
     """The task of a stage that a thread looks at in its turn: its own range first."""
-    index = turn + worker.number * count // plan.workers
+    index = turn + quotient(worker.number * count, plan.workers)
     return index - count if index >= count else index
 
 
@@ -118,7 +117,7 @@ def _task(phase, index, origin, call, plan, worker):
         if worker.parallel and plan.panel_stride:
             panels = shift(panels, index * plan.panel_stride)
             pack_slice(call, plan, panels, 0, 1)
-        place = plan.losses + origin // plan.task_rows + index
+        place = plan.losses + quotient(origin, plan.task_rows) + index
         call.sums[place] = rows_task(call, plan, worker, panels, index, origin)
     elif phase == WEIGHTS and plan.want & MATRIX:
         unit_task(call, plan, worker, index, origin)
@@ -141,8 +140,9 @@ def step(call, worker):
         call.sums[SCALE] = batch_scale(call, plan)
     queue = work_queue(call)
     before = worker.passed  # 0 if it is alone
-    for number in range(_stages(plan)):
-        phase, origin, count = _stage(number, plan, worker)
+    stages = _stages(plan)
+    for number in range(stages):
+        phase, origin, count = _stage(number, stages, plan, worker)
         if parallel:
             spin_until(queue, before)
         for turn in range(count):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from numba.core import types
 
-from .jit import inner
+from .counts import quotient
+from .jit import inlined, inner
 from .micro_kernel import MR, NV, RELU_BACKWARD, STORE, panel
 from .routines import procedure
 from .simd import (
@@ -29,7 +30,7 @@ def prefetch_strides(nr, k, m):
     return max(nr * MR // m, 1), k * nr // m
 
 
-@inner
+@inlined
 def gemm_loops(
     c, ldc, a, rs, cs, group, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
     prefetch, pcs, prs, a_ahead,
@@ -42,7 +43,7 @@ def gemm_loops(
     vl = lanes(c)
     kc = KC_ROWS if cs == 1 else KC_COLUMNS
     if epilogue == RELU_BACKWARD:
-        kc = max(k, 1)
+        kc = k
     nr = NV * vl
     panels = (n + nr - 1) // nr
     pace = (rs + panels - 1) // panels if a_ahead else 0
@@ -53,7 +54,8 @@ def gemm_loops(
         if ldb == PANELS:
             b_j, ld_panel = shift(b, j * k), nv * vl
             pcs, prs = prefetch_strides(nr, k, m)
-        for p in range(0, max(k, 1), kc):
+        p = 0
+        while p < k:  # a range would divide
             last = p + kc >= k
             first = p == 0
             operands = (
@@ -80,6 +82,7 @@ def gemm_loops(
                 pace if first else 0,
             )
             panel(nv, operands)
+            p += kc
 
 
 def _arguments(real):
@@ -89,7 +92,7 @@ def _arguments(real):
 
 @procedure(types.none, _arguments)
 def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, a_ahead):
-    """c (m, n) = epilogue(init + a (m, k) @ b (k, n)).
+    """c (m, n) = epilogue(init + a (m, k) @ b (k, n)), k >= 1.
 
     a[i, j] is a[i*rs + j*cs]. b lies in packed panels (ldb = PANELS), or row-major with leading
     dimension ldb in memory that may be read to a whole vector past the last column.
@@ -100,7 +103,7 @@ def gemm(c, ldc, a, rs, cs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue, a_
     prefetch, pcs, prs, rows_ahead = shift(a, a_ahead), cs, rs, 0
     if cs == 1:
         nr, rows_ahead = NV * lanes(c), a_ahead
-        prefetch, pcs, prs = shift(b, nr), ldb, max(nr // m, 1)
+        prefetch, pcs, prs = shift(b, nr), ldb, max(quotient(nr, m), 1) if n > nr else 0
     gemm_loops(
         c, ldc, a, rs, cs, MR * rs, b, ldb, m, n, k, init, ldi, act, ldact, epilogue,
         prefetch, pcs, prs, rows_ahead,

@@ -40,7 +40,8 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, kc, init, ldi, scratch, 
     """
     vl = lanes(c)
     nr = NV * vl
-    for p in range(0, max(k, 1), kc):
+    p = 0
+    while p < k:  # a range would divide
         rows = min(kc, k - p)
         first = p == 0
         a_block = prefetch = shift(a, p * lda)
@@ -66,3 +67,4 @@ def transposed_product(c, ldc, a, lda, b, ldb, m, n, k, kc, init, ldi, scratch, 
                 shift(init, j) if first else shift(c, j), ldi if first else ldc, c, types.int64(0),
                 types.int64(STORE), prefetch, pcs, prs, types.int64(0),
             )  # fmt: skip
+        p += kc

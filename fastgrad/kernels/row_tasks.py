@@ -152,7 +152,8 @@ def rows_task(call, plan, worker, panels, index, origin):
         for i in range(d * bottom.k):
             scattered[i] = 0.0
     loss, lost, blocks = 0.0, 0.0, 0
-    for row in range(first, stop, plan.block_rows):
+    row = first
+    while row < stop:  # a range would divide
         m = min(plan.block_rows, stop - row)
         if is_given(worker.order):
             gather_block(call, plan, worker, row, m, d, k)
@@ -179,6 +180,7 @@ def rows_task(call, plan, worker, panels, index, origin):
             for i in range(size):
                 sums[i] += gradient[i]
             blocks = 0
+        row += plan.block_rows
     if bottom.weight_gradient == GATHERED and wide:
         bucket_entries(call, plan, worker, index, origin, first, stop)
     return rounded_sum(loss, lost)

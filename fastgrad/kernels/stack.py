@@ -9,14 +9,18 @@ Formula 39.
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from .engine import step
 from .jit import inner, kernel, parallel_kernel
 from .record_types import words_of
 from .records import CALL, call_at, worker_of
 from .rounding import control_word, set_control_word
-from .simd import pointer
+from .simd import I8, I64, Vectors, pointer
+from .tuning import LINE_BYTES, NEXT_BYTES
 from .work_queue import take
 
 
@@ -28,6 +32,30 @@ def _bind(call, first, strides, i):
         words[field] = first[field] + i * strides[field]
 
 
+@intrinsic
+def _prefetch(typingctx, address, size):
+    """Ask for `size` bytes from an address on, valid or not, into the L1 cache."""
+
+    def codegen(context, builder, signature, args):
+        first = builder.inttoptr(args[0], I8.as_pointer())
+        lines = builder.udiv(builder.add(args[1], I64(LINE_BYTES - 1)), I64(LINE_BYTES))
+        with cgutils.for_range(builder, lines) as line:
+            here = builder.gep(first, [builder.mul(line.index, I64(LINE_BYTES))])
+            Vectors(builder, ir.FloatType()).prefetch(here, level=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@inner
+def _prefetch_next(first, strides, i):
+    """What network i has for itself, while the one before it computes."""
+    for field in range(CALL.plan):
+        size = strides[field]
+        if 0 < size <= NEXT_BYTES and field != CALL.bias:  # which is theta
+            _prefetch(first[field] + i * size, size)
+
+
 @inner
 def _networks(losses_out, call, first, strides, counter, count):
     """The steps of the networks that nobody has taken, `count` at a time."""
@@ -36,6 +64,7 @@ def _networks(losses_out, call, first, strides, counter, count):
     while begin < m:
         for i in range(begin, min(m, begin + count)):
             _bind(call, first, strides, i)
+            _prefetch_next(first, strides, i + 1)
             losses_out[i] = step(call, worker_of(call, 0))
         begin = take(pointer(counter), count)
 

@@ -13,6 +13,7 @@ from .blocks import (
     scratch_of,
     weight_tangent,
 )
+from .counts import parts_of, quotient
 from .csr_columns import gathered_gradient
 from .gemv import pack_skinny, sum_rows
 from .hessian import mirror_slice
@@ -57,8 +58,8 @@ def pack_slice(call, plan, panels, index, slices):
         layer = layer_of(plan, number)
         d, k = layer.d, layer.k
         blocks = (d + vl - 1) // vl
-        start = min(d, blocks * index // slices * vl)
-        stop = min(d, blocks * (index + 1) // slices * vl)
+        start = min(d, quotient(blocks * index, slices) * vl)
+        stop = min(d, quotient(blocks * (index + 1), slices) * vl)
         if start == stop:
             continue
         w = shift(call.theta, layer.weight)
@@ -86,7 +87,7 @@ def _gathered_task(call, plan, scratch, index, origin):
         sum_rows(shift(grad, layer.task_db), delta, layer.ld, layer.k, True, m)
         if plan.float64_blocks:
             _add_to_sums(call, plan, part, layer.task_db, layer.k, layer.task_dw, fresh)
-    tasks = (m + plan.task_rows - 1) // plan.task_rows
+    tasks = parts_of(m, plan.task_rows)
     gathered_gradient(call, plan, delta, scratch, layer.ld, tasks, index, fresh)
 
 
@@ -162,7 +163,7 @@ def reduce_slice(call, plan, index):
         return 0.0
     if plan.want & FACTORS:
         size = plan.task_gradient_size
-        start, stop = size * index // slices, size * (index + 1) // slices
+        start, stop = quotient(size * index, slices), quotient(size * (index + 1), slices)
         out, first = shift(call.out, start), layer_of(plan, 0).task_dw + start
         _sum_task_gradients(call, plan, out, size, one, first, size, one, stop - start)
         return 0.0
@@ -174,7 +175,7 @@ def reduce_slice(call, plan, index):
     for number in range(plan.layers):
         layer = layer_of(plan, number)
         d, k, ld_dw = layer.d, layer.k, layer.ld_dw
-        start, stop = d * index // slices, d * (index + 1) // slices
+        start, stop = quotient(d * index, slices), quotient(d * (index + 1), slices)
         offset = layer.weight + start * k
         moved = plan.direct == 0 or (layer.transposed and k > 1)
         add_up = plan.want & GRADIENT and moved

@@ -81,6 +81,7 @@ IDLE_BYTES, KEPT_PLANS = 256 * 2**20, 4
 # Stacks (`_core/run.py`): what a step costs beside its products, as flops; threads go inside the
 # networks of the last round where these are fewer than this share of the threads.
 STEP_FLOPS, INSIDE = 40_000, 0.9
+NEXT_BYTES = 8192  # of an array of the next network, up to which it is prefetched
 STACK_CHOICES = 16  # numbers of networks for which a plan knows whether threads pay
 
 # Products (`gemm.py`, `gemm_tn.py`, `gemv.py`, `blocks.py`).
