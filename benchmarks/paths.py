@@ -1,8 +1,8 @@
 """The AVX2 path of every library on a machine that has AVX-512 too: environment variables.
 
 They must be set before a library is imported, so a benchmark sets them for the processes that it
-starts. What they do not reach asks the processor itself: TorchInductor; and YNNPACK, which JAX takes
-its products from and which runs them with AVX-512 however XLA is told (1024 x 1024 float32 on a Zen 5
+starts. What they do not reach asks the processor itself: TorchInductor; and YNNPACK, which JAX
+takes its products from: they run with AVX-512 however XLA is told (1024 x 1024 float32 on a Zen 5
 core: 234 GFLOP/s, where the FMA peak of AVX2 is 125). So it is switched off, and JAX's products are
 Eigen's, as they were before jaxlib had YNNPACK.
 """

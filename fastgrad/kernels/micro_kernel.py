@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from .routines import Routine
@@ -104,12 +104,10 @@ class Operands(NamedTuple):
 
 def _prefetch_ahead(vec: Vectors, mr: int, row, given: Operands):
     """What comes after A, `pace` numbers a row, into the L2 cache."""
-    builder, line = vec.builder, I64(64 * vec.lanes // VECTOR_BYTES)
+    builder = vec.builder
     first = builder.gep(given.ahead, [builder.mul(row, given.pace)])
-    count = builder.sdiv(builder.add(builder.mul(given.pace, I64(mr)), line), line)
     with builder.if_then(builder.icmp_signed(">", given.pace, I64(0)), likely=False):
-        with cgutils.for_range(builder, count) as step:
-            vec.prefetch(builder.gep(first, [builder.mul(step.index, line)]))
+        vec.prefetch_span(first, builder.mul(given.pace, I64(mr)))
 
 
 def _beginnings(vectors: list[Vectors], edge, given: Operands):

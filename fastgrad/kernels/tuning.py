@@ -39,8 +39,10 @@ PANEL_BY_PANEL_ROWS = 256
 # Rows up to which dX by dot products with the rows of W costs less than packing its transpose: of
 # any W, and of one whose rows have at least so many vectors.
 FEW_ROWS, FEW_VECTORS = (4, 32), 8
-# Lanes along the inputs ("skinny"): 7 + 2 vectors cycles a sum, against 0.9 d a row.
-SKINNY_OVERHEAD, SKINNY_FACTOR = 3.5, 0.45
+# Lanes along the inputs ("skinny"), in units of one vector's products: what a sum costs beside its
+# vectors, and what it does for each lane of one; and tiles of the outputs, for each input (Zen 5,
+# vectors of both widths, both dtypes, 1 to 8 outputs).
+SKINNY_OVERHEAD, SKINNY_LANE, SKINNY_FACTOR = 1.5, 0.2, 1.08
 # Cycles to put a number of a transpose in its place; and to add up one of all parameters, where
 # that would not be done anyway.
 TRANSPOSE_COST, ADD_COST = 3.5, 0.4
