@@ -34,10 +34,9 @@ def _leading_dimension(k: int, lanes: int) -> int:
 
 @jitable
 def _is_skinny(d: int, k: int, lanes: int) -> bool:
-    """Whether lanes along the inputs beat lanes along the outputs (cycles of each, a row)."""
-    return (
-        2 * k <= lanes and k * (-(-d // lanes) + tuning.SKINNY_OVERHEAD) < tuning.SKINNY_FACTOR * d
-    )
+    """Whether lanes along the inputs beat lanes along the outputs."""
+    sum_ = -(-d // lanes) + tuning.SKINNY_OVERHEAD + tuning.SKINNY_LANE * lanes
+    return 2 * k <= lanes and k * sum_ < tuning.SKINNY_FACTOR * d
 
 
 @jitable

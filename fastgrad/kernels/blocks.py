@@ -16,7 +16,7 @@ from .csr import scattered_gradient, sparse_forward
 from .gemm import PANELS, gemm
 from .gemm_panels import product_by_panels
 from .gemm_tn import transposed_product
-from .gemv import few_rows_back, skinny_forward, skinny_gradient, sum_rows
+from .gemv import few_rows_back, sum_rows
 from .jit import inner
 from .micro_kernel import NV, RELU, RELU_BACKWARD, STORE
 from .pack import copy_rows
@@ -46,6 +46,7 @@ from .records import (
 )
 from .routines import procedure
 from .simd import VECTOR_BYTES, lanes, null_like, shift
+from .skinny import skinny_forward, skinny_gradient
 from .tuning import AHEAD_LINES, BAND_PRODUCTS, BAND_ROWS
 
 
@@ -74,7 +75,7 @@ def forward(call, plan, worker, row, x, m, place, part, out, panels):
             w = shift(call.theta, layer.weight)
             sparse_forward(call, plan, worker, c, ldc, w, b, row, m, epilogue)
         elif layer.forward == DOT_PRODUCTS:
-            skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue)
+            skinny_forward(c, ldc, a, lda, w, b, m, d, k, epilogue, a_ahead)
         elif layer.forward == IN_PLACE:
             w = shift(call.theta, layer.weight)
             gemm(c, ldc, a, lda, 1, w, k, m, k, d, b, 0, c, 0, epilogue, a_ahead)

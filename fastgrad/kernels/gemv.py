@@ -10,6 +10,8 @@ at a time). The order of a row's sum is the same in a group and alone.
 
 from __future__ import annotations
 
+from itertools import chain
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -25,35 +27,32 @@ def group_rows(vec: Vectors) -> int:
     return min(8, vec.lanes)
 
 
-def _transposed_sums(vec: Vectors, vectors):
-    """The sums of G vectors as one vector of G, in the order of `Vectors.reduce`."""
-    builder, segment = vec.builder, vec.lanes
+def transposed_sums(vec: Vectors, vectors):
+    """The sums of G vectors, G <= lanes, as one vector of G, in the order of `Vectors.reduce`.
 
-    def fold(parts, segments):
-        """Add the upper half of every segment to its lower half."""
-        length = segments * segment
-        both = len(parts) == 2
-        starts = [p * length + q * segment for p in range(len(parts)) for q in range(segments)]
-        half = segment // 2
-        other = parts[1] if both else ir.Constant(parts[0].type, ir.Undefined)
-        lanes = ir.VectorType(I32, half * len(starts))
-        low = ir.Constant(lanes, [s + i for s in starts for i in range(half)])
-        high = ir.Constant(lanes, [s + half + i for s in starts for i in range(half)])
-        return builder.fadd(
-            builder.shuffle_vector(parts[0], other, low),
-            builder.shuffle_vector(parts[0], other, high),
-        )
-
-    segments = 1
-    while len(vectors) > 1:
-        vectors = [fold(pair, segments) for pair in zip(vectors[::2], vectors[1::2])]
-        segments *= 2
-        segment //= 2
-    vector = vectors[0]
-    while segment > 1:
-        vector = fold([vector], segments)
-        segment //= 2
-    return vector
+    A round adds the halves of every segment. Of two vectors, the first's sums are wanted in the
+    lower half of each segment and the second's in the upper, where they come about the other way
+    round: a blend and one shuffle for two vectors.
+    """
+    builder, wide = vec.builder, ir.VectorType(I32, vec.lanes)
+    count, half = len(vectors), vec.lanes // 2
+    numbers = range(vec.lanes)
+    while half:
+        many = len(vectors) // 2
+        pairs = zip(vectors[:many], vectors[many:]) if many else [(vectors[0], vectors[0])]
+        own = [lane + vec.lanes * bool(lane & half) for lane in numbers]
+        other = [(lane ^ half) + vec.lanes * bool(lane & half) for lane in numbers]
+        vectors = [
+            builder.fadd(
+                *(builder.shuffle_vector(*pair, ir.Constant(wide, x)) for x in (own, other))
+            )
+            for pair in pairs
+        ]
+        half //= 2
+    if count == vec.lanes:
+        return vectors[0]
+    first = ir.Constant(ir.VectorType(I32, count), list(range(0, vec.lanes, vec.lanes // count)))
+    return builder.shuffle_vector(vectors[0], vectors[0], first)
 
 
 class RowGroup:
@@ -83,22 +82,27 @@ class RowGroup:
         else:
             self.vec.store_masked(value, pointer, mask)
 
-    def dots(self, rows, w):
-        """w . x of each row: one vector of them (G > 1), or a scalar (G = 1)."""
+    def sums(self, rows, weights):
+        """Of each row with each of some weights, row by row: a vector of partial sums."""
         vec, builder = self.vec, self.builder
-        sums = [cgutils.alloca_once(builder, vec.type) for _ in rows]
-        for sum_ in sums:
+        sums = [[cgutils.alloca_once(builder, vec.type) for _ in weights] for _ in rows]
+        for sum_ in chain(*sums):
             builder.store(vec.const(0.0), sum_)
 
         def visit(column, mask):
-            weights = self.load(builder.gep(w, [column]), mask)
-            for row, sum_ in zip(rows, sums):
+            factors = [self.load(builder.gep(w, [column]), mask) for w in weights]
+            for row, of_row in zip(rows, sums):
                 x = self.load(builder.gep(row, [column]), mask)
-                builder.store(vec.fma(x, weights, builder.load(sum_)), sum_)
+                for sum_, factor in zip(of_row, factors):
+                    builder.store(vec.fma(x, factor, builder.load(sum_)), sum_)
 
         self.over_columns(visit)
-        sums = [builder.load(sum_) for sum_ in sums]
-        return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else _transposed_sums(vec, sums)
+        return [builder.load(sum_) for sum_ in chain(*sums)]
+
+    def dots(self, rows, w):
+        """w . x of each row: one vector of them (G > 1), or a scalar (G = 1)."""
+        vec, sums = self.vec, self.sums(rows, [w])
+        return vec.reduce(vec.add, sums[0]) if len(sums) == 1 else transposed_sums(vec, sums)
 
     def add_rows(self, dw, rows, errors, dw_tail=None):
         """dw += sum of error * row, in two chains, so that each waits half as long.
@@ -138,7 +142,7 @@ def add_to(builder, place, value):
     builder.store(builder.fadd(builder.load(place), value), place)
 
 
-def _in_groups(vec, m, count, run):
+def in_groups(vec, m, count, run):
     """`run(first row, rows of the group)` over m rows: whole groups, then row by row."""
     builder = vec.builder
     whole = builder.sdiv(m, I64(count))
@@ -170,7 +174,7 @@ def _dot_body(elem):
                 value = builder.select(keep, value, zero)
                 builder.store(value, builder.gep(z, [builder.mul(number, ldz)]))
 
-        _in_groups(vec, m, group_rows(vec), run)
+        in_groups(vec, m, group_rows(vec), run)
         builder.ret_void()
 
     return body
@@ -188,7 +192,7 @@ def _add_body(elem):
             ]
             RowGroup(vec, d).add_rows(out, rows, factors)
 
-        _in_groups(vec, m, group_rows(vec), run)
+        in_groups(vec, m, group_rows(vec), run)
         builder.ret_void()
 
     return body
@@ -209,7 +213,7 @@ def _sum_body(elem):
                     place = builder.add(builder.mul(builder.add(first, I64(r)), ldx), column)
                     add_to(builder, sums[r], columns.load(builder.gep(x, [place]), mask))
 
-            _in_groups(vec, m, count, run)
+            in_groups(vec, m, count, run)
             parts = [builder.load(sum_) for sum_ in sums]
             while len(parts) > 1:
                 parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2])]
@@ -255,19 +259,6 @@ add_rows = routine(
 )
 
 
-def _forward_arguments(real):
-    p, i = types.CPointer(real), types.int64
-    return p, i, p, i, p, p, i, i, i, i
-
-
-@procedure(types.none, _forward_arguments)
-def skinny_forward(z, ldz, x, ldx, w_t, bias, m, d, k, epilogue):
-    """z (m, k) = epilogue(x (m, d) w + bias), w_t (k, d) its transpose."""
-    for j in range(k):
-        column = shift(z, j)
-        dot_rows(column, ldz, x, ldx, d, shift(w_t, j * d), bias[j], column, ldz, epilogue, m)
-
-
 def _back_arguments(real):
     p, i = types.CPointer(real), types.int64
     return p, i, p, i, p, i, i, i, p, i, i
@@ -293,32 +284,3 @@ def few_rows_back(dx, ldx, delta, ld, w, m, d, k, act, ldact, epilogue):
                 epilogue,
                 count,
             )
-
-
-def _gradient_arguments(real):
-    p, i = types.CPointer(real), types.int64
-    return p, i, p, i, p, i, i, i, i, types.boolean
-
-
-@procedure(types.none, _gradient_arguments)
-def skinny_gradient(dw_t, ld_dw, x, ldx, delta, ld, m, d, k, fresh):
-    """dw_t (k, d) (+)= delta^T x; `fresh` overwrites."""
-    for j in range(k):
-        row = shift(dw_t, j * ld_dw)
-        if fresh:
-            for i in range(d):
-                row[i] = 0
-        add_rows(row, x, ldx, d, shift(delta, j), ld, m)
-
-
-def _pack_arguments(real):
-    p, i = types.CPointer(real), types.int64
-    return p, p, i, i, i, i
-
-
-@procedure(types.none, _pack_arguments)
-def pack_skinny(out, w, d, k, start, stop):
-    """Rows start..stop of w (d, k) as columns of out (k, d)."""
-    for i in range(start, stop):
-        for j in range(k):
-            out[j * d + i] = w[i * k + j]

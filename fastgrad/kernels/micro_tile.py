@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from .simd import (
     I64,
@@ -101,13 +100,10 @@ def is_divided(mr: int) -> bool:
 
 def prefetch_ahead(vec: Vectors, mr: int, row, given: Operands):
     """What comes after A, `pace` numbers a row, into the L2 cache."""
-    builder, kind, line = vec.builder, given.ahead.type, 64 * vec.lanes // VECTOR_BYTES
+    builder, kind = vec.builder, given.ahead.type
 
     def body(builder, first, size):
-        lines = builder.udiv(builder.add(size, I64(line)), I64(line))
-        with cgutils.for_range(builder, lines) as step:
-            place = builder.gep(first, [builder.mul(step.index, I64(line))])
-            Vectors(builder, vec.elem).prefetch(place)
+        Vectors(builder, vec.elem).prefetch_span(first, size)
         builder.ret_void()
 
     # A function, of which LLVM cannot move half before the loop over the tiles.

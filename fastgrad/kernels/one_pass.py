@@ -16,7 +16,7 @@ from numba.core import cgutils
 
 from .arithmetic import Arithmetic
 from .gemv import RowGroup, add_to, group_rows
-from .simd import I32, I64, Vectors
+from .simd import I64, Vectors, hidden
 from .sums import Sum
 from .weights import without_weight
 
@@ -29,21 +29,22 @@ def one_pass_body(elem, formula):
         group = group_rows(along)
         v = Arithmetic(builder, elem, group)
         weighted = builder.icmp_unsigned("!=", builder.ptrtoint(s, I64), I64(0))
-        zero, none = v.const(0.0), ir.Constant(v.mask_type, [0] * v.lanes)
         scale, parameter, bias = v.splat(scale), v.splat(parameter), v.splat(b)
-        linear = builder.not_(v.splat(relu, v.mask_type))
+        linear = v.whole_mask(builder.not_(relu))
         loss, sum_of_deltas = Sum(builder, v.type), Sum(builder, v.type)
-        weight, ignored = (cgutils.alloca_once(builder, kind) for kind in (v.type, v.mask_type))
+        weight, counts = (cgutils.alloca_once(builder, kind) for kind in (v.type, v.int_type))
         builder.store(v.const(1.0), weight)
-        builder.store(none, ignored)
+        builder.store(v.int_const(-1), counts)
         outputs, deltas = (cgutils.alloca_once(builder, v.type) for _ in range(2))
         columns = RowGroup(along, d)
         tail = columns.tail_of(dw)
+        strides = [builder.mul(I64(r), d) for r in range(group)]
 
         def rows_of(first, count):
-            return [
-                builder.gep(x, [builder.mul(builder.add(first, I64(r)), d)]) for r in range(count)
-            ]
+            # One address, and the rest at fixed distances: LLVM would keep too many, with those of
+            # the next group (2,000,000 x 32 float32 with AVX-512: 15.7 -> 8.6 ms).
+            base = hidden(builder, builder.gep(x, [builder.mul(first, d)]))
+            return [builder.gep(base, [stride]) for stride in strides[:count]]
 
         def dot_products(first, count):
             dots = columns.dots(rows_of(first, count), w)
@@ -51,29 +52,30 @@ def one_pass_body(elem, formula):
 
         def losses(first, count):
             """From the outputs of a group, or of one row in the first lane, to loss and slope."""
-            inside = ir.Constant(v.mask_type, [lane < count for lane in range(v.lanes)])
+            inside = ir.Constant(v.int_type, [-(lane < count) for lane in range(v.lanes)])
 
             def numbers(base):
                 place = builder.gep(base, [first])
                 return v.load(place) if count > 1 else v.splat(builder.load(place))
 
             z = builder.load(outputs)
-            passes = builder.or_(v.passes(z), linear)
-            z = v.select(passes, z, zero)
+            passes = builder.or_(v.whole_mask(v.passes(z)), linear)
+            z = v.kept(z, passes)
             with builder.if_then(weighted):
                 builder.store(numbers(s), weight)
-                builder.store(without_weight(v, builder.load(weight), z), ignored)
+                ignored = without_weight(v, builder.load(weight), z)
+                builder.store(v.whole_mask(builder.not_(ignored)), counts)
             value, slope, _ = formula(v, z, numbers(y), parameter)
-            own, counts = builder.load(weight), builder.not_(builder.load(ignored))
-            delta = v.mul(slope, v.mul(own, scale))
-            delta = v.select(builder.and_(builder.and_(passes, counts), inside), delta, zero)
-            loss.add(v.select(builder.and_(counts, inside), v.mul(own, value), zero))
+            own, counted = builder.load(weight), builder.and_(builder.load(counts), inside)
+            delta = v.kept(v.mul(slope, v.mul(own, scale)), builder.and_(passes, counted))
+            loss.add(v.kept(v.mul(own, value), counted))
             sum_of_deltas.add(delta)
             builder.store(delta, deltas)
 
         def gradient(first, count):
-            delta = builder.load(deltas)
-            factors = [builder.extract_element(delta, I32(r)) for r in range(count)]
+            # From memory: a load that broadcasts costs less than a shuffle.
+            delta = hidden(builder, builder.bitcast(deltas, elem.as_pointer()))
+            factors = [builder.load(builder.gep(delta, [I64(r)])) for r in range(count)]
             columns.add_rows(dw, rows_of(first, count), factors, tail)
 
         groups = builder.sdiv(m, I64(group))

@@ -114,6 +114,13 @@ class Vectors:
         address = self.builder.bitcast(pointer, i8_pointer)
         self.builder.call(function, [address, I32(0), I32(4 - level), I32(1)])
 
+    def prefetch_span(self, first, count, level: int = 2):
+        """`prefetch` of `count` numbers from an address on."""
+        builder, line = self.builder, I64(64 * self.lanes // VECTOR_BYTES)
+        lines = builder.sdiv(builder.add(count, line), line)
+        with cgutils.for_range(builder, lines) as step:
+            self.prefetch(builder.gep(first, [builder.mul(step.index, line)]), level)
+
     # arithmetic
     def declare(self, name, result, args):
         return cgutils.get_or_insert_function(
@@ -131,6 +138,18 @@ class Vectors:
 
     def select(self, mask, a, b):
         return self.builder.select(mask, a, b)
+
+    def whole_mask(self, mask):
+        """A mask with all bits of a lane, or a bit for all lanes, as such: AVX2 has no others, and
+        takes one from one loop to the next in halves."""
+        if mask.type == I1:
+            return self.splat(self.builder.sext(mask, self.int_elem), self.int_type)
+        return self.builder.sext(mask, self.int_type)
+
+    def kept(self, value, mask):
+        """The value where a `whole_mask` is set, else 0."""
+        bits = self.builder.and_(self.builder.bitcast(value, self.int_type), mask)
+        return self.builder.bitcast(bits, self.type)
 
     def add(self, a, b):
         return self.builder.fadd(a, b)

@@ -15,7 +15,7 @@ from .blocks import (
 )
 from .counts import parts_of, quotient
 from .csr_columns import gathered_gradient
-from .gemv import pack_skinny, sum_rows
+from .gemv import sum_rows
 from .hessian import mirror_slice
 from .jit import inner
 from .norms import penalty, sum_of_squares
@@ -45,6 +45,7 @@ from .records import (
 from .reduce import add_float64_gradients, add_gradients
 from .routines import procedure
 from .simd import lanes, shift
+from .skinny import pack_skinny
 from .tangents import pack_tangent
 
 

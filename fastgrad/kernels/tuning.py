@@ -1,4 +1,5 @@
-"""Thresholds of plans, kernels and training that are the same on every machine.
+"""Thresholds of plans, kernels and training that are the same on every machine, or follow from its
+vectors.
 
 What follows from the caches is `_core/tuning.py`'s; what is part of a kernel's register tile (rows
 of a tile, sums side by side) stays in the kernel.
@@ -9,6 +10,9 @@ PARALLEL_FLOPS, PAIR_ROWS, WIDE_* and TRANSPOSE_COST were.
 """
 
 from __future__ import annotations
+
+from .micro_kernel import NV
+from .simd import VECTOR_BYTES
 
 # Plans (`_core/plan.py`).
 BLOCK_ROWS = (96, 120)  # least and most rows of a block; multiples of every tile's rows
@@ -39,8 +43,10 @@ PANEL_BY_PANEL_ROWS = 256
 # Rows up to which dX by dot products with the rows of W costs less than packing its transpose: of
 # any W, and of one whose rows have at least so many vectors.
 FEW_ROWS, FEW_VECTORS = (4, 32), 8
-# Lanes along the inputs ("skinny"): 7 + 2 vectors cycles a sum, against 0.9 d a row.
-SKINNY_OVERHEAD, SKINNY_FACTOR = 3.5, 0.45
+# Lanes along the inputs ("skinny"), in units of one vector's products: what a sum costs beside its
+# vectors, and what it does for each lane of one; and tiles of the outputs, for each input (Zen 5,
+# vectors of both widths, both dtypes, 1 to 8 outputs).
+SKINNY_OVERHEAD, SKINNY_LANE, SKINNY_FACTOR = 1.5, 0.2, 1.08
 # Cycles to put a number of a transpose in its place; and to add up one of all parameters, where
 # that would not be done anyway.
 TRANSPOSE_COST, ADD_COST = 3.5, 0.4
@@ -85,8 +91,12 @@ NEXT_BYTES = 8192  # of an array of the next network, up to which it is prefetch
 STACK_CHOICES = 16  # numbers of networks for which a plan knows whether threads pay
 
 # Products (`gemm.py`, `gemm_tn.py`, `gemv.py`, `blocks.py`).
-# Products of a block of k: columns of X lie far from each other (weight gradient), rows do not.
-KC_COLUMNS, KC_ROWS = 128, 1024
+# Products of a block of k: columns of X lie far from each other (weight gradient), rows do not. Of
+# these fewer where a row of a panel is one line of cache, since so many stay in the L1 (AVX2 on Zen
+# 5: 784-512-256-10 in float64 11.1 -> 10.8 ms, 480-1024-1024-512-256-1 108.5 -> 105.0); else the
+# panel is in the L2 anyway.
+KC_COLUMNS = 128
+KC_ROWS = 512 if NV * VECTOR_BYTES <= LINE_BYTES else 1024
 PREFETCH_ELEMENTS = 8192  # from so many in a panel on, the next one is worth a prefetch
 AHEAD_LINES = 4  # of cache in a row of X up to which the forward pass prefetches the next block
 DOT_ELEMENTS = 2048  # of W that stay in the L1 while several rows use them
