@@ -1,10 +1,9 @@
 """The AVX2 path of every library on a machine that has AVX-512 too: environment variables.
 
 They must be set before a library is imported, so a benchmark sets them for the processes that it
-starts. What they do not reach asks the processor itself: TorchInductor; and YNNPACK, which JAX
-takes its products from: they run with AVX-512 however XLA is told (1024 x 1024 float32 on a Zen 5
-core: 234 GFLOP/s, where the FMA peak of AVX2 is 125). So it is switched off, and JAX's products are
-Eigen's, as they were before jaxlib had YNNPACK.
+starts. What they do not reach asks the processor itself: YNNPACK, which JAX takes its products from
+(1024 x 1024 float32 on a Zen 5 core: 234 GFLOP/s, where the FMA peak of AVX2 is 125). So it is
+switched off, and JAX's products are Eigen's, as they were before jaxlib had YNNPACK.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ def avx2() -> dict[str, str]:
         "OPENBLAS_CORETYPE": "Haswell",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-        "ATEN_CPU_CAPABILITY": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",  # TorchInductor's vectors too
+        "TORCHINDUCTOR_CPP_MARCH": "haswell",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {xla}",
     }
