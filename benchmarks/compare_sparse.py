@@ -222,8 +222,6 @@ def roofline(net, theta, X, y, seconds: dict) -> None:
     stored = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
     size, k = theta.itemsize, net.layer_sizes[1]
     streams = stored + 2 * theta.nbytes + len(y) * size
-    memory = np.zeros(streams // 8, np.int64)
-    one, both = _seconds(_sum, memory), _seconds(_parallel_sum, memory)
     one, both = seconds["the same on one thread"], seconds["fastgrad"]
 
     def line(what, times, note):

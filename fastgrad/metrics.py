@@ -140,10 +140,7 @@ def targets(
 
 def _converted(value, name: str, dtype):
     if is_stream(value):
-        raise TypeError(
-            f"{name} is a Stream, whose rows are never together in memory; expected an array (fit, "
-            f"evaluate, the validation of fit and Model.predict take a stream)"
-        )
+        raise check.is_a_stream(name)
     array = check.as_array(value, name)
     if array.dtype.kind in "biuf" and array.dtype != dtype:
         array = array.astype(dtype)

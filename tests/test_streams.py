@@ -721,6 +721,15 @@ def test_a_file_without_names(folder):
             fg.stream("a.csv", csv=csv)
 
 
+def test_how_csv_is_written_where_an_argument_does_not_say(folder):
+    (folder / "a.csv").write_text("x,y\n" + "1,2\n?,3\n" * 9)
+    given = dict.fromkeys(("sep", "decimal", "header", "encoding", "skip"))
+    for nulls in ("?", ["?"], iter(["?"])):
+        csv = {**given, "nulls": nulls}
+        data = fg.stream("a.csv", target="y", task="regression", impute=True, csv=csv)
+        assert data.mean[0] == 1.0 and data.encoding["x"].values is None
+
+
 def test_files_that_change_between_epochs(parts):
     data = labelled("*.parquet")
 
@@ -861,9 +870,10 @@ def test_what_takes_no_stream_names_the_argument(parquet):
         lambda: fg.fit_many(net, data, LABELS, seeds=[0]),
         lambda: fg.GradientNorms(net, data, LABELS),
         lambda: data.model(net).inputs(data),
+        lambda: net.predict(net.init(0), data),
         lambda: fit(net, X, LABELS, validation=(data, LABELS)),
     ):
-        with pytest.raises(TypeError, match=r"X is a Stream, .*; expected an array"):
+        with pytest.raises(TypeError, match=r"X is a Stream, .*; expected an array .*predict"):
             call()
 
 

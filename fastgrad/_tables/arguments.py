@@ -4,7 +4,7 @@ written."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -55,7 +55,9 @@ def reading_of(csv) -> Reading:
     known = ("sep", "decimal", "header", "nulls", "encoding", "skip")
     if not isinstance(csv, dict) or set(csv) - set(known):
         raise TypeError(f"csv is {csv!r}; expected a dict of {', '.join(known)}")
-    made = dict(csv)
+    made = {name: value for name, value in csv.items() if value is not None}  # None: as it looks
+    if isinstance(made.get("nulls"), Iterator):  # which gives its strings once
+        made["nulls"] = tuple(made["nulls"])
 
     def are_strings(nulls) -> bool:
         return isinstance(nulls, Iterable) and all(isinstance(text, str) for text in nulls)
@@ -67,11 +69,8 @@ def reading_of(csv) -> Reading:
         ("nulls", are_strings, "strings"),
         ("encoding", lambda encoding: isinstance(encoding, str), "one such as utf-8 or latin-1"),
     ):
-        value = made.get(name)
-        if value is None:
-            made.pop(name, None)  # as it looks
-        elif not fits(value):
-            raise ValueError(f"csv[{name!r}] is {value!r}; expected {expected}")
+        if name in made and not fits(made[name]):
+            raise ValueError(f"csv[{name!r}] is {made[name]!r}; expected {expected}")
     if "nulls" in made:
         made["nulls"] = tuple(names_of(made["nulls"], "csv['nulls']"))
     if "skip" in made:

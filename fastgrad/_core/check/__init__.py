@@ -17,6 +17,7 @@ from .arrays import (
     common_dtype,
     float_array,
     float_dtype,
+    is_a_stream,
     is_float,
     is_sparse,
     mask,
@@ -53,7 +54,7 @@ from .sparse import inputs, sparse_rows
 __all__ = [
     "BOOL", "F32", "F64", "I64", "addressable", "as_array", "boolean", "common_dtype",
     "count_targets", "float_array", "float_dtype", "fraction", "generator", "greatest_rate", "held",
-    "inputs", "inside_unit", "integer", "is_float", "is_sparse", "labels", "mask", "matrix",
-    "near_one", "non_negative", "output", "plain_step", "positive", "row_weights", "rows", "scalar",
-    "scaled_weights", "sparse_rows", "targets", "unit_targets", "vector", "weights",
+    "inputs", "inside_unit", "integer", "is_a_stream", "is_float", "is_sparse", "labels", "mask",
+    "matrix", "near_one", "non_negative", "output", "plain_step", "positive", "row_weights", "rows",
+    "scalar", "scaled_weights", "sparse_rows", "targets", "unit_targets", "vector", "weights",
 ]  # fmt: skip

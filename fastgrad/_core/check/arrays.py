@@ -79,6 +79,14 @@ def is_sparse(value) -> bool:
     return type(value) is Csr or (type(value) is not _ndarray and _is_sparse(value))
 
 
+def is_a_stream(name: str) -> TypeError:
+    """The error for a stream where an array belongs."""
+    return TypeError(
+        f"{name} is a Stream, whose rows are never together in memory; expected an array (fit, "
+        f"evaluate, the validation of fit and Model.predict take a stream)"
+    )
+
+
 def is_float(dtype) -> bool:
     return dtype in (F32, F64)
 
@@ -115,7 +123,7 @@ def float_array(value, name: str, dtype=None, ndim: int | None = None) -> np.nda
         if hasattr(value, "theta"):  # what `fit` returned
             raise TypeError(f"{name} is a {type(value).__name__}; pass its theta: result.theta")
         if hasattr(value, "held_out"):  # what `stream` returned
-            raise TypeError(f"{name} is a Stream, for fit and evaluate alone; expected an array")
+            raise is_a_stream(name)
         raise TypeError(
             f"{name} has dtype {array.dtype}; expected float32 or float64 "
             f"(or integers or booleans): convert it with {name}.astype(...)"
