@@ -70,7 +70,8 @@ def stream(
         The column of sample weights, 0 or more, which count across the files as they are.
     like : Model or Stream, optional
         Takes the columns as this one does, and learns nothing: for other files than those that
-        were trained on. None of the arguments that say what to learn is taken beside it.
+        were trained on, which are written as a stream's unless `csv` is given. None of the
+        arguments that say what to learn is taken beside it.
     window : int
         Rows that are shuffled together; 2**18 unless given. Where it holds all rows, they are read
         once and kept: `fit` has then the bits that it has of the arrays.
@@ -153,6 +154,8 @@ def stream(
             raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if held_out >= 1:
         raise ValueError(f"held_out is {held_out}; expected a share below 1")
+    if csv is None and isinstance(like, Stream):
+        csv = like._folder.reading
     sources, reading = sources_of(data), reading_of(csv)
     more = [] if weight is None else [weight]
     if like is not None:

@@ -957,3 +957,17 @@ def test_large_files_are_read_in_windows_unasked(cli, folder, csv, monkeypatch):
     options = ["--target", "label", "--drop", "y,w", "--epochs", 1, "-o", "m.npz"]
     code, _, err = cli("train", csv, *options)
     assert code == 0 and "are read in windows of 262144 rows" in err
+
+
+def test_files_without_names_read_like_a_stream_have_all_their_rows(folder):
+    (folder / "t").mkdir()
+    (folder / "t" / "a.csv").write_text("0,1,2\n5,3,11\n7,1,15\n2,2,6\n9,4,22\n")
+    data = fg.stream("t", csv={"header": False}, task="regression")
+    again = fg.stream("t", like=data)
+    assert data.rows == again.rows == 5
+    net = fg.MLP([2, 1])
+    theta = net.init(seed=0)
+    assert fg.evaluate(net, theta, again) == fg.evaluate(net, theta, data)
+    (folder / "t" / "a.csv").write_text("4,1,2\n5,3,11\n")
+    with pytest.raises(ValueError, match="header"):
+        fg.stream("t", like=data.model(net, theta))

@@ -119,6 +119,10 @@ def test_a_first_line_of_numbers_is_doubted_and_no_header_takes_it_for_a_row(tra
     with_target = predicted(cli, "t.csv", "--no-header")
     pd.read_csv("t.csv", header=None)[[0, 1, 2]].to_csv("x.csv", index=False, header=False)
     assert predicted(cli, "x.csv", "--no-header") == with_target
+    for names in ("1,2,3,4", "3,2,1,0"):  # not the positions that the model knows
+        Path("names.csv").write_text(lines(names, "01"))
+        code, _, err = cli("predict", "m.npz", "names.csv")
+        assert code == 2 and "4 input columns; the model expects 3; --no-header if" in err
     _, model, _ = train("t.csv", "--no-header", "--target", "-1", "--drop", 0)
     assert (model.features, model.target) == (["1", "2"], "3")
     assert "no column '9'; expected one of numbers 0 to 3" in refused(

@@ -61,24 +61,33 @@ def for_model(model, with_targets: bool = False):
     targets = [name for name in named_targets if name]
     outputs = model.net.n_outputs if model.classes is None else 1
 
+    def is_target(names, name: str) -> bool:
+        """A target without a name is a position: another column may be called by its number."""
+        if name.isdigit() and model.features is None:
+            return name in targets and int(name) < len(names) and names[int(name)] == name
+        return name in targets
+
     def choose(source: str, names, index, named: bool) -> Roles:
         features, count = model.features, len(model.columns)
         if features and (named or set(features) <= set(names)):
             missing = [name for name in features if name not in names]
             if missing:
+                numbered = all(name.isdigit() for name in features)
+                hint = "; --no-header if its first line is a row" if numbered and named else ""
                 raise ValueError(
-                    f"{source}: no column {missing[0]!r}; the model expects {_some(features)}"
+                    f"{source}: no column {missing[0]!r}; the model expects {_some(features)}{hint}"
                 )
             inputs = features
         else:
             inputs = [n for n in names if n not in index and (named or n.isdigit())]
             if len(inputs) != count:
-                inputs = [name for name in inputs if name not in targets]
+                inputs = [name for name in inputs if not is_target(names, name)]
             if len(inputs) == count + outputs and not targets:
                 inputs = inputs[:count]
             if len(inputs) != count:
+                hint = "; --no-header if its first line is a row" if named and not features else ""
                 raise ValueError(
-                    f"{source}: {len(inputs)} input columns; the model expects {count}"
+                    f"{source}: {len(inputs)} input columns; the model expects {count}{hint}"
                 )
         found = _targets(source, names, inputs) if with_targets else []
         text = [mine for mine, column in zip(inputs, model.columns) if model.is_text(column)]
