@@ -41,6 +41,8 @@ def plain(array: np.ndarray) -> np.ndarray:
 
 def as_array(value, name: str) -> np.ndarray:
     """Any array-like but those whose meaning `np.asarray` would drop."""
+    if value is None:
+        raise TypeError(f"{name} is None; expected an array")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; fill or drop its masked values first, "
