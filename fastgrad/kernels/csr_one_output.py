@@ -42,7 +42,7 @@ def dot_entries(typingctx, w, values, indices, stride, start, stop):
 
     Of float32 a vector is put together from scalar loads, and widened at once: 0.66 ms for 1.5
     million entries, in four scalar sums 0.76, with the gather instruction 1.01. Nothing is widened
-    of float64: four scalar sums 0.94, vectors 1.07.
+    of float64: four scalar sums 0.94, vectors 1.07 (the same loops in C, Zen 5).
     """
 
     def codegen(context, builder, signature, args):
@@ -98,7 +98,8 @@ def dot_entries(typingctx, w, values, indices, stride, start, stop):
 def add_entries(typingctx, sums, slope, values, indices, stride, start, stop):
     """sums[index] += slope * value for each of the entries start..stop in turn, in float64.
 
-    The products of a vector are made at once: 0.78 ms for 1.5 million entries, one by one 0.96.
+    The products of a vector are made at once: 0.78 ms for 1.5 million entries, one by one 0.96
+    (the same loops in C, Zen 5).
     """
 
     def codegen(context, builder, signature, args):

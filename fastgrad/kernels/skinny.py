@@ -1,4 +1,4 @@
-"""A layer with few outputs: forward with lanes along the inputs, all outputs of a row together.
+"""A layer with few outputs: forward with lanes along the inputs, four outputs of a row together.
 
 In: rows of X, W's transpose. Out: Z = epilogue(X W + b); or, for one output, its row of dW. A tile
 of `gemm.py` would leave most of a vector's lanes idle. Loop order: chunks of four outputs, then of
