@@ -170,11 +170,25 @@ def versions(peer: str) -> str:
     packages = {**MODULES, "sklearn": "scikit-learn"}
     packages |= {name: f"{name}-for-pytorch" for name in ("curvlinops", "backpack")}
     package = packages.get(peer, peer)
+    if peer == "numpy":
+        return f"numpy {version(package)}{_blas()}"
     if package != "fastgrad":
         return f"{peer} {version(package)}"
     import fastgrad
 
     return f"fastgrad {fastgrad.__version__}"
+
+
+def _blas() -> str:
+    """Which processor's kernels NumPy's BLAS runs, where threadpoolctl is there to ask."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return ""
+    import numpy  # noqa: F401  # which loads it
+
+    kernels = {pool.get("architecture") for pool in threadpool_info()} - {None}
+    return f" (BLAS: {', '.join(sorted(kernels))})" if kernels else ""
 
 
 class _Server:

@@ -321,3 +321,14 @@ def test_a_peer_without_numba_can_make_the_data():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "3", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("held", [{}, {"NUMBA_CPU_NAME": "haswell"}])
+def test_numpy_is_not_held_to_another_processors_kernels_unless_we_are(held):
+    code = "import benchmarks, os; print(os.environ.get('OPENBLAS_CORETYPE'))"
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CPU_NAME"}
+    env |= {"OPENBLAS_CORETYPE": "Haswell", **held}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == ("Haswell" if held else "None"), done.stderr[-2000:]
