@@ -56,17 +56,28 @@ def test_they_are_taken_up_again_once_they_pay(monkeypatch):
     assert machine.share() > 0.98
 
 
-def test_one_slow_call_costs_a_short_pause(monkeypatch):
+def test_two_slow_calls_cost_a_short_pause(monkeypatch):
     machine = Machine(monkeypatch, 1e-4, 6e-5)
     machine.call(1000)
     machine.parallel = 9e-3
-    machine.call()
+    machine.call(2)
     machine.parallel = 6e-5
     machine.share()
     began = machine.now
     while not machine.choice.parallel():
         machine.call()
-    assert machine.now - began < 0.5
+    assert 0 < machine.now - began < 0.5
+
+
+def test_bursts_of_calls_whose_first_wakes_the_threads_use_them(monkeypatch):
+    machine = Machine(monkeypatch, 4e-4, 2.2e-4)
+    for _ in range(100):
+        machine.now += 0.3
+        machine.parallel = 5e-3
+        machine.call()
+        machine.parallel = 2.2e-4
+        machine.call(40)
+    assert machine.share() > 0.95
 
 
 def test_a_long_call_says_nothing(monkeypatch):

@@ -46,8 +46,9 @@ class CallChoice:
     """For single calls of one plan: parallel until that has cost more than serial calls would.
 
     A serial call now and then says what one takes. What parallel calls take beyond it adds up, and
-    what they save is taken off; at some serial calls' worth they are given up for a pause. Each
-    pause is twice the last one, and half of it after each time without.
+    what they save is taken off; at some serial calls' worth they are given up for a pause, but not
+    for one call alone, which may have woken the threads. Each pause is twice the last one, and half
+    of it after each time without.
     """
 
     def __init__(self):
@@ -86,7 +87,8 @@ class CallChoice:
         elif not self._serial:
             self._calls += 1
         else:
-            self._lost = max(0.0, self._lost + seconds - self._serial)
+            lost = min(seconds - self._serial, tuning.LOST_AT_ONCE * self._serial)
+            self._lost = max(0.0, self._lost + lost)
             if self._lost > tuning.MOST_LOST * self._serial:
                 self._paused = True
                 self._next = perf_counter() + self._pause

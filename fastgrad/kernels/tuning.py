@@ -116,7 +116,9 @@ UPDATE_UNIT = 16  # parameters: a slice of an optimiser's update is a multiple o
 WARMING_CALLS = 3  # before a serial one is timed
 LONG_CALL = 0.02  # in which a busy core costs little
 SERIAL_DRIFT = 1.1  # how fast the known time of a serial call may grow, by the call
-MOST_LOST = 3  # serial calls
+# Serial calls: what parallel ones may lose in all, and what one adds at most. The first after a
+# pause of the caller's wakes the threads, which says nothing of those that follow at once.
+MOST_LOST, LOST_AT_ONCE = 3, 2
 PROBE_PAUSE = 0.5  # from one serial call to the next, where threads pay
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 1.0  # of threads, where they do not
 
