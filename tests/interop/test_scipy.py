@@ -153,7 +153,7 @@ def test_points_of_an_objective_are_named():
     function = objective(fg.MLP([2, 1], dtype="float32"), np.ones((3, 2), "f4"), np.ones(3, "f4"))
     assert function([1, 2, 3])[1].dtype == np.float64
     for bad in ("abc", [1j] * 3, np.ones(3, object), None):
-        with pytest.raises(TypeError, match="theta has dtype|theta is None"):
+        with pytest.raises(TypeError, match=r"theta has dtype|theta is None"):
             function(bad)
     with pytest.raises(ValueError, match=r"theta has shape \(2,\)"):
         function([1.0, 2.0])
