@@ -192,7 +192,7 @@ def _report(title: str, sides: dict, rounds: int, warm: float = 3.0) -> dict:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-@numba.njit(nogil=True, fastmath=True)
+@numba.njit(nogil=True)
 def _sum(values):
     total = 0
     for i in range(values.size):
@@ -200,7 +200,7 @@ def _sum(values):
     return total
 
 
-@numba.njit(nogil=True, fastmath=True, parallel=True)
+@numba.njit(nogil=True, parallel=True)
 def _parallel_sum(values):
     total = 0
     for i in numba.prange(values.size):
